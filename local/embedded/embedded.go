@@ -1,0 +1,215 @@
+// Package embedded is the database of a laptop: FerretDB on SQLite inside
+// the calling process, reached by the same driver over the same wire protocol
+// as MongoDB.
+//
+// FerretDB's SQLite backend loses concurrent updates: of 50 parallel
+// increments, all acknowledged, a handful survive. MongoDB promises that one
+// command on one document is atomic, and the service builds on nothing more
+// than that promise. So every client is served through a front that lets one
+// command at a time through to FerretDB; what is true of a single document on
+// MongoDB is then true here.
+package embedded
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/FerretDB/FerretDB/ferretdb"
+)
+
+// Server is a running database. Close ends it.
+type Server struct {
+	listener net.Listener
+	socket   string // FerretDB's own listener, in a folder of its own
+	command  sync.Mutex
+
+	stop    context.CancelFunc // stops FerretDB
+	stopped chan struct{}      // closed when FerretDB has stopped
+	serving sync.WaitGroup     // the front's goroutines
+
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	closed bool
+}
+
+// Start opens the database kept in the folder dir, which it makes if need be,
+// and serves it on addr, a TCP address such as "127.0.0.1:0".
+func Start(dir, addr string) (*Server, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("embedded database: %w", err)
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("embedded database: %w", err)
+	}
+	// The path of a Unix socket may have no more than about 100 bytes, so it
+	// can't be in dir.
+	run, err := os.MkdirTemp("", "mongodb")
+	if err != nil {
+		listener.Close()
+		return nil, fmt.Errorf("embedded database: %w", err)
+	}
+	s := &Server{
+		listener: listener,
+		socket:   filepath.Join(run, "s"),
+		stopped:  make(chan struct{}),
+		conns:    map[net.Conn]struct{}{},
+	}
+	db, err := ferretdb.New(&ferretdb.Config{
+		Listener:  ferretdb.ListenerConfig{Unix: s.socket},
+		Handler:   "sqlite",
+		SQLiteURL: "file:" + filepath.ToSlash(dir) + "/",
+		Logger:    slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		listener.Close()
+		os.RemoveAll(run)
+		return nil, fmt.Errorf("embedded database in %s: %w", dir, err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	go func() {
+		defer close(s.stopped)
+		defer os.RemoveAll(run)
+		db.Run(ctx) // always nil
+	}()
+	db.MongoDBURI() // waits until FerretDB listens
+	s.serving.Go(s.accept)
+	return s, nil
+}
+
+// Addr returns the address that the server listens on.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// URL returns the connection string of the server.
+func (s *Server) URL() string { return "mongodb://" + s.Addr() + "/" }
+
+// Close ends all connections, then the database. What was acknowledged is on
+// disk.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	for c := range s.conns {
+		c.Close()
+	}
+	s.mu.Unlock()
+	s.listener.Close()
+	s.serving.Wait()
+	s.stop()
+	<-s.stopped
+}
+
+func (s *Server) accept() {
+	for {
+		client, err := s.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue // the one connection failed, not the listener
+		}
+		s.serving.Go(func() { s.serve(client) })
+	}
+}
+
+// track registers a connection for Close; it reports false, and closes the
+// connection, when the server is closed already.
+func (s *Server) track(c net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		c.Close()
+		return false
+	}
+	s.conns[c] = struct{}{}
+	return true
+}
+
+func (s *Server) untrack(c net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	c.Close()
+}
+
+func (s *Server) serve(client net.Conn) {
+	if !s.track(client) {
+		return
+	}
+	defer s.untrack(client)
+	database, err := net.Dial("unix", s.socket)
+	if err != nil {
+		return
+	}
+	if !s.track(database) {
+		return
+	}
+	defer s.untrack(database)
+	for {
+		request, err := readMessage(client)
+		if err != nil {
+			return
+		}
+		reply, err := s.do(database, request)
+		if err != nil {
+			return
+		}
+		if _, err := client.Write(reply); err != nil {
+			return
+		}
+	}
+}
+
+// do sends one message to FerretDB and returns its reply, if the message is
+// of a kind that has one, while no other message is under way.
+func (s *Server) do(database net.Conn, request []byte) ([]byte, error) {
+	s.command.Lock()
+	defer s.command.Unlock()
+	if _, err := database.Write(request); err != nil {
+		return nil, err
+	}
+	if !wantsReply(request) {
+		return nil, nil
+	}
+	return readMessage(database)
+}
+
+// The wire protocol of MongoDB: every message starts with four little-endian
+// 32-bit integers, its length, id, the id it answers and its kind; a message
+// of kind OP_MSG goes on with 32 flags.
+// https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
+const (
+	headerSize     = 16
+	maxMessageSize = 48_000_000
+	opMsg          = 2013
+	moreToCome     = 1 << 1
+)
+
+func readMessage(r io.Reader) ([]byte, error) {
+	var length [4]byte
+	if _, err := io.ReadFull(r, length[:]); err != nil {
+		return nil, err
+	}
+	n := binary.LittleEndian.Uint32(length[:])
+	if n < headerSize+4 || n > maxMessageSize {
+		return nil, fmt.Errorf("message of %d bytes", n)
+	}
+	message := make([]byte, n)
+	copy(message, length[:])
+	_, err := io.ReadFull(r, message[4:])
+	return message, err
+}
+
+func wantsReply(request []byte) bool {
+	kind := binary.LittleEndian.Uint32(request[12:])
+	flags := binary.LittleEndian.Uint32(request[headerSize:])
+	return kind != opMsg || flags&moreToCome == 0
+}
