@@ -1,0 +1,79 @@
+package org
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Kind says what sort of refusal an [Error] is; each has one HTTP status.
+type Kind int
+
+// The kinds of errors. What is none of them is a fault of the service.
+const (
+	Invalid         Kind = iota + 1 // a value is missing or out of its bounds
+	Unauthenticated                 // the caller isn't who it says, or no longer
+	Forbidden                       // the caller may not do this
+	NotFound                        // there is no such thing
+	Conflict                        // it is taken, or being changed by somebody else
+	Throttled                       // too many attempts
+	Unavailable                     // the database can't be reached in time
+)
+
+// Error is a refusal that a client may see.
+type Error struct {
+	Kind       Kind
+	Message    string        // for people; holds nothing secret
+	Fields     []FieldError  // of kind Invalid: every field that is wrong
+	RetryAfter time.Duration // of kinds Throttled and Unavailable
+	Err        error         // the cause, for the log alone; may be nil
+}
+
+// FieldError says what is wrong with one field of a request.
+type FieldError struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Message)
+	for _, f := range e.Fields {
+		fmt.Fprintf(&b, "; %s %s", f.Field, f.Message)
+	}
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	return b.String()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is makes [errors.Is] compare kinds, so that errors.Is(err, org.ErrConflict)
+// holds for every conflict.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Message == "" && t.Kind == e.Kind
+}
+
+// One error of each kind, for [errors.Is].
+var (
+	ErrInvalid         error = &Error{Kind: Invalid}
+	ErrUnauthenticated error = &Error{Kind: Unauthenticated}
+	ErrForbidden       error = &Error{Kind: Forbidden}
+	ErrNotFound        error = &Error{Kind: NotFound}
+	ErrConflict        error = &Error{Kind: Conflict}
+	ErrThrottled       error = &Error{Kind: Throttled}
+	ErrUnavailable     error = &Error{Kind: Unavailable}
+)
+
+func refuse(kind Kind, format string, args ...any) *Error {
+	return &Error{Kind: kind, Message: fmt.Sprintf(format, args...)}
+}
+
+func invalid(fields []FieldError) error {
+	if len(fields) == 0 {
+		return nil
+	}
+	return &Error{Kind: Invalid, Message: "some fields are missing or not valid", Fields: fields}
+}

@@ -1,0 +1,123 @@
+package org
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/mail"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
+
+const (
+	maxNameRunes  = 100
+	maxSlugBytes  = 64
+	maxEmailBytes = 254 // RFC 5321, section 4.5.3.1.3, less the angle brackets
+)
+
+// CollectionPrefix begins the name of every organization's collection.
+const CollectionPrefix = "org_"
+
+// Name is the name of an organization. Two names with the same slug are the
+// same name.
+type Name struct {
+	Display string // as typed, but for white space and Unicode's variants
+	Slug    string // lower case, letters, digits and single underscores
+}
+
+// Collection returns the name of the collection of an organization so named.
+func (n Name) Collection() string { return CollectionPrefix + n.Slug }
+
+// ParseName returns the name that s spells, or an error that says what is
+// wrong with it as the rest of a sentence about a field.
+func ParseName(s string) (Name, error) {
+	// Tabs and line ends are white space and become spaces here, so whatever
+	// control character is left has no place in a name.
+	display := strings.Join(strings.Fields(norm.NFKC.String(s)), " ")
+	switch {
+	case display == "":
+		return Name{}, errors.New("is required")
+	case utf8.RuneCountInString(display) > maxNameRunes:
+		return Name{}, errors.New("must have at most 100 characters")
+	case strings.ContainsFunc(display, forbidden):
+		return Name{}, errors.New("must not hold control characters or malformed text")
+	}
+	slug := slugOf(display)
+	if slug == "" {
+		return Name{}, errors.New("must hold at least one letter or digit")
+	}
+	return Name{Display: display, Slug: slug}, nil
+}
+
+// forbidden tells characters that make a name unreadable or show it as
+// another: controls, marks of the writing direction, and what stands for text
+// that could not be decoded.
+func forbidden(r rune) bool {
+	return unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Bidi_Control, r) || r == utf8.RuneError
+}
+
+// slugOf returns the slug of a normalized name: the name in the case-folded
+// form that Unicode gives for identifiers (NFKC_Casefold), every run of other
+// characters than letters and digits become one underscore, none at the ends.
+//
+// In scripts such as Devanagari a vowel is a mark on the letter before it, so
+// a mark that follows a letter belongs to it: without, राम and रोम would be one
+// name. What can't be seen, such as a zero-width joiner, does not count: names
+// that look the same are the same.
+func slugOf(name string) string {
+	folded := norm.NFKC.String(cases.Fold().String(name))
+	var b strings.Builder
+	inWord, gap := false, false
+	for _, r := range folded {
+		switch {
+		case invisible(r):
+		case unicode.IsLetter(r) || unicode.IsDigit(r) || inWord && unicode.In(r, unicode.Mn, unicode.Mc):
+			if gap && b.Len() > 0 {
+				b.WriteByte('_')
+			}
+			b.WriteRune(r)
+			inWord, gap = true, false
+		default:
+			inWord, gap = false, true
+		}
+	}
+	slug := b.String()
+	if len(slug) <= maxSlugBytes {
+		return slug
+	}
+	// Atlas's smallest tiers allow 95 bytes for database and collection.
+	sum := sha256.Sum256([]byte(slug))
+	suffix := "_" + hex.EncodeToString(sum[:4])
+	cut := maxSlugBytes - len(suffix)
+	for !utf8.RuneStart(slug[cut]) {
+		cut--
+	}
+	return strings.TrimRight(slug[:cut], "_") + suffix
+}
+
+func invisible(r rune) bool {
+	return unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
+}
+
+// parseEmail returns the address in the form in which it is kept and compared,
+// or an error that says what is wrong with it as the rest of a sentence.
+func parseEmail(s string) (string, error) {
+	switch {
+	case s == "":
+		return "", errors.New("is required")
+	case len(s) > maxEmailBytes:
+		return "", errors.New("must have at most 254 bytes")
+	}
+	address, err := mail.ParseAddress(s)
+	if err != nil || address.Name != "" || address.Address != s || strings.ContainsFunc(s, forbidden) {
+		return "", errors.New("must be an email address such as admin@example.com")
+	}
+	return emailKey(s), nil
+}
+
+// emailKey returns the form in which an address is compared: without case.
+func emailKey(s string) string { return strings.ToLower(norm.NFC.String(s)) }

@@ -1,0 +1,263 @@
+package org
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"orgservice/shared/auth"
+)
+
+// Service is what clients can do with organizations.
+type Service struct {
+	Store     Store
+	Database  string         // where the collections of new organizations go
+	Passwords auth.Passwords // of Create, Update and Login
+	Tokens    *auth.Signer   // of Login
+	TokenTTL  time.Duration  // of Login, in whole seconds
+
+	Now func() time.Time // nil means time.Now
+	Log *slog.Logger     // nil means slog.Default()
+}
+
+// now returns the time as the database keeps it: in UTC, to the millisecond.
+// It has no monotonic part: a process that was suspended must see the time
+// that passed meanwhile.
+func (s *Service) now() time.Time {
+	now := time.Now
+	if s.Now != nil {
+		now = s.Now
+	}
+	return now().UTC().Truncate(time.Millisecond)
+}
+
+func (s *Service) log() *slog.Logger {
+	if s.Log != nil {
+		return s.Log
+	}
+	return slog.Default()
+}
+
+// Registration is what an organization signs up with.
+type Registration struct {
+	OrganizationName string `json:"organization_name"`
+	Email            string `json:"email"`
+	Password         string `json:"password"`
+}
+
+// Validate returns what is wrong, field by field.
+func (r Registration) Validate() []FieldError {
+	_, _, fields := r.parse()
+	return fields
+}
+
+func (r Registration) parse() (Name, string, []FieldError) {
+	var fields fieldErrors
+	name, err := ParseName(r.OrganizationName)
+	fields.add("organization_name", err)
+	email, err := parseEmail(r.Email)
+	fields.add("email", err)
+	fields.add("password", checkPassword(r.Password))
+	return name, email, fields
+}
+
+// Change is what an admin changes of its organization and itself; nil leaves
+// a thing as it is.
+type Change struct {
+	OrganizationName *string `json:"organization_name"`
+	Email            *string `json:"email"`
+	Password         *string `json:"password"`
+	CurrentPassword  *string `json:"current_password"` // goes with Email and Password
+}
+
+// Validate returns what is wrong, field by field.
+func (c Change) Validate() []FieldError {
+	_, _, fields := c.parse()
+	return fields
+}
+
+func (c Change) parse() (name Name, email string, _ []FieldError) {
+	var fields fieldErrors
+	var err error
+	if c.OrganizationName != nil {
+		name, err = ParseName(*c.OrganizationName)
+		fields.add("organization_name", err)
+	}
+	if c.Email != nil {
+		email, err = parseEmail(*c.Email)
+		fields.add("email", err)
+	}
+	if c.Password != nil {
+		fields.add("password", checkPassword(*c.Password))
+	}
+	switch {
+	case c.Email == nil && c.Password == nil:
+		if c.OrganizationName == nil {
+			fields.add("organization_name", errors.New("or email or password is required"))
+		}
+	case c.CurrentPassword == nil:
+		fields.add("current_password", errors.New("is required to change email or password"))
+	default:
+		fields.add("current_password", checkGivenPassword(*c.CurrentPassword))
+	}
+	return name, email, fields
+}
+
+// Credentials are what an admin logs in with.
+type Credentials struct {
+	Email    string `json:"email"`
+	Password string `json:"password"`
+}
+
+// Validate returns what is wrong, field by field. What only a new address or
+// password must fulfil is not asked here.
+func (c Credentials) Validate() []FieldError {
+	var fields fieldErrors
+	if c.Email == "" {
+		fields.add("email", errors.New("is required"))
+	}
+	fields.add("password", checkGivenPassword(c.Password))
+	return fields
+}
+
+type fieldErrors []FieldError
+
+func (f *fieldErrors) add(field string, err error) {
+	if err != nil {
+		*f = append(*f, FieldError{Field: field, Message: err.Error()})
+	}
+}
+
+const minPasswordRunes = 8
+
+func checkPassword(s string) error {
+	switch {
+	case s == "":
+		return errors.New("is required")
+	case utf8.RuneCountInString(s) < minPasswordRunes:
+		return errors.New("must have at least 8 characters")
+	case slices.Contains([]rune(s), utf8.RuneError):
+		return errors.New("must not hold malformed text")
+	}
+	return checkGivenPassword(s)
+}
+
+func checkGivenPassword(s string) error {
+	switch {
+	case s == "":
+		return errors.New("is required")
+	case len(s) > auth.MaxPasswordBytes:
+		return errors.New("must have at most 72 bytes")
+	}
+	return nil
+}
+
+// Get returns the active organization that has the name, or another name with
+// the same slug. Its errors are ErrInvalid, ErrNotFound and ErrUnavailable.
+func (s *Service) Get(ctx context.Context, name string) (Organization, error) {
+	n, err := ParseName(name)
+	if err != nil {
+		return Organization{}, invalid([]FieldError{{Field: "organization_name", Message: err.Error()}})
+	}
+	o, err := s.Store.OrganizationByKey(ctx, n.Slug)
+	if err == nil {
+		o, err = s.settle(ctx, o)
+	}
+	// What settled may have another name now.
+	if errors.Is(err, ErrNotFound) || err == nil && (o.Status != Active || o.Key != n.Slug) {
+		return Organization{}, refuse(NotFound, "there is no organization of that name")
+	}
+	return o, err
+}
+
+// Session is what a login gives.
+type Session struct {
+	AccessToken string
+	ExpiresIn   time.Duration
+}
+
+// Login returns an access token for the admin with the credentials. It
+// answers ErrUnauthenticated, after the work of one comparison, whatever of
+// them is wrong; other errors are ErrInvalid and ErrUnavailable.
+func (s *Service) Login(ctx context.Context, c Credentials) (Session, error) {
+	if err := invalid(c.Validate()); err != nil {
+		return Session{}, err
+	}
+	refused := refuse(Unauthenticated, "email or password is wrong")
+	admin, err := s.Store.AdminByEmail(ctx, emailKey(c.Email))
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Session{}, err
+	}
+	ok, err := s.Passwords.Verify(admin.PasswordHash, c.Password)
+	if err != nil {
+		return Session{}, err
+	}
+	if !ok {
+		return Session{}, refused
+	}
+	o, err := s.Store.Organization(ctx, admin.OrganizationID)
+	if errors.Is(err, ErrNotFound) {
+		return Session{}, refused
+	}
+	if err != nil {
+		return Session{}, err
+	}
+	member := o.member(admin.ID)
+	if o.Status != Active || member == nil {
+		return Session{}, refused
+	}
+	if s.Passwords.Outdated(admin.PasswordHash) {
+		s.rehash(ctx, admin, c.Password)
+	}
+	now := s.now()
+	token, err := s.Tokens.Sign(auth.Caller{
+		AdminID:        admin.ID,
+		OrganizationID: o.ID,
+		TokenVersion:   member.TokenVersion,
+		ExpiresAt:      now.Add(s.TokenTTL),
+	}, now)
+	if err != nil {
+		return Session{}, err
+	}
+	return Session{AccessToken: token, ExpiresIn: s.TokenTTL}, nil
+}
+
+// rehash brings the hash of a password to the cost in force. The login that
+// showed the password does not fail with it.
+func (s *Service) rehash(ctx context.Context, admin Admin, password string) {
+	hash, err := s.Passwords.Hash(password)
+	if err == nil {
+		err = s.Store.RehashPassword(ctx, admin.ID, admin.PasswordHash, hash)
+	}
+	if err != nil {
+		s.log().WarnContext(ctx, "password not rehashed", "admin_id", admin.ID, "error", err)
+	}
+}
+
+// authorize returns the organization that the caller may act for. The token
+// was verified before, maybe a while ago: here the database is asked whether
+// everything that it says still stands.
+func (s *Service) authorize(ctx context.Context, c auth.Caller) (Organization, error) {
+	revoked := refuse(Unauthenticated, "the access token has expired or was revoked: log in again")
+	if !s.now().Before(c.ExpiresAt) {
+		return Organization{}, revoked
+	}
+	o, err := s.Store.Organization(ctx, c.OrganizationID)
+	if err == nil {
+		o, err = s.settle(ctx, o)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return Organization{}, revoked
+	}
+	if err != nil {
+		return Organization{}, err
+	}
+	member := o.member(c.AdminID)
+	if o.Status != Active || member == nil || member.TokenVersion != c.TokenVersion {
+		return Organization{}, revoked
+	}
+	return o, nil
+}
