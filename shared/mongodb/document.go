@@ -1,0 +1,172 @@
+package mongodb
+
+import (
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"orgservice/shared/org"
+)
+
+// The documents as the database has them.
+
+type organizationDoc struct {
+	ID         bson.ObjectID `bson:"_id"`
+	Name       string        `bson:"organization_name"`
+	Key        string        `bson:"name_key"`
+	Collection string        `bson:"collection_name"`
+	Database   string        `bson:"database"`
+	Status     org.Status    `bson:"status"`
+	Admins     []memberDoc   `bson:"admins"`
+	Claims     []string      `bson:"claims"`
+	Revision   int64         `bson:"revision"`
+	Operation  *operationDoc `bson:"operation,omitempty"`
+	Committed  bson.ObjectID `bson:"committed_operation_id,omitempty"`
+	CreatedAt  time.Time     `bson:"created_at"`
+	UpdatedAt  time.Time     `bson:"updated_at"`
+}
+
+type memberDoc struct {
+	AdminID      bson.ObjectID `bson:"admin_id"`
+	TokenVersion int64         `bson:"token_version"`
+}
+
+type operationDoc struct {
+	ID           bson.ObjectID     `bson:"id"`
+	Kind         org.OperationKind `bson:"kind"`
+	StartedAt    time.Time         `bson:"started_at"`
+	TouchedAt    time.Time         `bson:"touched_at"`
+	Revision     int64             `bson:"revision,omitempty"`
+	Name         string            `bson:"organization_name,omitempty"`
+	Key          string            `bson:"name_key,omitempty"`
+	Collection   string            `bson:"collection_name,omitempty"`
+	Claims       []string          `bson:"claims,omitempty"`
+	AdminID      bson.ObjectID     `bson:"admin_id,omitempty"`
+	Email        string            `bson:"email,omitempty"`
+	PasswordHash string            `bson:"password_hash,omitempty"`
+	TokenVersion int64             `bson:"token_version,omitempty"`
+}
+
+type adminDoc struct {
+	ID             bson.ObjectID `bson:"_id"`
+	OrganizationID bson.ObjectID `bson:"organization_id"`
+	Email          string        `bson:"email"`
+	PasswordHash   string        `bson:"password_hash"`
+	TokenVersion   int64         `bson:"token_version"`
+	CreatedAt      time.Time     `bson:"created_at"`
+	UpdatedAt      time.Time     `bson:"updated_at"`
+}
+
+type claimDoc struct {
+	ID             string        `bson:"_id"`
+	OrganizationID bson.ObjectID `bson:"organization_id"`
+	OperationID    bson.ObjectID `bson:"operation_id"`
+	Revision       int64         `bson:"revision"`
+	ClaimedAt      time.Time     `bson:"claimed_at"`
+}
+
+func newOrganizationDoc(o org.Organization) (organizationDoc, error) {
+	ids, err := objectIDs(o.ID)
+	if err != nil {
+		return organizationDoc{}, err
+	}
+	doc := organizationDoc{
+		ID: ids[0], Name: o.Name, Key: o.Key, Collection: o.Collection, Database: o.Database,
+		Status: o.Status, Claims: o.Claims, Revision: o.Revision,
+		CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt,
+	}
+	for _, m := range o.Admins {
+		ids, err := objectIDs(m.AdminID)
+		if err != nil {
+			return organizationDoc{}, err
+		}
+		doc.Admins = append(doc.Admins, memberDoc{AdminID: ids[0], TokenVersion: m.TokenVersion})
+	}
+	if doc.Committed, err = optionalID(o.Committed); err != nil {
+		return organizationDoc{}, err
+	}
+	if op := o.Operation; op != nil {
+		ids, err := objectIDs(op.ID)
+		if err != nil {
+			return organizationDoc{}, err
+		}
+		doc.Operation = &operationDoc{
+			ID: ids[0], Kind: op.Kind, StartedAt: op.StartedAt, TouchedAt: op.TouchedAt, Revision: op.Revision,
+			Name: op.Name, Key: op.Key, Collection: op.Collection, Claims: op.Claims,
+			Email: op.Email, PasswordHash: op.PasswordHash, TokenVersion: op.TokenVersion,
+		}
+		if doc.Operation.AdminID, err = optionalID(op.AdminID); err != nil {
+			return organizationDoc{}, err
+		}
+	}
+	return doc, nil
+}
+
+func (d organizationDoc) organization() org.Organization {
+	o := org.Organization{
+		ID: hex(d.ID), Name: d.Name, Key: d.Key, Collection: d.Collection, Database: d.Database,
+		Status: d.Status, Claims: d.Claims, Revision: d.Revision, Committed: hex(d.Committed),
+		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
+	}
+	for _, m := range d.Admins {
+		o.Admins = append(o.Admins, org.Member{AdminID: hex(m.AdminID), TokenVersion: m.TokenVersion})
+	}
+	if op := d.Operation; op != nil {
+		o.Operation = &org.Operation{
+			ID: hex(op.ID), Kind: op.Kind, StartedAt: op.StartedAt.UTC(), TouchedAt: op.TouchedAt.UTC(),
+			Revision: op.Revision, Name: op.Name, Key: op.Key, Collection: op.Collection, Claims: op.Claims,
+			AdminID: hex(op.AdminID), Email: op.Email, PasswordHash: op.PasswordHash, TokenVersion: op.TokenVersion,
+		}
+	}
+	return o
+}
+
+func newAdminDoc(a org.Admin) (adminDoc, error) {
+	ids, err := objectIDs(a.ID, a.OrganizationID)
+	if err != nil {
+		return adminDoc{}, err
+	}
+	return adminDoc{
+		ID: ids[0], OrganizationID: ids[1], Email: a.Email, PasswordHash: a.PasswordHash,
+		TokenVersion: a.TokenVersion, CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt,
+	}, nil
+}
+
+func (d adminDoc) admin() org.Admin {
+	return org.Admin{
+		ID: hex(d.ID), OrganizationID: hex(d.OrganizationID), Email: d.Email, PasswordHash: d.PasswordHash,
+		TokenVersion: d.TokenVersion, CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
+	}
+}
+
+func newClaimDoc(c org.Claim) (claimDoc, error) {
+	ids, err := objectIDs(c.OrganizationID, c.OperationID)
+	if err != nil {
+		return claimDoc{}, err
+	}
+	return claimDoc{
+		ID: c.ID, OrganizationID: ids[0], OperationID: ids[1], Revision: c.Revision, ClaimedAt: c.ClaimedAt,
+	}, nil
+}
+
+func (d claimDoc) claim() org.Claim {
+	return org.Claim{
+		ID: d.ID, OrganizationID: hex(d.OrganizationID), OperationID: hex(d.OperationID),
+		Revision: d.Revision, ClaimedAt: d.ClaimedAt.UTC(),
+	}
+}
+
+// optionalID is nothing for an empty id.
+func optionalID(id string) (bson.ObjectID, error) {
+	if id == "" {
+		return bson.NilObjectID, nil
+	}
+	return bson.ObjectIDFromHex(id)
+}
+
+func hex(id bson.ObjectID) string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.Hex()
+}

@@ -1,0 +1,161 @@
+// Package mongodb is the service's client for MongoDB: it opens the database
+// and keeps organizations, admins and claims in it. It is the only package
+// that knows the driver, and turns the driver's errors into those of package
+// org.
+package mongodb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"orgservice/shared/org"
+)
+
+// The limits within which the database has to answer, so that a client hears
+// of an outage before it, or the gateway, gives up. The driver's own are made
+// for servers that wait out an election: 30 seconds.
+const (
+	selectionTimeout = 3 * time.Second
+	connectTimeout   = 3 * time.Second
+	operationTimeout = 5 * time.Second
+	maxPoolSize      = 4 // a function serves one request at a time
+	maxIdleTime      = time.Minute
+	retryAfter       = 5 * time.Second
+)
+
+// Store is an [org.Store] in a MongoDB database. Its methods may be called
+// concurrently.
+type Store struct {
+	client        *mongo.Client
+	organizations *mongo.Collection
+	admins        *mongo.Collection
+	claims        *mongo.Collection
+}
+
+var _ org.Store = (*Store)(nil)
+
+// Open returns the store in the database of that name behind the connection
+// string. It connects when it is first used: the error tells of a connection
+// string that can't be read, which the service has from MONGO_URL, not of a
+// server that can't be reached. Further options, if any, are those of a test.
+func Open(url, database string, more ...*options.ClientOptions) (*Store, error) {
+	client, err := mongo.Connect(append([]*options.ClientOptions{options.Client().
+		SetWriteConcern(writeconcern.Majority()).
+		ApplyURI(url).
+		SetAppName("organization-management-service").
+		// Every decision is made on what it has just read.
+		SetReadPreference(readpref.Primary()).
+		SetServerSelectionTimeout(selectionTimeout).
+		SetConnectTimeout(connectTimeout).
+		SetTimeout(operationTimeout).
+		SetMaxPoolSize(maxPoolSize).
+		SetMaxConnIdleTime(maxIdleTime)}, more...)...)
+	if err != nil {
+		return nil, fmt.Errorf("MONGO_URL: %s", withoutSecrets(err.Error(), url))
+	}
+	db := client.Database(database)
+	return &Store{
+		client:        client,
+		organizations: db.Collection("organizations"),
+		admins:        db.Collection("admins"),
+		claims:        db.Collection("claims"),
+	}, nil
+}
+
+// withoutSecrets returns the message without the user and password, if it
+// quotes them from the connection string.
+func withoutSecrets(message, url string) string {
+	_, rest, _ := strings.Cut(url, "://")
+	if i := strings.LastIndexByte(rest, '@'); i > 0 {
+		message = strings.ReplaceAll(message, rest[:i], "…")
+		if _, password, ok := strings.Cut(rest[:i], ":"); ok && password != "" {
+			message = strings.ReplaceAll(message, password, "…")
+		}
+	}
+	return message
+}
+
+// Close ends the store's connections.
+func (s *Store) Close(ctx context.Context) error { return s.client.Disconnect(ctx) }
+
+// Codes of server errors.
+// https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
+const (
+	namespaceNotFound = 26
+	namespaceExists   = 48
+)
+
+// transient are the codes of a server that may do in a moment what it can't
+// now: shutting down, electing, overloaded, out of time.
+var transient = []int{6, 7, 50, 89, 91, 112, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
+
+// convert turns an error of the driver into one of package org, or wraps it
+// with what was being done.
+func convert(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("%s: %w", doing, err)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return &org.Error{Kind: org.NotFound, Message: "not found", Err: err}
+	}
+	if isDuplicateKey(err) {
+		return &org.Error{Kind: org.Conflict, Message: "the organization name or the email is taken", Err: err}
+	}
+	var server mongo.ServerError
+	if errors.As(err, &server) && !mongo.IsTimeout(err) && !mongo.IsNetworkError(err) {
+		switch {
+		case server.HasErrorCode(namespaceNotFound):
+			return &org.Error{Kind: org.NotFound, Message: "there is no such collection", Err: err}
+		case server.HasErrorCode(namespaceExists):
+			return &org.Error{Kind: org.Conflict, Message: "there is such a collection", Err: err}
+		}
+		for _, code := range transient {
+			if server.HasErrorCode(code) {
+				return unavailable(err)
+			}
+		}
+		return err // the server understood and refused: a fault of the service
+	}
+	if errors.Is(err, bson.ErrInvalidHex) || errors.As(err, new(mongo.MarshalError)) {
+		return err
+	}
+	return unavailable(err)
+}
+
+func unavailable(err error) error {
+	return &org.Error{
+		Kind:       org.Unavailable,
+		Message:    "the database can't be reached in time: nothing was changed, or the change will be finished or undone by itself",
+		RetryAfter: retryAfter,
+		Err:        err,
+	}
+}
+
+// isDuplicateKey reports whether a unique index refused a write. The embedded
+// database says so of an update by an internal error with SQLite's words.
+func isDuplicateKey(err error) bool {
+	return mongo.IsDuplicateKeyError(err) || strings.Contains(err.Error(), "UNIQUE constraint failed")
+}
+
+// objectIDs turns ids into the form in which they are kept.
+func objectIDs(ids ...string) ([]bson.ObjectID, error) {
+	var out []bson.ObjectID
+	for _, id := range ids {
+		oid, err := bson.ObjectIDFromHex(id)
+		if err != nil {
+			return nil, fmt.Errorf("id %q: %w", id, err)
+		}
+		out = append(out, oid)
+	}
+	return out, nil
+}
