@@ -1,0 +1,63 @@
+// Command authorizer is the Lambda function that the gateway asks whether a
+// request's bearer token is good. It answers in the simple format, with the
+// caller in its context.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"orgservice/shared/auth"
+	"orgservice/shared/config"
+)
+
+func main() {
+	slog.SetDefault(slog.New(lambdacontext.NewLogHandler()))
+	verifier, err := config.LoadVerifier(context.Background())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	lambda.Start(authorizer{verifier}.authorize)
+}
+
+type authorizer struct{ verifier *auth.Verifier }
+
+func (a authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomAuthorizerV2Request) (events.APIGatewayV2CustomAuthorizerSimpleResponse, error) {
+	var refused events.APIGatewayV2CustomAuthorizerSimpleResponse
+	token, ok := bearerToken(r)
+	if !ok {
+		return refused, nil
+	}
+	caller, err := a.verifier.Verify(token)
+	if err != nil {
+		slog.InfoContext(ctx, "refused", "error", err.Error())
+		return refused, nil
+	}
+	return events.APIGatewayV2CustomAuthorizerSimpleResponse{IsAuthorized: true, Context: caller.Context()}, nil
+}
+
+// bearerToken returns the token of the request's Authorization header, which
+// is its one identity source. Where that is missing, as in some local tools,
+// the header is looked for in whatever case it comes.
+func bearerToken(r events.APIGatewayV2CustomAuthorizerV2Request) (string, bool) {
+	var value string
+	if len(r.IdentitySource) == 1 {
+		value = r.IdentitySource[0]
+	} else {
+		for name, v := range r.Headers {
+			if strings.EqualFold(name, "authorization") {
+				value = v
+			}
+		}
+	}
+	scheme, token, ok := strings.Cut(value, " ")
+	return strings.TrimSpace(token), ok && strings.EqualFold(scheme, "bearer")
+}

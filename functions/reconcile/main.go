@@ -1,0 +1,62 @@
+// Command reconcile is the scheduled Lambda function that finishes or undoes
+// what a crash has left, makes missing indexes and reports what a person
+// should look at.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"orgservice/shared/config"
+	"orgservice/shared/mongodb"
+	"orgservice/shared/org"
+)
+
+func main() {
+	slog.SetDefault(slog.New(lambdacontext.NewLogHandler()))
+	service, err := open(context.Background())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	lambda.Start(reconciler{service}.reconcile)
+}
+
+func open(ctx context.Context) (*org.Service, error) {
+	database, err := config.LoadDatabase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	store, err := mongodb.Open(database.URL, database.Name)
+	if err != nil {
+		return nil, err
+	}
+	return &org.Service{Store: store, Database: database.Name}, nil
+}
+
+type reconciler struct{ service *org.Service }
+
+// input is what the schedules in the template send; an event of another shape,
+// such as EventBridge's own, asks for a quick run.
+type input struct {
+	Full bool `json:"full"` // read the whole database
+}
+
+func (r reconciler) reconcile(ctx context.Context, in input) (org.Report, error) {
+	report, err := r.service.Reconcile(ctx, in.Full)
+	if err != nil {
+		slog.ErrorContext(ctx, "reconcile", "full", in.Full, "report", report, "error", err.Error())
+		return report, err
+	}
+	level := slog.LevelInfo
+	if len(report.Odd) > 0 {
+		level = slog.LevelError
+	}
+	slog.Log(ctx, level, "reconcile", "full", in.Full, "report", report)
+	return report, nil
+}

@@ -1,0 +1,273 @@
+// Package api is the service over HTTP: one handler for each endpoint, which
+// reads a request strictly, calls the service and writes the answer or a
+// problem document (RFC 9457).
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"orgservice/shared/org"
+)
+
+// Create handles POST /org/create.
+func Create(s *org.Service) http.Handler {
+	return handler(http.StatusCreated, func(r *http.Request) (any, error) {
+		registration, err := decode[org.Registration](r)
+		if err != nil {
+			return nil, err
+		}
+		o, err := s.Create(r.Context(), registration)
+		return createdOrganization{ID: o.ID, Name: o.Name, Collection: o.Collection}, err
+	})
+}
+
+// Get handles GET /org/get.
+func Get(s *org.Service) http.Handler {
+	return handler(http.StatusOK, func(r *http.Request) (any, error) {
+		name, err := queryParameter(r, "organization_name")
+		if err != nil {
+			return nil, err
+		}
+		if name == nil {
+			name = new(string) // which is not a name
+		}
+		o, err := s.Get(r.Context(), *name)
+		return newOrganization(o), err
+	})
+}
+
+// Update handles PUT /org/update.
+func Update(s *org.Service) http.Handler {
+	return handler(http.StatusOK, func(r *http.Request) (any, error) {
+		caller, err := callerOf(r)
+		if err != nil {
+			return nil, err
+		}
+		change, err := decode[org.Change](r)
+		if err != nil {
+			return nil, err
+		}
+		o, err := s.Update(r.Context(), caller, change)
+		return newOrganization(o), err
+	})
+}
+
+// Delete handles DELETE /org/delete.
+func Delete(s *org.Service) http.Handler {
+	return handler(http.StatusOK, func(r *http.Request) (any, error) {
+		caller, err := callerOf(r)
+		if err != nil {
+			return nil, err
+		}
+		confirmation, err := queryParameter(r, "organization_name")
+		if err != nil {
+			return nil, err
+		}
+		o, err := s.Delete(r.Context(), caller, confirmation)
+		return deletedOrganization{ID: o.ID, Name: o.Name, DeletedAt: o.UpdatedAt}, err
+	})
+}
+
+// Login handles POST /admin/login.
+func Login(s *org.Service) http.Handler {
+	return handler(http.StatusOK, func(r *http.Request) (any, error) {
+		credentials, err := decode[org.Credentials](r)
+		if err != nil {
+			return nil, err
+		}
+		session, err := s.Login(r.Context(), credentials)
+		return token{
+			AccessToken: session.AccessToken,
+			TokenType:   "bearer",
+			ExpiresIn:   int64(session.ExpiresIn / time.Second),
+		}, err
+	})
+}
+
+// The bodies of the answers.
+type (
+	createdOrganization struct {
+		ID         string `json:"id"`
+		Name       string `json:"organization_name"`
+		Collection string `json:"collection_name"`
+	}
+	organization struct {
+		ID         string    `json:"id"`
+		Name       string    `json:"organization_name"`
+		Collection string    `json:"collection_name"`
+		CreatedAt  time.Time `json:"created_at"`
+		UpdatedAt  time.Time `json:"updated_at"`
+	}
+	deletedOrganization struct {
+		ID        string    `json:"id"`
+		Name      string    `json:"organization_name"`
+		DeletedAt time.Time `json:"deleted_at"`
+	}
+	token struct {
+		AccessToken string `json:"access_token"`
+		TokenType   string `json:"token_type"`
+		ExpiresIn   int64  `json:"expires_in"` // seconds
+	}
+)
+
+func newOrganization(o org.Organization) organization {
+	return organization{
+		ID: o.ID, Name: o.Name, Collection: o.Collection, CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt,
+	}
+}
+
+// handler is what all endpoints have in common: f makes the body of an answer
+// of that status, or an error.
+func handler(status int, f func(*http.Request) (any, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		id := requestID(r)
+		header := w.Header()
+		header.Set("X-Request-Id", id)
+		header.Set("Cache-Control", "no-store")
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("Strict-Transport-Security", "max-age=63072000; includeSubDomains")
+
+		body, err := recovered(r, f)
+		status, contentType := status, "application/json; charset=utf-8"
+		if err != nil {
+			p := newProblem(err, id)
+			p.setHeader(header)
+			body, status, contentType = p, p.Status, "application/problem+json"
+		}
+		log(r, status, time.Since(start), err)
+		encoded, err := json.Marshal(body)
+		if err != nil {
+			panic(err) // only of types that can't be JSON
+		}
+		header.Set("Content-Type", contentType)
+		w.WriteHeader(status)
+		w.Write(encoded) // into memory
+	})
+}
+
+// recovered calls f and turns its panic into an error. The context that f sees
+// has no deadline: every command to the database has its own, which is short
+// enough to answer the client, while the function's is there to stop a
+// function that hangs.
+func recovered(r *http.Request, f func(*http.Request) (any, error)) (body any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			body, err = nil, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return f(r.WithContext(context.WithoutCancel(r.Context())))
+}
+
+// log writes the request's one line: who is at fault decides its level.
+func log(r *http.Request, status int, duration time.Duration, err error) {
+	level := slog.LevelInfo
+	switch {
+	case status == http.StatusServiceUnavailable:
+		level = slog.LevelWarn
+	case status >= 500:
+		level = slog.LevelError
+	}
+	attrs := []any{"method", r.Method, "path", r.URL.Path, "status", status, "duration_ms", duration.Milliseconds()}
+	if err != nil {
+		attrs = append(attrs, "error", err.Error())
+	}
+	slog.Log(r.Context(), level, "request", attrs...)
+}
+
+var wellFormedID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
+
+// requestID returns the client's own id of the request if it looks like one,
+// otherwise Lambda's.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); wellFormedID.MatchString(id) {
+		return id
+	}
+	if lc, ok := lambdacontext.FromContext(r.Context()); ok {
+		return lc.AwsRequestID
+	}
+	return "unknown"
+}
+
+// queryParameter returns the parameter of that name, nil if there is none.
+func queryParameter(r *http.Request, name string) (*string, error) {
+	values := r.URL.Query()[name]
+	switch len(values) {
+	case 0:
+		return nil, nil
+	case 1:
+		return &values[0], nil
+	}
+	return nil, &org.Error{Kind: org.Invalid, Message: "a parameter is given twice",
+		Fields: []org.FieldError{{Field: name, Message: "must be given once"}}}
+}
+
+// errTooLarge and the like are refusals of the request as such, before it
+// means anything.
+type requestError struct {
+	status int
+	detail string
+}
+
+func (e *requestError) Error() string { return e.detail }
+
+func badRequest(format string, args ...any) error {
+	return &requestError{http.StatusBadRequest, fmt.Sprintf(format, args...)}
+}
+
+// problem is the body of every answer that is not a success.
+type problem struct {
+	Type      string           `json:"type"`
+	Title     string           `json:"title"`
+	Status    int              `json:"status"`
+	Detail    string           `json:"detail"`
+	RequestID string           `json:"request_id"`
+	Errors    []org.FieldError `json:"errors,omitempty"`
+
+	retryAfter time.Duration
+}
+
+// statuses are those of the service's errors.
+var statuses = map[org.Kind]int{
+	org.Invalid:         http.StatusUnprocessableEntity,
+	org.Unauthenticated: http.StatusUnauthorized,
+	org.Forbidden:       http.StatusForbidden,
+	org.NotFound:        http.StatusNotFound,
+	org.Conflict:        http.StatusConflict,
+	org.Throttled:       http.StatusTooManyRequests,
+	org.Unavailable:     http.StatusServiceUnavailable,
+}
+
+func newProblem(err error, requestID string) problem {
+	p := problem{Type: "about:blank", Status: http.StatusInternalServerError, Detail: "internal error", RequestID: requestID}
+	var refused *requestError
+	var e *org.Error
+	switch {
+	case errors.As(err, &refused):
+		p.Status, p.Detail = refused.status, refused.detail
+	case errors.As(err, &e):
+		p.Status, p.Detail, p.Errors, p.retryAfter = statuses[e.Kind], e.Message, e.Fields, e.RetryAfter
+	}
+	p.Title = http.StatusText(p.Status)
+	return p
+}
+
+func (p problem) setHeader(h http.Header) {
+	if p.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	if p.retryAfter > 0 {
+		seconds := int64((p.retryAfter + time.Second - 1) / time.Second)
+		h.Set("Retry-After", fmt.Sprint(seconds))
+	}
+}

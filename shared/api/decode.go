@@ -1,0 +1,127 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"orgservice/shared/org"
+)
+
+const maxBody = 64 << 10
+
+// validator is a request that can say what is wrong with it.
+type validator interface{ Validate() []org.FieldError }
+
+// decode reads the body of a request: one JSON object with the fields of T,
+// which is a flat struct, each at most once, and nothing else. If a field is
+// of the wrong type the error tells, too, what T finds wrong with the others,
+// so that a client sees everything at once.
+func decode[T validator](r *http.Request) (T, error) {
+	var v T
+	body, err := readJSON(r)
+	if err != nil {
+		return v, err
+	}
+	members, err := readObject(body)
+	if err != nil {
+		return v, err
+	}
+	var wrong []org.FieldError
+	target := reflect.ValueOf(&v).Elem()
+	for i := range target.NumField() {
+		name := target.Type().Field(i).Tag.Get("json")
+		raw, ok := members[name]
+		if !ok {
+			continue
+		}
+		delete(members, name)
+		if string(raw) == "null" || json.Unmarshal(raw, target.Field(i).Addr().Interface()) != nil {
+			wrong = append(wrong, org.FieldError{Field: name, Message: "must be a string"})
+		}
+	}
+	for name := range members {
+		return v, badRequest("the body has a field %.100q that is not known here", name)
+	}
+	if wrong == nil {
+		return v, nil // the service validates
+	}
+	for _, f := range v.Validate() {
+		if !slices.ContainsFunc(wrong, func(w org.FieldError) bool { return w.Field == f.Field }) {
+			wrong = append(wrong, f)
+		}
+	}
+	return v, &org.Error{Kind: org.Invalid, Message: "some fields are missing or not valid", Fields: wrong}
+}
+
+// readJSON returns the body of a request that says it is JSON.
+func readJSON(r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+	if err != nil {
+		return nil, &requestError{http.StatusRequestEntityTooLarge, "the body is larger than 64 KiB"}
+	}
+	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	isJSON := mediaType == "application/json" || strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
+	if charset := params["charset"]; err != nil || !isJSON || charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return nil, &requestError{http.StatusUnsupportedMediaType, "the body must be JSON, sent with the header Content-Type: application/json"}
+	}
+	if !utf8.Valid(body) {
+		return nil, badRequest("the body is not UTF-8")
+	}
+	return body, nil
+}
+
+// readObject splits one JSON object into its members. The standard library's
+// decoder would take the last of two members of one name, and any case of a
+// name; which of them a client meant can't be known.
+func readObject(body []byte) (map[string]json.RawMessage, error) {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil, badRequest("the body is empty: a JSON object is expected")
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	start, err := d.Token()
+	if err != nil {
+		return nil, notJSON(err)
+	}
+	if start != json.Delim('{') {
+		return nil, badRequest("the body must be a JSON object")
+	}
+	members := map[string]json.RawMessage{}
+	for d.More() {
+		token, err := d.Token()
+		if err != nil {
+			return nil, notJSON(err)
+		}
+		name := token.(string) // the decoder allows nothing else here
+		if _, doubled := members[name]; doubled {
+			return nil, badRequest("the body has the field %.100q twice", name)
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, notJSON(err)
+		}
+		members[name] = value
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, notJSON(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, badRequest("the body must be one JSON object and nothing after it")
+	}
+	return members, nil
+}
+
+func notJSON(err error) error {
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return badRequest("the body is not JSON: error at byte %d", syntax.Offset)
+	}
+	return badRequest("the body is not JSON: it ends too early")
+}

@@ -1,0 +1,75 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/awslabs/aws-lambda-go-api-proxy/core"
+	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
+
+	"orgservice/shared/auth"
+	"orgservice/shared/org"
+)
+
+// Serve is the main function of a Lambda function: it serves the handler that
+// open returns for as long as the process lives. If open fails, which it does
+// for a setting that is missing or unusable, Serve says why in one line and
+// ends the process.
+func Serve(open func(context.Context) (http.Handler, error)) {
+	slog.SetDefault(slog.New(lambdacontext.NewLogHandler()))
+	handler, err := open(context.Background())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	lambda.Start(Lambda(handler))
+}
+
+// Lambda returns the handler as a Lambda function behind an HTTP API with the
+// payload format 2.0. This file is all that knows the adapter.
+func Lambda(h http.Handler) func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+	adapter := httpadapter.NewV2(h)
+	return func(ctx context.Context, event events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+		response, err := adapter.ProxyWithContext(ctx, event)
+		if err != nil {
+			// An event that is no HTTP request; the adapter's answer is lost.
+			return unreadable(ctx), nil
+		}
+		return response, nil
+	}
+}
+
+func unreadable(ctx context.Context) events.APIGatewayV2HTTPResponse {
+	id := "unknown"
+	if lc, ok := lambdacontext.FromContext(ctx); ok {
+		id = lc.AwsRequestID
+	}
+	body, _ := json.Marshal(newProblem(badRequest("the request can't be read"), id))
+	return events.APIGatewayV2HTTPResponse{
+		StatusCode: http.StatusBadRequest,
+		Headers:    map[string]string{"Content-Type": "application/problem+json", "X-Request-Id": id},
+		Body:       string(body),
+	}
+}
+
+// callerOf returns the caller that the authorizer found in the token: from the
+// event, whose authorizer part no client can write.
+func callerOf(r *http.Request) (auth.Caller, error) {
+	missing := &org.Error{Kind: org.Unauthenticated, Message: "an access token is required: log in first"}
+	event, ok := core.GetAPIGatewayV2ContextFromContext(r.Context())
+	if !ok || event.Authorizer == nil {
+		return auth.Caller{}, missing
+	}
+	caller, ok := auth.CallerFromContext(event.Authorizer.Lambda)
+	if !ok {
+		return auth.Caller{}, missing
+	}
+	return caller, nil
+}

@@ -1,0 +1,96 @@
+package config
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+)
+
+const secretTimeout = 4 * time.Second
+
+// resolve returns the value of the variable, or that of the secret it refers
+// to.
+func resolve(ctx context.Context, name string) (string, error) {
+	value := os.Getenv(name)
+	if !strings.HasPrefix(value, "arn:") {
+		return value, nil
+	}
+	secret, err := fetchSecret(ctx, value)
+	if err != nil {
+		return "", fmt.Errorf("%s: secret %s: %w", name, value, err)
+	}
+	return secret, nil
+}
+
+// fetchSecret returns the secret that a reference names.
+func fetchSecret(ctx context.Context, reference string) (string, error) {
+	// arn:partition:service:region:account:secret:name[:json-key[:stage[:version]]]
+	parts := strings.Split(reference, ":")
+	if len(parts) < 7 || len(parts) > 10 || parts[2] != "secretsmanager" || parts[5] != "secret" {
+		return "", errors.New("is not the ARN of a secret of Secrets Manager")
+	}
+	input := &secretsmanager.GetSecretValueInput{SecretId: aws.String(strings.Join(parts[:7], ":"))}
+	parts = append(parts[7:], "", "", "")
+	key := parts[0]
+	if parts[1] != "" {
+		input.VersionStage = aws.String(parts[1])
+	}
+	if parts[2] != "" {
+		input.VersionId = aws.String(parts[2])
+	}
+	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
+	defer cancel()
+	out, err := secretsClient(strings.Split(reference, ":")[3]).GetSecretValue(ctx, input)
+	if err != nil {
+		return "", err
+	}
+	if out.SecretString == nil {
+		return "", errors.New("is binary")
+	}
+	if key == "" {
+		return *out.SecretString, nil
+	}
+	var object map[string]any
+	if json.Unmarshal([]byte(*out.SecretString), &object) != nil {
+		return "", errors.New("is not a JSON object")
+	}
+	value, ok := object[key].(string)
+	if !ok {
+		return "", fmt.Errorf("has no text under the key %q", key)
+	}
+	return value, nil
+}
+
+// secretsClient returns a client with the credentials that Lambda puts into a
+// function's environment. The SDK's own package config would look for them in
+// a dozen other places first, and adds 3 ms to every cold start.
+func secretsClient(region string) *secretsmanager.Client {
+	options := secretsmanager.Options{
+		Region: region,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			c := aws.Credentials{
+				AccessKeyID:     os.Getenv("AWS_ACCESS_KEY_ID"),
+				SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
+				SessionToken:    os.Getenv("AWS_SESSION_TOKEN"),
+			}
+			if !c.HasKeys() {
+				return c, errors.New("AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not set")
+			}
+			return c, nil
+		}),
+	}
+	for _, name := range []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"} {
+		if url := os.Getenv(name); url != "" {
+			options.BaseEndpoint = aws.String(url)
+			break
+		}
+	}
+	return secretsmanager.New(options)
+}
