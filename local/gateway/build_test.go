@@ -1,0 +1,146 @@
+package gateway
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The functions of TestWatch need nothing but the standard library, so that
+// they build fast and from any folder.
+const watchedFunction = `package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+)
+
+func main() {
+	api := "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/runtime/invocation/"
+	for {
+		event, err := http.Get(api + "next")
+		if err != nil {
+			os.Exit(1)
+		}
+		answer := fmt.Sprintf("%q", fmt.Sprint("VERSION ", os.Getenv("SETTING"), " ", os.Getpid()))
+		http.Post(api+event.Header.Get("Lambda-Runtime-Aws-Request-Id")+"/response", "", strings.NewReader(answer))
+	}
+}
+`
+
+const watchedTemplate = `Globals:
+  Function: { Runtime: provided.al2023 }
+Resources:
+  Api: { Type: AWS::Serverless::HttpApi }
+  AFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/a
+      Environment: { Variables: { SETTING: first } }
+      Events: { Get: { Type: HttpApi, Properties: { ApiId: !Ref Api, Method: GET, Path: /a } } }
+  BFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/b
+      Events: { Get: { Type: HttpApi, Properties: { ApiId: !Ref Api, Method: GET, Path: /b } } }
+`
+
+func TestWatch(t *testing.T) {
+	root := t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		path := filepath.Join(root, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		// As editors do it, so that no half of it is seen.
+		if err := os.WriteFile(path+"~", []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+"~", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	version := func(v string) string { return strings.Replace(watchedFunction, "VERSION", v, 1) }
+	write("go.mod", "module watched\n\ngo 1.26\n")
+	write("functions/a/main.go", version("a1"))
+	write("functions/b/main.go", version("b1"))
+	write("template.yaml", watchedTemplate)
+	g, log := newGateway(t, Config{Root: root, Watch: true})
+	get := func(path string) string { return send(t, g, "GET", path, "").body }
+	logged := func(want string) {
+		t.Helper()
+		eventually(t, "the line "+want, func() bool { return strings.Contains(log.String(), want) })
+	}
+
+	a1, b1 := get("/a"), get("/b")
+	if !strings.HasPrefix(a1, `"a1 first `) || !strings.HasPrefix(b1, `"b1  `) {
+		t.Fatalf("got %s and %s", a1, b1)
+	}
+
+	write("functions/a/main.go", version("a2"))
+	logged("\nrebuilt a\n")
+	a2 := get("/a")
+	if !strings.HasPrefix(a2, `"a2 first `) {
+		t.Errorf("after a change: %s", a2)
+	}
+	if got := get("/b"); got != b1 {
+		t.Errorf("what did not change was restarted: %s, was %s", got, b1)
+	}
+
+	write("functions/a/main.go", version("a3")+"}")
+	logged("functions/a/main.go:21:1: syntax error: non-declaration statement outside function body\nthe functions stay as they were\n")
+	if got := get("/a"); got != a2 {
+		t.Errorf("after a change that does not build: %s, was %s", got, a2)
+	}
+	write("functions/a/main.go", version("a2")) // which makes no difference
+
+	write("template.yaml", strings.Replace(watchedTemplate, "Path: /a", "Path: a", 1))
+	logged("\ntemplate.yaml:10: the path \"a\" does not start with /; the routes stay as they were\n")
+	if got := get("/a"); got != a2 {
+		t.Errorf("after a template that is broken: %s, was %s", got, a2)
+	}
+
+	write("template.yaml", strings.NewReplacer("Path: /a", "Path: /new", "first", "second").Replace(watchedTemplate))
+	logged("\nreloaded template.yaml\n")
+	if got := get("/new"); !strings.HasPrefix(got, `"a2 second `) {
+		t.Errorf("after a change of the settings: %s", got)
+	}
+	if r := send(t, g, "GET", "/a", ""); r.status != 404 {
+		t.Errorf("the route that is gone: %v", r)
+	}
+	if got := get("/b"); got != b1 {
+		t.Errorf("what did not change was restarted: %s, was %s", got, b1)
+	}
+}
+
+func TestBuildFails(t *testing.T) {
+	for name, test := range map[string]struct{ code, want string }{
+		"broken":          {"package main\n\nfunc main() { x }\n", "building the functions: # watched/functions/b\nfunctions/b/main.go:3:15: undefined: x"},
+		"no main package": {"package b\n", "building the functions: functions/b is no main package"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			for path, content := range map[string]string{
+				"go.mod":              "module watched\n\ngo 1.26\n",
+				"template.yaml":       watchedTemplate,
+				"functions/a/main.go": watchedFunction,
+				"functions/b/main.go": test.code,
+			} {
+				path = filepath.Join(root, filepath.FromSlash(path))
+				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := New(t.Context(), Config{Root: root}); err == nil || err.Error() != test.want {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,394 @@
+package gateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// TestHTTP is about single requests, which one gateway answers.
+func TestHTTP(t *testing.T) {
+	g, log := newGateway(t, Config{})
+
+	t.Run("Event", func(t *testing.T) {
+		before := time.Now().Add(-time.Millisecond)
+		r := send(t, g, "POST", "/echo?a=1&b=x+y%26&a=2&empty=&bare", `{"name":"λ"}`,
+			"Content-Type: application/json", "User-Agent: test", "X-Many: first", "X-Many: second",
+			"Cookie: one=1; two=2", "Cookie: three=3", "X-Forwarded-For: 192.0.2.1", "Host: ignored")
+		if r.status != 200 || r.header.Get("Content-Type") != "application/json" {
+			t.Fatalf("got %v", r)
+		}
+		got := fields(t, r.body)
+		requestContext := got["requestContext"].(map[string]any)
+		address := strings.TrimPrefix(g.URL(), "http://")
+		want := map[string]any{
+			"version":        "2.0",
+			"routeKey":       "POST /echo",
+			"rawPath":        "/echo",
+			"rawQueryString": "a=1&b=x+y%26&a=2&empty=&bare",
+			"cookies":        []any{"one=1", "two=2", "three=3"},
+			"headers": map[string]any{
+				"accept-encoding":   "gzip",
+				"content-length":    "13",
+				"content-type":      "application/json",
+				"host":              address,
+				"user-agent":        "test",
+				"x-amzn-trace-id":   got["headers"].(map[string]any)["x-amzn-trace-id"],
+				"x-forwarded-for":   "192.0.2.1, 127.0.0.1",
+				"x-forwarded-port":  strings.Split(address, ":")[1],
+				"x-forwarded-proto": "http",
+				"x-many":            "first,second",
+			},
+			"queryStringParameters": map[string]any{"a": "1,2", "b": "x y&", "empty": "", "bare": ""},
+			"requestContext": map[string]any{
+				"accountId":      "123456789012",
+				"apiId":          "Api",
+				"authentication": requestContext["authentication"],
+				"domainName":     "127.0.0.1",
+				"domainPrefix":   "127",
+				"http": map[string]any{
+					"method": "POST", "path": "/echo", "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": "test",
+				},
+				"requestId": r.header.Get("Apigw-Requestid"),
+				"routeKey":  "POST /echo",
+				"stage":     "$default",
+				"time":      requestContext["time"],
+				"timeEpoch": requestContext["timeEpoch"],
+			},
+			"body":            `{"name":"λ"}`,
+			"isBase64Encoded": false,
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("event (-want +got):\n%s", diff)
+		}
+		at, err := time.Parse("02/Jan/2006:15:04:05 -0700", requestContext["time"].(string))
+		if err != nil || !strings.HasSuffix(requestContext["time"].(string), " +0000") || time.Since(at) > time.Minute {
+			t.Errorf("time %v: %v", requestContext["time"], err)
+		}
+		if ms := time.UnixMilli(int64(requestContext["timeEpoch"].(float64))); ms.Before(before) || ms.After(time.Now()) {
+			t.Errorf("timeEpoch %v", ms)
+		}
+		if id := requestContext["requestId"].(string); len(id) != 16 {
+			t.Errorf("requestId %q", id)
+		}
+		if trace := got["headers"].(map[string]any)["x-amzn-trace-id"].(string); !regexp.MustCompile(`^Root=1-[0-9a-f]{8}-[0-9a-f]{24}$`).MatchString(trace) {
+			t.Errorf("trace %q", trace)
+		}
+	})
+
+	t.Run("Body", func(t *testing.T) {
+		for _, test := range []struct {
+			contentType, body, want string
+			base64                  bool
+		}{
+			{"text/plain", "hi", "hi", false},
+			{"text/csv; charset=utf-8", "hi", "hi", false},
+			{"APPLICATION/JSON", "{}", "{}", false},
+			{"application/json; charset", "{}", "{}", false},
+			{"application/problem+json", "{}", "{}", false},
+			{"application/xml", "<a/>", "<a/>", false},
+			{"application/javascript", "1", "1", false},
+			{"application/json", "\xff", "/w==", true},
+			{"application/x-www-form-urlencoded", "a=b", "YT1i", true},
+			{"application/octet-stream", "hi", "aGk=", true},
+			{"image/svg+xml", "<a/>", "PGEvPg==", true},
+			{"nonsense;;", "hi", "aGk=", true},
+		} {
+			got := fields(t, send(t, g, "POST", "/echo", test.body, "Content-Type: "+test.contentType).body)
+			if got["body"] != test.want || got["isBase64Encoded"] != test.base64 {
+				t.Errorf("%s: body %v, base64 %v", test.contentType, got["body"], got["isBase64Encoded"])
+			}
+		}
+		if got := fields(t, send(t, g, "POST", "/echo", "").body); got["body"] != nil || got["isBase64Encoded"] != false {
+			t.Errorf("no body: %v", got)
+		}
+	})
+
+	t.Run("Path", func(t *testing.T) {
+		type seen struct {
+			Key        any
+			Path       any
+			Parameters any
+		}
+		for path, want := range map[string]seen{
+			"/items/fixed":               {"GET /items/fixed", "/items/fixed", nil},
+			"/items/space%20value":       {"GET /items/{id}", "/items/space value", map[string]any{"id": "space value"}},
+			"/items/%CE%BB":              {"GET /items/{id}", "/items/λ", map[string]any{"id": "λ"}},
+			"/items/a+b":                 {"GET /items/{id}", "/items/a+b", map[string]any{"id": "a+b"}},
+			"/items/hash%23value":        {"GET /items/{id}", "/items/hash#value", map[string]any{"id": "hash#value"}},
+			"/items/question%3Fvalue":    {"GET /items/{id}", "/items/question", map[string]any{"id": "question"}},
+			"/items/question%253Fvalue":  {"GET /items/{id}", "/items/question?value", map[string]any{"id": "question?value"}},
+			"/items/percent%2525":        {"GET /items/{id}", "/items/percent%", map[string]any{"id": "percent%"}},
+			"/rest/slash%2Fvalue":        {"ANY /rest/{proxy+}", "/rest/slash/value", map[string]any{"proxy": "slash/value"}},
+			"/rest/a/b/c?x=%2F%C3%A4%25": {"ANY /rest/{proxy+}", "/rest/a/b/c", map[string]any{"proxy": "a/b/c"}},
+		} {
+			r := send(t, g, "GET", path, "")
+			if r.status != 200 {
+				t.Errorf("%s: %v", path, r)
+				continue
+			}
+			e := fields(t, r.body)
+			if diff := cmp.Diff(want, seen{e["routeKey"], e["rawPath"], e["pathParameters"]}); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", path, diff)
+			}
+		}
+	})
+
+	t.Run("Refusals", func(t *testing.T) {
+		for name, test := range map[string]struct {
+			method, path, body string
+			headers            []string
+			want               string
+		}{
+			"unknown path":        {"GET", "/nowhere", "", nil, `404 {"message":"Not Found"}`},
+			"unknown method":      {"PUT", "/echo", "", nil, `404 {"message":"Not Found"}`},
+			"HEAD":                {"HEAD", "/throttled", "", nil, `404 `},
+			"trailing slash":      {"POST", "/echo/", "", nil, `404 {"message":"Not Found"}`},
+			"empty parameter":     {"GET", "/items/", "", nil, `404 {"message":"Not Found"}`},
+			"too deep":            {"GET", "/items/1/2", "", nil, `404 {"message":"Not Found"}`},
+			"stray percent":       {"GET", "/items/percent%25done", "", nil, `400 {"message":"Bad Request"}`},
+			"no identity":         {"GET", "/secret", "", nil, `401 {"message":"Unauthorized"}`},
+			"empty identity":      {"GET", "/secret", "", []string{"Authorization: "}, `401 {"message":"Unauthorized"}`},
+			"denied":              {"GET", "/secret", "", []string{"Authorization: deny"}, `403 {"message":"Forbidden"}`},
+			"authorizer fails":    {"GET", "/secret", "", []string{"Authorization: fail"}, `500 {"message":"Internal Server Error"}`},
+			"authorizer's junk":   {"GET", "/secret", "", []string{"Authorization: junk"}, `500 {"message":"Internal Server Error"}`},
+			"handler fails":       {"GET", "/act?do=error", "", nil, `500 {"message":"Internal Server Error"}`},
+			"handler panics":      {"GET", "/act?do=panic", "", nil, `500 {"message":"Internal Server Error"}`},
+			"handler exits":       {"GET", "/act?do=exit", "", nil, `500 {"message":"Internal Server Error"}`},
+			"large response":      {"GET", "/act?do=large", "", nil, `500 {"message":"Internal Server Error"}`},
+			"handler times out":   {"GET", "/hurried?do=hang", "", nil, `500 {"message":"Internal Server Error"}`},
+			"handler won't start": {"GET", "/broken", "", nil, `500 {"message":"Internal Server Error"}`},
+			"body of 10 MB":       {"POST", "/echo", strings.Repeat("x", 10<<20+1), nil, `413 {"message":"Request Entity Too Large"}`},
+			"event of 6 MB":       {"POST", "/echo", strings.Repeat("x", 6<<20), nil, `413 {"message":"Request Entity Too Large"}`},
+			"header of 10 KB":     {"POST", "/echo", "", []string{"X-Big: " + strings.Repeat("x", 10240)}, `431 {"message":"Request Header Fields Too Large"}`},
+		} {
+			t.Run(name, func(t *testing.T) {
+				r := send(t, g, test.method, test.path, test.body, test.headers...)
+				if r.String() != test.want {
+					t.Errorf("got %v, want %s", r, test.want)
+				}
+				if r.header.Get("Content-Type") != "application/json" || len(r.header.Get("Apigw-Requestid")) != 16 {
+					t.Errorf("header %v", r.header)
+				}
+			})
+		}
+		for _, want := range []string{
+			"ActFunction ended: exit status 3: last words\n",
+			"HurriedFunction timed out after 1s\n",
+			"BrokenFunction ended: exit status 1: DATABASE is not set\n",
+			"BrokenFunction: DATABASE is not set\n",
+		} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("the log lacks %q", want)
+			}
+		}
+		if r := send(t, g, "POST", "/echo", "", "X-Big: "+strings.Repeat("x", 9900)); r.status != 200 {
+			t.Errorf("a header below 10 KB: %v", r)
+		}
+	})
+
+	t.Run("Response", func(t *testing.T) {
+		for name, test := range map[string]struct {
+			response string
+			want     string
+			header   http.Header
+		}{
+			"full": {`{"statusCode":201,"headers":{"content-type":"text/html","X-Number":7,"x-bool":true,"Content-Length":"99"},"cookies":["a=1; Secure","b=2"],"body":"<p>"}`,
+				"201 <p>", http.Header{"Content-Type": {"text/html"}, "X-Number": {"7"}, "X-Bool": {"true"}, "Set-Cookie": {"a=1; Secure", "b=2"}, "Content-Length": {"3"}}},
+			"status only":     {`{"statusCode":204}`, "204 ", http.Header{"Content-Type": {"text/plain;charset=UTF-8"}}},
+			"status string":   {`{"statusCode":"404","body":"x"}`, "404 x", http.Header{"Content-Type": {"text/plain;charset=UTF-8"}, "Content-Length": {"1"}}},
+			"base64":          {`{"statusCode":200,"body":"/w==","isBase64Encoded":true}`, "200 \xff", http.Header{"Content-Type": {"text/plain;charset=UTF-8"}, "Content-Length": {"1"}}},
+			"own CORS":        {`{"statusCode":200,"headers":{"Access-Control-Allow-Origin":"*"}}`, "200 ", http.Header{"Content-Type": {"text/plain;charset=UTF-8"}, "Content-Length": {"0"}}},
+			"inferred object": {`{"a":1}`, `200 {"a":1}`, http.Header{"Content-Type": {"application/json"}, "Content-Length": {"7"}}},
+			"inferred string": {`"hi"`, `200 "hi"`, http.Header{"Content-Type": {"application/json"}, "Content-Length": {"4"}}},
+			"not JSON":        {`{`, `500 {"message":"Internal Server Error"}`, nil},
+			"bad status":      {`{"statusCode":99}`, `500 {"message":"Internal Server Error"}`, nil},
+			"status word":     {`{"statusCode":"ok"}`, `500 {"message":"Internal Server Error"}`, nil},
+			"body object":     {`{"statusCode":200,"body":{}}`, `500 {"message":"Internal Server Error"}`, nil},
+			"bad base64":      {`{"statusCode":200,"body":"?","isBase64Encoded":true}`, `500 {"message":"Internal Server Error"}`, nil},
+			"bad header":      {`{"statusCode":200,"headers":{"a":["b"]}}`, `500 {"message":"Internal Server Error"}`, nil},
+		} {
+			r := send(t, g, "POST", "/reply", test.response, "Content-Type: text/plain")
+			if r.String() != test.want {
+				t.Errorf("%s: got %v, want %s", name, r, test.want)
+			}
+			r.header.Del("Date")
+			r.header.Del("Apigw-Requestid")
+			if test.header != nil {
+				if diff := cmp.Diff(test.header, r.header); diff != "" {
+					t.Errorf("%s: header (-want +got):\n%s", name, diff)
+				}
+			}
+		}
+	})
+
+	t.Run("Authorizer", func(t *testing.T) {
+		r := send(t, g, "GET", "/secret?q=1", "", "Authorization: allow me", "Cookie: c=1")
+		lambda := fields(t, r.body)["requestContext"].(map[string]any)["authorizer"].(map[string]any)["lambda"].(map[string]any)
+		if !strings.Contains(r.body, `"n":12345678901234567`) {
+			t.Errorf("the context's number changed: %s", r.body)
+		}
+		event := fields(t, lambda["event"].(string))
+		want := map[string]any{
+			"version":               "2.0",
+			"type":                  "REQUEST",
+			"routeArn":              "arn:aws:execute-api:us-east-1:123456789012:Api/$default/GET/secret",
+			"identitySource":        []any{"allow me"},
+			"routeKey":              "GET /secret",
+			"rawPath":               "/secret",
+			"rawQueryString":        "q=1",
+			"cookies":               []any{"c=1"},
+			"queryStringParameters": map[string]any{"q": "1"},
+			"pathParameters":        nil,
+			"stageVariables":        nil,
+		}
+		ignore := cmpopts.IgnoreMapEntries(func(key string, _ any) bool { return key == "headers" || key == "requestContext" })
+		if diff := cmp.Diff(want, event, ignore); diff != "" {
+			t.Errorf("authorizer's event (-want +got):\n%s", diff)
+		}
+		if h := event["headers"].(map[string]any); h["authorization"] != "allow me" {
+			t.Errorf("headers %v", h)
+		}
+	})
+
+	t.Run("AuthorizerCache", func(t *testing.T) {
+		asked := func(identity string) int { return strings.Count(log.String(), "asked about "+identity+"\n") }
+		for _, test := range []struct {
+			identity string
+			paths    []string
+			status   int
+			asked    int
+		}{
+			{"allow cached", []string{"/secret", "/secret", "/secret/too"}, 200, 1},
+			{"deny cached", []string{"/secret", "/secret/too"}, 403, 1},
+			{"allow uncached", []string{"/uncached", "/uncached"}, 200, 2},
+			{"allow both", []string{"/secret", "/uncached"}, 200, 2},
+		} {
+			for _, path := range test.paths {
+				if r := send(t, g, "GET", path, "", "Authorization: "+test.identity); r.status != test.status {
+					t.Errorf("%s, %s: %v", path, test.identity, r)
+				}
+			}
+			// The function's output comes by another way than its answer.
+			eventually(t, test.identity+" was asked about", func() bool { return asked(test.identity) >= test.asked })
+			if n := asked(test.identity); n != test.asked {
+				t.Errorf("asked %d times about %s, want %d", n, test.identity, test.asked)
+			}
+		}
+	})
+
+	t.Run("CORS", func(t *testing.T) {
+		actual := http.Header{"Access-Control-Allow-Origin": {"https://b.example"}, "Access-Control-Expose-Headers": {"X-Request-Id"}}
+		preflight := actual.Clone()
+		preflight["Access-Control-Allow-Methods"] = []string{"GET,POST"}
+		preflight["Access-Control-Allow-Headers"] = []string{"Authorization,Content-Type"}
+		preflight["Access-Control-Max-Age"] = []string{"600"}
+		own := `{"statusCode":200,"headers":{"access-control-allow-origin":"https://evil.example","access-control-allow-credentials":"true"}}`
+		for name, test := range map[string]struct {
+			method, path, origin string
+			status               int
+			want                 http.Header
+		}{
+			"preflight":               {"OPTIONS", "/echo", "https://b.example", 204, preflight},
+			"preflight of ANY":        {"OPTIONS", "/rest/x", "https://b.example", 204, preflight},
+			"preflight of a stranger": {"OPTIONS", "/echo", "https://evil.example", 204, http.Header{}},
+			"no origin":               {"OPTIONS", "/echo", "", 204, http.Header{}},
+			"response":                {"POST", "/reply", "https://b.example", 200, actual},
+			"response to a stranger":  {"POST", "/reply", "https://evil.example", 200, http.Header{}},
+			"401":                     {"GET", "/secret", "https://b.example", 401, actual},
+			"404":                     {"GET", "/nowhere", "https://b.example", 404, actual},
+		} {
+			r := send(t, g, test.method, test.path, own, "Origin: "+test.origin, "Content-Type: text/plain", "Access-Control-Request-Method: POST")
+			got := http.Header{}
+			for key, values := range r.header {
+				if strings.HasPrefix(key, "Access-Control-") {
+					got[key] = values
+				}
+			}
+			if r.status != test.status {
+				t.Errorf("%s: %v", name, r)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
+			}
+		}
+	})
+
+	t.Run("Throttling", func(t *testing.T) {
+		var got []string
+		for range 3 {
+			got = append(got, strconv.Itoa(send(t, g, "GET", "/throttled", "").status))
+		}
+		last := send(t, g, "GET", "/throttled", "")
+		if strings.Join(got, " ") != "200 200 429" || last.String() != `429 {"message":"Too Many Requests"}` {
+			t.Errorf("got %v, then %v", got, last)
+		}
+	})
+
+	t.Run("AccessLog", func(t *testing.T) {
+		r := send(t, g, "GET", "/items/a%0Ab?token=hush", "", "X-Secret: hush")
+		line := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3} GET /items/a%0Ab 200 \S+s EchoFunction\[\d+\] ` + r.header.Get("Apigw-Requestid") + "$")
+		eventually(t, "a line in the access log", func() bool { return line.MatchString(log.String()) })
+		if n := strings.Count(log.String(), r.header.Get("Apigw-Requestid")); n != 1 {
+			t.Errorf("%d lines of the request", n)
+		}
+		if strings.Contains(log.String(), "hush") {
+			t.Error("a query or a header is in the log")
+		}
+		r = send(t, g, "GET", "/nowhere", "")
+		line = regexp.MustCompile(`(?m) GET /nowhere 404 \S+s - ` + r.header.Get("Apigw-Requestid") + "$")
+		eventually(t, "a line for an unknown route", func() bool { return line.MatchString(log.String()) })
+	})
+}
+
+func TestServiceUnavailable(t *testing.T) {
+	g, _ := newGateway(t, Config{integrationTimeout: 200 * time.Millisecond})
+	if r := send(t, g, "GET", "/act?do=hang", ""); r.String() != `503 {"message":"Service Unavailable"}` {
+		t.Errorf("got %v", r)
+	}
+	busy := 0
+	for _, p := range g.Processes() {
+		if p.Busy {
+			busy++
+		}
+	}
+	if busy != 1 {
+		t.Errorf("%d busy processes, want that one to go on: %v", busy, g.Processes())
+	}
+}
+
+func TestCORSOrigins(t *testing.T) {
+	for _, test := range []struct{ allowed, origin, want string }{
+		{"*", "https://a.example", "*"},
+		{"https://*", "https://a.example", "https://a.example"},
+		{"https://*", "http://a.example", ""},
+		{"https://a.example", "https://a.example", "https://a.example"},
+		{"https://a.example", "https://a.example.evil", ""},
+		{"https://a.example", "null", ""},
+	} {
+		h := http.Header{}
+		c := &cors{origins: []string{test.allowed}}
+		c.set(h, &http.Request{Method: "GET", Header: http.Header{"Origin": {test.origin}}, URL: &url.URL{}})
+		if got := h.Get("Access-Control-Allow-Origin"); got != test.want {
+			t.Errorf("%s of %s: %q, want %q", test.origin, test.allowed, got, test.want)
+		}
+	}
+}
+
+func fields(t *testing.T, object string) map[string]any {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal([]byte(object), &m); err != nil {
+		t.Fatal(fmt.Errorf("%q: %w", object, err))
+	}
+	return m
+}

@@ -1,0 +1,503 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	maxPayload  = 6_291_556        // of an event or a response, as in Lambda
+	initTimeout = 10 * time.Second // for a process to ask for its first event, as in Lambda
+	grace       = time.Second      // between SIGTERM and SIGKILL
+)
+
+var (
+	errTooLarge = errors.New("the event is over Lambda's limit of 6 MB")
+	errClosed   = errors.New("the gateway is closed")
+)
+
+// lambda is the Lambda service: it runs functions as processes, which ask it
+// for events over the Runtime API.
+type lambda struct {
+	config   *Config
+	bin      string // folder of the binaries
+	out      *output
+	listener net.Listener
+	server   *http.Server
+
+	mu        sync.Mutex
+	closed    bool
+	fleets    map[string]*fleet   // by the function's logical id
+	processes map[string]*process // by token
+	exits     sync.WaitGroup      // one for each process
+}
+
+// fleet is the processes of one function. Its fields are guarded by lambda.mu.
+type fleet struct {
+	function   *function
+	generation int           // of the processes that get events
+	queue      []*invocation // not yet taken by a process
+	idle       []*process    // the last one was used last
+	all        []*process    // running, of this generation and older ones
+}
+
+// process is one running process of a function. Its fields below cmd are
+// guarded by lambda.mu.
+type process struct {
+	fleet      *fleet
+	function   *function // as it was when the process started
+	generation int
+	token      string // names the process in its URL of the Runtime API
+	stderr     *lines
+	cmd        *exec.Cmd
+
+	ready   bool             // has asked for an event
+	current *invocation      // under way
+	events  chan *invocation // to the request for the next event of an idle process
+	killed  string           // why this program killed it, if it did
+}
+
+type invocation struct {
+	id    string
+	trace string
+	event []byte
+	done  chan outcome // has room for the one outcome
+}
+
+type outcome struct {
+	response []byte
+	err      error
+	pid      int // of the process that ran it; 0 if none did
+}
+
+// functionError is what a function itself answered instead of a response.
+type functionError struct {
+	Type    string `json:"errorType"`
+	Message string `json:"errorMessage"`
+}
+
+func (e *functionError) Error() string {
+	return cmp.Or(e.Type, "error") + ": " + e.Message
+}
+
+// newLambda starts the Runtime API.
+func newLambda(config *Config, bin string, out *output) (*lambda, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	l := &lambda{
+		config:    config,
+		bin:       bin,
+		out:       out,
+		listener:  listener,
+		fleets:    map[string]*fleet{},
+		processes: map[string]*process{},
+	}
+	mux := http.NewServeMux()
+	const invocation = "/{token}/2018-06-01/runtime/invocation/"
+	mux.HandleFunc("GET "+invocation+"next", l.withProcess(l.next))
+	mux.HandleFunc("POST "+invocation+"{id}/response", l.withProcess(l.response))
+	mux.HandleFunc("POST "+invocation+"{id}/error", l.withProcess(l.failure))
+	mux.HandleFunc("POST /{token}/2018-06-01/runtime/init/error", l.withProcess(l.initFailure))
+	l.server = &http.Server{Handler: mux}
+	go l.server.Serve(listener)
+	return l, nil
+}
+
+// install makes functions those that can be invoked. Processes of functions
+// whose binary is among changed, whose settings are others than before, or
+// that are gone get no more events and end.
+func (l *lambda) install(functions []*function, changed []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	installed := map[string]bool{}
+	for _, f := range functions {
+		installed[f.id] = true
+		fl := l.fleets[f.id]
+		if fl == nil {
+			l.fleets[f.id] = &fleet{function: f}
+			continue
+		}
+		if slices.Contains(changed, f.binary()) || !reflect.DeepEqual(f, fl.function) {
+			fl.retire()
+		}
+		fl.function = f
+	}
+	for id, fl := range l.fleets {
+		if !installed[id] {
+			fl.retire()
+		}
+	}
+}
+
+// invoke runs the function once. The error is a *functionError if the
+// function answered one.
+func (l *lambda) invoke(ctx context.Context, f *function, trace string, event []byte) outcome {
+	if len(event) > maxPayload {
+		return outcome{err: errTooLarge}
+	}
+	inv := &invocation{id: newUUID(), trace: trace, event: event, done: make(chan outcome, 1)}
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return outcome{err: errClosed}
+	}
+	fl := l.fleets[f.id]
+	fl.queue = append(fl.queue, inv)
+	l.dispatch(fl)
+	l.mu.Unlock()
+
+	select {
+	case o := <-inv.done:
+		return o
+	case <-ctx.Done():
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		fl.queue = slices.DeleteFunc(fl.queue, func(i *invocation) bool { return i == inv })
+		return outcome{err: ctx.Err()}
+	}
+}
+
+// dispatch hands queued invocations to idle processes, and starts a process
+// for each of the others unless one is about to ask for an event.
+func (l *lambda) dispatch(fl *fleet) {
+	for l.closed && len(fl.queue) > 0 {
+		fl.fail(outcome{err: errClosed})
+	}
+	for len(fl.queue) > 0 && len(fl.idle) > 0 {
+		last := len(fl.idle) - 1
+		l.assign(fl.idle[last], fl.queue[0])
+		fl.idle, fl.queue = fl.idle[:last], fl.queue[1:]
+	}
+	asking := 0
+	for _, p := range fl.all {
+		if p.current == nil && p.generation == fl.generation {
+			asking++
+		}
+	}
+	for ; asking < len(fl.queue) && len(fl.all) < l.config.MaxInstances; asking++ {
+		if err := l.start(fl); err != nil {
+			fl.fail(outcome{err: fmt.Errorf("%s did not start: %w", fl.function.id, err)})
+			asking--
+		}
+	}
+}
+
+// assign makes inv what p works on, for as long as the function may take.
+func (l *lambda) assign(p *process, inv *invocation) {
+	p.current = inv
+	p.events <- inv
+	time.AfterFunc(p.function.timeout, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if p.current == inv {
+			p.kill(fmt.Sprintf("timed out after %v", p.function.timeout))
+		}
+	})
+}
+
+func (l *lambda) start(fl *fleet) error {
+	p := &process{
+		fleet:      fl,
+		function:   fl.function,
+		generation: fl.generation,
+		token:      rand.Text(),
+		stderr:     l.out.lines(fl.function.id),
+		events:     make(chan *invocation, 1),
+	}
+	p.cmd = exec.Command(filepath.Join(l.bin, p.function.binary()))
+	p.cmd.Env = l.environment(p)
+	p.cmd.Dir = l.bin
+	p.cmd.Stdout = l.out.lines(p.function.id)
+	p.cmd.Stderr = p.stderr
+	p.cmd.WaitDelay = grace
+	// Ctrl-C in a terminal signals the whole group of the foreground process;
+	// functions are to finish what they are doing first.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	fl.all = append(fl.all, p)
+	l.processes[p.token] = p
+	l.exits.Go(func() { l.wait(p) })
+	time.AfterFunc(initTimeout, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !p.ready {
+			p.kill(fmt.Sprintf("asked for no event within %v", initTimeout))
+		}
+	})
+	return nil
+}
+
+// environment returns what the process sees: what the template declares and
+// what Lambda adds.
+func (l *lambda) environment(p *process) []string {
+	var env []string
+	for name, value := range p.function.env {
+		env = append(env, name+"="+value)
+	}
+	for _, variable := range os.Environ() {
+		switch name, _, _ := strings.Cut(variable, "="); {
+		case name == "PATH", name == "HOME", name == "TMPDIR", strings.HasPrefix(name, "AWS_ENDPOINT_URL"),
+			name == "AWS_ACCESS_KEY_ID", name == "AWS_SECRET_ACCESS_KEY", name == "AWS_SESSION_TOKEN":
+			env = append(env, variable)
+		}
+	}
+	return append(env,
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE="+strconv.Itoa(p.function.memory),
+		"AWS_LAMBDA_FUNCTION_NAME="+p.function.id,
+		"AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
+		"AWS_LAMBDA_LOG_FORMAT=JSON",
+		"AWS_LAMBDA_LOG_LEVEL="+l.config.LogLevel,
+		"AWS_LAMBDA_RUNTIME_API="+l.listener.Addr().String()+"/"+p.token,
+		"AWS_REGION="+l.config.region,
+		"LAMBDA_TASK_ROOT="+l.bin,
+		"TZ=:UTC",
+		"_HANDLER="+p.function.handler,
+	)
+}
+
+// wait sees to what a process leaves behind when it ends.
+func (l *lambda) wait(p *process) {
+	err := p.cmd.Wait()
+	p.cmd.Stdout.(*lines).flush()
+	p.stderr.flush()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fl := p.fleet
+	delete(l.processes, p.token)
+	fl.all = slices.DeleteFunc(fl.all, func(o *process) bool { return o == p })
+	fl.idle = slices.DeleteFunc(fl.idle, func(o *process) bool { return o == p })
+
+	reason := cmp.Or(p.killed, "ended: "+p.cmd.ProcessState.String())
+	if err != nil && p.killed == "" && p.stderr.last != "" {
+		reason += ": " + p.stderr.last
+	}
+	o := outcome{err: fmt.Errorf("%s %s", p.function.id, reason), pid: p.cmd.Process.Pid}
+	switch stale := p.generation < fl.generation; {
+	case p.current != nil:
+		p.finish(o)
+		l.out.printf("%v", o.err)
+	case !p.ready && !stale:
+		fl.fail(o)
+		l.out.printf("%v", o.err)
+	}
+	l.dispatch(fl)
+}
+
+// fail ends the oldest queued invocation.
+func (fl *fleet) fail(o outcome) {
+	if len(fl.queue) > 0 {
+		fl.queue[0].done <- o
+		fl.queue = fl.queue[1:]
+	}
+}
+
+// retire ends the idle processes and keeps events from the others.
+func (fl *fleet) retire() {
+	fl.generation++
+	for _, p := range fl.idle {
+		p.terminate()
+	}
+	fl.idle = nil
+}
+
+func (p *process) finish(o outcome) {
+	o.pid = p.cmd.Process.Pid
+	p.current.done <- o
+	p.current = nil
+}
+
+// terminate asks the process to end, and makes it do so if it does not.
+func (p *process) terminate() {
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	time.AfterFunc(grace, func() { p.cmd.Process.Kill() })
+}
+
+func (p *process) kill(why string) {
+	p.killed = why
+	p.cmd.Process.Kill()
+}
+
+// idle ends the processes that have nothing to do.
+func (l *lambda) idle() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, fl := range l.fleets {
+		fl.retire()
+	}
+}
+
+// close ends all processes; those that work on something have until ctx ends
+// to finish it.
+func (l *lambda) close(ctx context.Context) {
+	l.mu.Lock()
+	l.closed = true
+	for _, fl := range l.fleets {
+		l.dispatch(fl)
+	}
+	l.mu.Unlock()
+	l.terminate(func(p *process) bool { return p.current == nil })
+	ended := make(chan struct{})
+	go func() {
+		l.exits.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		l.terminate(func(*process) bool { return true })
+		<-ended
+	}
+	l.server.Close()
+}
+
+func (l *lambda) terminate(which func(*process) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.processes {
+		if which(p) {
+			p.terminate()
+		}
+	}
+}
+
+// withProcess finds the process that sends a request by the token in its URL.
+func (l *lambda) withProcess(h func(http.ResponseWriter, *http.Request, *process)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		l.mu.Lock()
+		p := l.processes[r.PathValue("token")]
+		l.mu.Unlock()
+		if p == nil {
+			http.Error(w, "unknown process", http.StatusForbidden)
+			return
+		}
+		h(w, r, p)
+	}
+}
+
+// next answers with the next event for the process as soon as there is one.
+func (l *lambda) next(w http.ResponseWriter, r *http.Request, p *process) {
+	l.mu.Lock()
+	p.ready = true
+	fl := p.fleet
+	if p.current != nil { // and gave no answer
+		p.finish(outcome{err: fmt.Errorf("%s did not answer an event", p.function.id)})
+	}
+	if l.closed || p.generation < fl.generation {
+		p.terminate()
+	} else if !slices.Contains(fl.idle, p) {
+		fl.idle = append(fl.idle, p)
+		l.dispatch(fl)
+	}
+	l.mu.Unlock()
+
+	var inv *invocation
+	select {
+	case inv = <-p.events:
+	case <-r.Context().Done():
+		l.mu.Lock()
+		fl.idle = slices.DeleteFunc(fl.idle, func(o *process) bool { return o == p })
+		l.mu.Unlock()
+		select {
+		case inv = <-p.events: // at the last moment
+		default:
+			return
+		}
+	}
+	if r.Context().Err() != nil { // the process ended while it was idle
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if p.current == inv {
+			p.current = nil
+			fl.queue = slices.Insert(fl.queue, 0, inv)
+			l.dispatch(fl)
+		}
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Lambda-Runtime-Aws-Request-Id", inv.id)
+	h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(time.Now().Add(p.function.timeout).UnixMilli(), 10))
+	h.Set("Lambda-Runtime-Invoked-Function-Arn", functionARN(l.config.region, p.function.id))
+	h.Set("Lambda-Runtime-Trace-Id", inv.trace)
+	w.Write(inv.event)
+}
+
+func (l *lambda) response(w http.ResponseWriter, r *http.Request, p *process) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
+	status := http.StatusAccepted
+	switch _, tooLarge := errors.AsType[*http.MaxBytesError](err); {
+	case tooLarge:
+		status = http.StatusRequestEntityTooLarge
+		err = fmt.Errorf("%s answered more than Lambda's limit of 6 MB", p.function.id)
+	case err == nil && r.Trailer.Get("Lambda-Runtime-Function-Error-Type") != "":
+		err = &functionError{Type: r.Trailer.Get("Lambda-Runtime-Function-Error-Type"), Message: "the response broke off"}
+	}
+	l.answer(w, r, p, outcome{response: body, err: err}, status)
+}
+
+func (l *lambda) failure(w http.ResponseWriter, r *http.Request, p *process) {
+	l.answer(w, r, p, outcome{err: readError(r)}, http.StatusAccepted)
+}
+
+func (l *lambda) answer(w http.ResponseWriter, r *http.Request, p *process, o outcome, status int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.current == nil || p.current.id != r.PathValue("id") {
+		writeStatus(w, http.StatusBadRequest, `{"errorType":"InvalidRequestID","errorMessage":"no such invocation"}`)
+		return
+	}
+	p.finish(o)
+	writeStatus(w, status, `{"status":"OK"}`)
+}
+
+// initFailure ends a process that can't start, which fails what waits for it.
+func (l *lambda) initFailure(w http.ResponseWriter, r *http.Request, p *process) {
+	err := readError(r)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p.kill("failed to start: " + err.Error())
+	writeStatus(w, http.StatusAccepted, `{"status":"OK"}`)
+}
+
+func readError(r *http.Request) error {
+	e := &functionError{}
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxPayload)).Decode(e); err != nil {
+		e.Message = "an error that is no JSON object"
+	}
+	return e
+}
+
+func writeStatus(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	io.WriteString(w, body)
+}
+
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,12 @@
+// Command broken ends before it asks for an event.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	fmt.Fprintln(os.Stderr, "DATABASE is not set")
+	os.Exit(1)
+}

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// function answers with what it sees of its environment, and to the event
+// "fail" with an error.
+const function = `package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+)
+
+func main() {
+	api := "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/runtime/invocation/"
+	for {
+		event, err := http.Get(api + "next")
+		if err != nil {
+			os.Exit(1)
+		}
+		id := event.Header.Get("Lambda-Runtime-Aws-Request-Id")
+		if body, _ := io.ReadAll(event.Body); string(body) == "\"fail\"" {
+			http.Post(api+id+"/error", "", strings.NewReader("{\"errorType\":\"Bad\",\"errorMessage\":\"no\"}"))
+			continue
+		}
+		env := map[string]string{}
+		for _, name := range []string{"MONGO_URL", "MASTER_DB", "JWT_SECRET", "PORT"} {
+			env[name] = os.Getenv(name)
+		}
+		answer, _ := json.Marshal(env)
+		http.Post(api+id+"/response", "", strings.NewReader(string(answer)))
+	}
+}
+`
+
+const templateYAML = `Parameters:
+  MasterDb: { Type: String, Default: from_template }
+  MongoUrl: { Type: String }
+Globals:
+  Function: { Runtime: provided.al2023 }
+Resources:
+  Api: { Type: AWS::Serverless::HttpApi }
+  ShowFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/show
+      Environment:
+        Variables: { MONGO_URL: !Ref MongoUrl, MASTER_DB: !Ref MasterDb, JWT_SECRET: x }
+      Events: { Get: { Type: HttpApi, Properties: { ApiId: !Ref Api, Method: GET, Path: /show } } }
+`
+
+// newProject makes the current folder one with a function.
+func newProject(t *testing.T) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	write(t, "go.mod", "module shown\n\ngo 1.26\n")
+	write(t, "template.yaml", templateYAML)
+	write(t, "functions/show/main.go", function)
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// call runs the program to its end.
+func call(t *testing.T, stdin string, environ []string, args ...string) (stdout string, err error) {
+	t.Helper()
+	var out bytes.Buffer
+	err = run(t.Context(), args, environ, strings.NewReader(stdin), &out, io.Discard)
+	return out.String(), err
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+var ready = regexp.MustCompile(`(?m)^building the functions …\nlistening on (http://127\.0\.0\.1:\d+), the data is (.+)\n` +
+	`curl (http://\S+)/org/create -H 'content-type: application/json' -d '\{"organization_name":"Akshay Pvt Ltd","email":"admin@example\.com","password":"Admin@123"\}'$`)
+
+// start runs the program until the test's end and returns its address.
+func start(t *testing.T, environ []string, args ...string) (url, data string) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	out := &syncBuffer{}
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, args, environ, strings.NewReader(""), out, out) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("after a signal: %v", err)
+		}
+	})
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if m := ready.FindStringSubmatch(out.String()); m != nil && m[1] == m[3] {
+			return m[1], strings.TrimPrefix(m[2], "in ")
+		}
+		select {
+		case err := <-ended:
+			ended <- nil
+			t.Fatalf("ended: %v", err)
+		default:
+		}
+	}
+	t.Fatalf("not ready:\n%s", out)
+	return "", ""
+}
+
+func TestServe(t *testing.T) {
+	newProject(t)
+	write(t, ".env", "# settings\nMASTER_DB=\"from .env\"\nPORT=1\n")
+	var first string
+	t.Run("First", func(t *testing.T) {
+		url, data := start(t, []string{"PORT=0", "MONGO_URL="})
+		if data != filepath.Join("local", ".data") {
+			t.Errorf("data in %s", data)
+		}
+		response, err := http.Get(url + "/show")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		kept, err := os.ReadFile("local/.data/jwt_secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		first = string(kept)
+		if b, err := base64.StdEncoding.DecodeString(first); err != nil || len(b) != 48 {
+			t.Errorf("secret %q: %v", first, err)
+		}
+		if info, _ := os.Stat("local/.data/jwt_secret"); info.Mode() != 0o600 {
+			t.Errorf("secret has mode %v", info.Mode())
+		}
+		database, err := os.ReadFile("local/.data/lock")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := net.Dial("tcp", strings.Trim(strings.TrimPrefix(string(database), "mongodb:"), "/")); err != nil {
+			t.Errorf("database %s: %v", database, err)
+		} else {
+			c.Close()
+		}
+		want := fmt.Sprintf(`{"JWT_SECRET":%q,"MASTER_DB":"from .env","MONGO_URL":%q,"PORT":""}`, first, database)
+		if string(body) != want {
+			t.Errorf("the function sees %s, want %s", body, want)
+		}
+
+		if _, err := call(t, "", []string{"PORT=0"}); err == nil || err.Error() != "already running on the data in "+data {
+			t.Errorf("a second one: %v", err)
+		}
+		// invoke takes part in the database that runs.
+		got, err := call(t, "{}", nil, "invoke", "show", "-")
+		if err != nil || !strings.Contains(got, fmt.Sprintf("\n  \"MONGO_URL\": %q,\n", database)) {
+			t.Errorf("invoke next to it: %s, %v", got, err)
+		}
+	})
+	t.Run("Second", func(t *testing.T) {
+		start(t, []string{"PORT=0", "MASTER_DB=from environment"})
+		if kept, err := os.ReadFile("local/.data/jwt_secret"); err != nil || string(kept) != first {
+			t.Errorf("the secret changed from %s to %s, %v", first, kept, err)
+		}
+	})
+	t.Run("OtherDatabase", func(t *testing.T) {
+		_, data := start(t, []string{"PORT=0", "MONGO_URL=mongodb://user:hush@db.example", "JWT_SECRET=given"}, "-data", "elsewhere")
+		if data != "the database of MONGO_URL" {
+			t.Errorf("data %s", data)
+		}
+		if _, err := os.Stat("elsewhere/jwt_secret"); err == nil {
+			t.Error("a secret was made although one is set")
+		}
+		_, err := call(t, "{}", nil, "invoke", "-data", "elsewhere", "show", "-")
+		if err == nil || err.Error() != "what runs on the data in elsewhere has no database yet, or not its own: set MONGO_URL" {
+			t.Errorf("invoke next to it: %v", err)
+		}
+	})
+}
+
+func TestInvoke(t *testing.T) {
+	newProject(t)
+	write(t, "event.json", "{}")
+	environ := []string{"MONGO_URL=mongodb://db.example", "JWT_SECRET=given"}
+	got, err := call(t, "", environ, "-parameter", "MasterDb=from flag", "invoke", "ShowFunction", "event.json")
+	want := `{
+  "JWT_SECRET": "given",
+  "MASTER_DB": "from flag",
+  "MONGO_URL": "mongodb://db.example",
+  "PORT": ""
+}
+`
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("invoke: %v (-want +got):\n%s", err, diff)
+	}
+	// Without a database, it starts its own.
+	got, err = call(t, "{}", nil, "invoke", "show", "-")
+	if err != nil || !strings.Contains(got, `"MONGO_URL": "mongodb://127.0.0.1:`) {
+		t.Errorf("invoke without a database: %s, %v", got, err)
+	}
+	for _, test := range []struct {
+		stdin string
+		args  []string
+		want  string
+	}{
+		{`"fail"`, []string{"invoke", "show", "-"}, "ShowFunction failed: Bad: no"},
+		{`{`, []string{"invoke", "show", "-"}, "the event - is not JSON"},
+		{``, []string{"invoke", "show", "none.json"}, "the event: open none.json: no such file or directory"},
+		{`{}`, []string{"invoke", "none", "-"}, `no function "none" in the template; it has ShowFunction`},
+		{``, []string{"invoke"}, "usage: go run ./local invoke FUNCTION EVENT.json"},
+	} {
+		if _, err := call(t, test.stdin, environ, test.args...); err == nil || err.Error() != test.want {
+			t.Errorf("%q: %v, want %s", test.args, err, test.want)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	newProject(t)
+	environ := func(more ...string) []string { return append([]string{"MONGO_URL=mongodb://db.example"}, more...) }
+	for name, test := range map[string]struct {
+		environ, args []string
+		want          string
+	}{
+		"port taken":        {environ("PORT=" + port), nil, "port " + port + " is in use: set PORT to another one"},
+		"port no number":    {environ("PORT=http"), nil, `PORT is "http": it must be a port number`},
+		"port too high":     {environ("PORT=65536"), nil, `PORT is "65536": it must be a port number`},
+		"port with a sign":  {environ("PORT=+80"), nil, `PORT is "+80": it must be a port number`},
+		"unknown command":   {environ(), []string{"deploy"}, `unknown command "deploy": there are invoke`},
+		"unknown flag":      {environ(), []string{"-fast"}, "flag provided but not defined: -fast"},
+		"bad parameter":     {environ(), []string{"-parameter", "x"}, `invalid value "x" for flag -parameter: expected Name=Value`},
+		"unknown parameter": {environ(), []string{"-parameter", "x=y"}, `template.yaml has no parameter "x" (it was to be "y")`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := call(t, "", test.environ, test.args...); err == nil || err.Error() != test.want {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+		})
+	}
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if _, err := call(t, "", nil); err == nil || err.Error() != "no template.yaml in "+dir+": run this in the folder that has it" {
+		t.Errorf("in another folder: %v", err)
+	}
+}
+
+func TestReadEnv(t *testing.T) {
+	path := filepath.Join(t.TempDir(), ".env")
+	write(t, path, "# comment\n\nA=1\n B = two words \nC=\"quoted # value\" # comment\nD='single \"'\nE=x#y # comment\nF=\nG=a=b\n")
+	got, err := readEnv(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"A": "1", "B": "two words", "C": "quoted # value", "D": `single "`, "E": "x#y", "F": "", "G": "a=b"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for content, want := range map[string]string{
+		"A=1\nB\n":     ":2: expected KEY=VALUE",
+		"=1\n":         ":1: expected KEY=VALUE",
+		"export A=1\n": ":1: expected KEY=VALUE",
+		"\nA=\"1\n":    ":2: the quoted value of A does not end with the line",
+		"A='1'2\n":     ":1: the quoted value of A does not end with the line",
+	} {
+		write(t, path, content)
+		if _, err := readEnv(path); err == nil || err.Error() != path+want {
+			t.Errorf("%q: %v, want %s", content, err, want)
+		}
+	}
+	if env, err := readEnv(path + ".none"); err != nil || len(env) != 0 {
+		t.Errorf("no file: %v, %v", env, err)
+	}
+}
