@@ -262,6 +262,9 @@ func (s *Service) move(ctx context.Context, o Organization) error {
 		if !empty {
 			return refuse(Conflict, "the name can't be used: its collection exists and holds documents")
 		}
+		if err := s.lease(o.Operation); err != nil {
+			return err
+		}
 		if err := s.Store.DropCollection(ctx, o.Database, to); err != nil {
 			return err
 		}
@@ -282,6 +285,9 @@ func (s *Service) rollBack(ctx context.Context, o Organization, cause error) (Or
 	op := o.Operation
 	if op.Collection != o.Collection {
 		exists, err := s.Store.CollectionExists(ctx, o.Database, o.Collection)
+		if err == nil {
+			err = s.lease(op)
+		}
 		if err == nil && !exists {
 			err = s.Store.RenameCollection(ctx, o.Database, op.Collection, o.Collection)
 		}

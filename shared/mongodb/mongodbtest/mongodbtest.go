@@ -39,18 +39,23 @@ func New(t testing.TB) Database {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db := Database{URL: url, Name: "test_" + strings.ToLower(rand.Text()[:12]), Client: client}
+	t.Cleanup(func() { client.Disconnect(context.Background()) })
+	return Database{URL: url, Client: client}.Fresh(t)
+}
+
+// Fresh returns another database on the same server.
+func (db Database) Fresh(t testing.TB) Database {
+	t.Helper()
+	db.Name = "test_" + strings.ToLower(rand.Text()[:12])
 	t.Cleanup(func() {
-		if err := client.Database(db.Name).Drop(context.Background()); err != nil {
+		if err := db.Client.Database(db.Name).Drop(context.Background()); err != nil {
 			t.Errorf("drop database: %v", err)
 		}
-		client.Disconnect(context.Background())
 	})
 	return db
 }
 
-// Open returns a store in the database, with all indexes. Options, if any,
-// are for its client.
+// Open returns a store in the database. Options, if any, are for its client.
 func (db Database) Open(t testing.TB, more ...*options.ClientOptions) *mongodb.Store {
 	t.Helper()
 	store, err := mongodb.Open(db.URL, db.Name, more...)
@@ -58,8 +63,5 @@ func (db Database) Open(t testing.TB, more ...*options.ClientOptions) *mongodb.S
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close(context.Background()) })
-	if err := store.EnsureIndexes(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	return store
 }

@@ -1,0 +1,339 @@
+package org_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"orgservice/shared/mongodb/mongodbtest"
+	"orgservice/shared/org"
+)
+
+// crash makes a process die at one of its commands to the database, as far as
+// the database can tell: that command and all later ones fail.
+type crash struct {
+	at         int  // the number of the command, from 1
+	lost       bool // the command is carried out and its answer lost, not never sent
+	writesOnly bool // only commands that change something are counted
+
+	mu    sync.Mutex
+	count int
+	dead  bool
+}
+
+var errCrashed = errors.New("crashed")
+
+// client returns the options of a client that crashes so.
+func (c *crash) client() *options.ClientOptions {
+	return options.Client().SetDialer(c).
+		SetServerSelectionTimeout(20 * time.Millisecond).
+		SetHeartbeatInterval(time.Minute)
+}
+
+func (c *crash) happened() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dead
+}
+
+func (c *crash) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if c.happened() {
+		return nil, errCrashed
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	return &crashingConn{Conn: conn, crash: c}, err
+}
+
+type crashingConn struct {
+	net.Conn
+	crash *crash
+}
+
+// Write gets one whole message from the driver.
+func (c *crashingConn) Write(b []byte) (int, error) {
+	c.crash.mu.Lock()
+	defer c.crash.mu.Unlock()
+	if c.crash.dead {
+		return 0, errCrashed
+	}
+	name := commandName(b)
+	if uncounted[name] || c.crash.writesOnly && reads[name] {
+		return c.Conn.Write(b)
+	}
+	c.crash.count++
+	if c.crash.count != c.crash.at {
+		return c.Conn.Write(b)
+	}
+	c.crash.dead = true
+	if !c.crash.lost {
+		return 0, errCrashed
+	}
+	if _, err := c.Conn.Write(b); err != nil {
+		return 0, err
+	}
+	// The answer tells that the command was carried out.
+	var header [4]byte
+	if _, err := io.ReadFull(c.Conn, header[:]); err != nil {
+		return 0, err
+	}
+	_, err := io.CopyN(io.Discard, c.Conn, int64(binary.LittleEndian.Uint32(header[:]))-4)
+	return len(b), err
+}
+
+func (c *crashingConn) Read(b []byte) (int, error) {
+	if c.crash.happened() {
+		return 0, errCrashed
+	}
+	return c.Conn.Read(b)
+}
+
+// uncounted are the driver's own commands, and those that make the indexes.
+var uncounted = map[string]bool{
+	"": true, "hello": true, "isMaster": true, "ismaster": true, "ping": true, "endSessions": true,
+	"createIndexes": true,
+}
+
+var reads = map[string]bool{"find": true, "getMore": true, "listCollections": true, "listIndexes": true}
+
+// commandName returns the name of the command in a message of kind OP_MSG: the
+// key of the first element of its document.
+func commandName(b []byte) string {
+	const opMsg, document = 2013, 16 + 4 + 1
+	if len(b) < document+5 || binary.LittleEndian.Uint32(b) != uint32(len(b)) {
+		panic("the driver has not written a whole message")
+	}
+	if binary.LittleEndian.Uint32(b[12:]) != opMsg {
+		return ""
+	}
+	key := b[document+5:]
+	for i, x := range key {
+		if x == 0 {
+			return string(key[:i])
+		}
+	}
+	panic("malformed message")
+}
+
+// crashCase is an operation that is interrupted. Its two names are those of
+// the organization before and after; both must be usable by others if it has
+// not got them.
+type crashCase struct {
+	name          string
+	before, after string // names of the organization
+	run           func(w *world, s *org.Service, o org.Organization) error
+	logins        []org.Credentials
+}
+
+const (
+	subject, subjectEmail = "Acme", "admin@acme.test"
+	renamed, newEmail     = "Bolt", "admin@bolt.test"
+	newPassword           = "battery staple"
+)
+
+func ptr(s string) *string { return &s }
+
+func update(c org.Change) func(w *world, s *org.Service, o org.Organization) error {
+	return func(w *world, s *org.Service, o org.Organization) error {
+		_, err := s.Update(context.Background(), w.callerOf(o), c)
+		return err
+	}
+}
+
+func crashCases() []crashCase {
+	old := org.Credentials{Email: subjectEmail, Password: password}
+	return []crashCase{
+		{"create", "", renamed, func(w *world, s *org.Service, _ org.Organization) error {
+			_, err := s.Create(context.Background(), org.Registration{OrganizationName: renamed, Email: newEmail, Password: newPassword})
+			return err
+		}, []org.Credentials{{Email: newEmail, Password: newPassword}}},
+		{"rename", subject, renamed, update(org.Change{OrganizationName: ptr(renamed)}), []org.Credentials{old}},
+		{"display name", subject, "ACME", update(org.Change{OrganizationName: ptr("ACME")}), []org.Credentials{old}},
+		{"password", subject, subject, update(org.Change{Password: ptr(newPassword), CurrentPassword: ptr(password)}),
+			[]org.Credentials{old, {Email: subjectEmail, Password: newPassword}}},
+		{"everything", subject, renamed,
+			update(org.Change{OrganizationName: ptr(renamed), Email: ptr(newEmail), Password: ptr(newPassword), CurrentPassword: ptr(password)}),
+			[]org.Credentials{old, {Email: newEmail, Password: newPassword}}},
+		{"delete", subject, "", func(w *world, s *org.Service, o org.Organization) error {
+			_, err := s.Delete(context.Background(), w.callerOf(o), nil)
+			return err
+		}, []org.Credentials{old}},
+	}
+}
+
+// look tells the state of the organization under whichever name it has.
+func (c crashCase) look(w *world, s *org.Service) string {
+	state := ""
+	for _, name := range []string{c.before, c.after} {
+		if name != "" {
+			state += w.look(s, name, c.logins...) + "; "
+		}
+	}
+	return state
+}
+
+// stage returns a world with a bystander and, unless the case is a creation,
+// the organization that the case is about, whose ids are left out of states
+// since they differ from one world to the next.
+func (c crashCase) stage(t *testing.T, db mongodbtest.Database) (*world, org.Organization) {
+	w := worldIn(t, db.Fresh(t))
+	s := w.service()
+	w.create(s, "Bystander", "admin@bystander.test")
+	if c.before == "" {
+		return w, org.Organization{}
+	}
+	return w, w.create(s, c.before, subjectEmail)
+}
+
+// TestCrash interrupts every operation at every one of its commands, both
+// ways, lets others come and checks that nothing is left of it.
+func TestCrash(t *testing.T) {
+	for _, clientFirst := range []bool{false, true} {
+		forEachCrash(t, fmt.Sprintf("clientFirst=%v", clientFirst), func(t *testing.T, p *play, n int, lost bool) (ended bool) {
+			return p.crash(t, &crash{at: n, lost: lost}, nil, clientFirst)
+		})
+	}
+}
+
+// TestCrashInRepair does the same and interrupts the repair as well, at every
+// one of the commands with which it changes something: to crash at one that
+// reads leaves the same behind as to crash at the change after it.
+func TestCrashInRepair(t *testing.T) {
+	forEachCrash(t, "repair", func(t *testing.T, p *play, n int, lost bool) (ended bool) {
+		for _, repairLost := range []bool{false, true} {
+			for at := 1; at <= maxCommands; at++ {
+				repair := &crash{at: at, lost: repairLost, writesOnly: true}
+				t.Run(fmt.Sprintf("repair at=%d lost=%v", at, repairLost), func(t *testing.T) {
+					ended = p.crash(t, &crash{at: n, lost: lost}, repair, false)
+				})
+				if ended || !repair.happened() {
+					break
+				}
+			}
+		}
+		return ended
+	})
+}
+
+// maxCommands is more than any operation needs.
+const maxCommands = 50
+
+// forEachCrash calls f, for each case and both ways to crash, with a crash at
+// the first command, the second and so on, until f reports that the operation
+// came to its end before.
+func forEachCrash(t *testing.T, name string, f func(t *testing.T, p *play, n int, lost bool) (ended bool)) {
+	t.Run(name, func(t *testing.T) {
+		for _, c := range crashCases() {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				p := newPlay(t, c)
+				for _, lost := range []bool{false, true} {
+					for n := 1; n <= maxCommands; n++ {
+						ended := false
+						t.Run(fmt.Sprintf("at=%d lost=%v", n, lost), func(t *testing.T) {
+							ended = f(t, p, n, lost)
+						})
+						if ended {
+							break
+						}
+					}
+				}
+				t.Logf("%s: %d crashes", c.name, p.crashes)
+			})
+		}
+	})
+}
+
+// play is a case with the two states that a client may find the organization
+// in, whatever happens.
+type play struct {
+	crashCase
+	db            mongodbtest.Database // on a server of its own
+	before, after string
+	crashes       int
+}
+
+func newPlay(t *testing.T, c crashCase) *play {
+	p := &play{crashCase: c, db: mongodbtest.New(t)}
+	w, o := c.stage(t, p.db)
+	s := w.service()
+	p.before = anonymous(c.look(w, s), o)
+	if err := c.run(w, s, o); err != nil {
+		t.Fatalf("without a crash: %v", err)
+	}
+	p.after = anonymous(c.look(w, s), o)
+	w.check()
+	return p
+}
+
+// crash plays the case once, with a crash in the operation and maybe one in
+// its first repair. It reports whether the operation came to its end before it
+// could crash.
+func (p *play) crash(t *testing.T, operation, repair *crash, clientFirst bool) (ended bool) {
+	ctx := context.Background()
+	w, o := p.stage(t, p.db)
+	err := p.run(w, w.service(operation.client()), o)
+	if !operation.happened() {
+		if err != nil {
+			t.Fatalf("without a crash: %v", err)
+		}
+		return true
+	}
+	p.crashes++
+	if repair != nil {
+		w.wait()
+		w.service(repair.client()).Reconcile(ctx, true)
+	}
+	w.wait()
+	s := w.service()
+	if !clientFirst {
+		reconcile(t, s)
+	}
+	state := anonymous(p.look(w, s), o)
+	switch {
+	case err == nil && state != p.after:
+		t.Errorf("success was answered, but it is %q instead of %q", state, p.after)
+	case err != nil && !errors.Is(err, org.ErrUnavailable) && state != p.before:
+		t.Errorf("%v was answered, but it is %q instead of %q", err, state, p.before)
+	case state != p.before && state != p.after:
+		t.Errorf("it is %q: neither %q nor %q", state, p.before, p.after)
+	}
+	// Whichever name and email it has not, somebody else can have.
+	for i, name := range []string{p.crashCase.before, p.crashCase.after} {
+		if name == "" {
+			continue
+		}
+		if _, err := s.Get(ctx, name); errors.Is(err, org.ErrNotFound) {
+			w.create(s, name, fmt.Sprintf("somebody%d@else.test", i))
+		}
+	}
+	for i, email := range []string{subjectEmail, newEmail} {
+		if !w.emailTaken(email) {
+			w.create(s, fmt.Sprintf("Somebody Else %d", i), email)
+		}
+	}
+	if clientFirst {
+		w.wait()
+		reconcile(t, s)
+	}
+	w.check()
+	return false
+}
+
+func reconcile(t *testing.T, s *org.Service) {
+	t.Helper()
+	report, err := s.Reconcile(context.Background(), true)
+	if err != nil {
+		t.Errorf("reconcile: %v", err)
+	}
+	if len(report.Odd) > 0 {
+		t.Errorf("reconcile found odd: %+v", report.Odd)
+	}
+}

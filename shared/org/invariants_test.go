@@ -1,0 +1,280 @@
+package org_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"orgservice/shared/auth"
+	"orgservice/shared/mongodb/mongodbtest"
+	"orgservice/shared/org"
+)
+
+// world is a database, a clock and the services that share both.
+type world struct {
+	t  testing.TB
+	db mongodbtest.Database
+
+	mu     sync.Mutex
+	now    time.Time
+	seeded map[string]bool // ids of the organizations that have documents
+}
+
+func newWorld(t testing.TB) *world {
+	return worldIn(t, mongodbtest.New(t))
+}
+
+func worldIn(t testing.TB, db mongodbtest.Database) *world {
+	t.Helper()
+	if err := db.Open(t).EnsureIndexes(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return &world{t: t, db: db, now: time.Now(), seeded: map[string]bool{}}
+}
+
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+// wait lets the time pass after which others take an operation over.
+func (w *world) wait() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(2 * org.StaleAfter)
+}
+
+// service returns a service with a store of its own, as a process has one.
+func (w *world) service(more ...*options.ClientOptions) *org.Service {
+	w.t.Helper()
+	signer, err := auth.NewSigner([]byte(strings.Repeat("s", auth.MinSecretBytes)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &org.Service{
+		Store:     w.db.Open(w.t, more...),
+		Database:  w.db.Name,
+		Passwords: auth.Passwords{Cost: 4},
+		Tokens:    signer,
+		TokenTTL:  time.Hour,
+		Now:       w.clock,
+		Log:       slog.New(slog.DiscardHandler),
+	}
+}
+
+const password = "correct horse"
+
+// create makes an organization whose collection has documents and an index of
+// its own.
+func (w *world) create(s *org.Service, name, email string) org.Organization {
+	w.t.Helper()
+	o, err := s.Create(context.Background(), org.Registration{OrganizationName: name, Email: email, Password: password})
+	if err != nil {
+		w.t.Fatalf("create %q: %v", name, err)
+	}
+	w.seed(o)
+	return o
+}
+
+const seedDocuments = 3
+
+func (w *world) seed(o org.Organization) {
+	w.t.Helper()
+	collection := w.db.Client.Database(o.Database).Collection(o.Collection)
+	var docs []bson.D
+	for i := range seedDocuments {
+		docs = append(docs, bson.D{{Key: "_id", Value: fmt.Sprint(o.ID, "/", i)}, {Key: "tenant", Value: o.ID}})
+	}
+	if _, err := collection.InsertMany(context.Background(), docs); err != nil {
+		w.t.Fatal(err)
+	}
+	_, err := collection.Indexes().CreateOne(context.Background(), mongo.IndexModel{Keys: bson.D{{Key: "tenant", Value: 1}}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seeded[o.ID] = true
+}
+
+// callerOf returns what a token of the organization's admin says, if it is
+// issued now.
+func (w *world) callerOf(o org.Organization) auth.Caller {
+	return auth.Caller{
+		AdminID:        o.Admins[0].AdminID,
+		OrganizationID: o.ID,
+		TokenVersion:   o.Admins[0].TokenVersion,
+		ExpiresAt:      w.clock().Add(time.Hour),
+	}
+}
+
+// check fails the test unless everything that must hold of a database at rest
+// does. It reads the database itself and takes no word of the service's.
+func (w *world) check() {
+	w.t.Helper()
+	for _, p := range w.problems() {
+		w.t.Error(p)
+	}
+}
+
+func (w *world) problems() (problems []string) {
+	complain := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	ctx := context.Background()
+	database := w.db.Client.Database(w.db.Name)
+
+	admins := map[bson.ObjectID]bson.M{}
+	for _, a := range w.all("admins") {
+		admins[a["_id"].(bson.ObjectID)] = a
+	}
+	claims := map[string]bson.ObjectID{}
+	for _, c := range w.all("claims") {
+		claims[c["_id"].(string)] = c["organization_id"].(bson.ObjectID)
+	}
+	collections := map[string]bool{}
+	names, err := database.ListCollectionNames(ctx, bson.D{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, "org_") {
+			collections[name] = true
+		}
+	}
+	alive := map[string]bool{}
+	for _, o := range w.all("organizations") {
+		id := o["_id"].(bson.ObjectID)
+		collection := o["collection_name"].(string)
+		alive[id.Hex()] = true
+		if o["status"] != "active" || o["operation"] != nil {
+			complain("organization %v is %v with operation %v", id.Hex(), o["status"], o["operation"])
+			continue
+		}
+		if collection != "org_"+o["name_key"].(string) {
+			complain("organization %v has key %v and collection %v", id.Hex(), o["name_key"], collection)
+		}
+		if !collections[collection] {
+			complain("organization %v has no collection %v, or shares it", id.Hex(), collection)
+		}
+		delete(collections, collection)
+		expected := []string{collection}
+		for _, m := range o["admins"].(bson.A) {
+			member := m.(bson.D)
+			adminID := member[0].Value.(bson.ObjectID)
+			a := admins[adminID]
+			if a == nil || a["organization_id"] != id || a["token_version"] != member[1].Value {
+				complain("organization %v has admin %v, who is %v", id.Hex(), member, a)
+				continue
+			}
+			delete(admins, adminID)
+			expected = append(expected, "email:"+a["email"].(string))
+		}
+		var recorded []string
+		for _, c := range o["claims"].(bson.A) {
+			recorded = append(recorded, c.(string))
+		}
+		slices.Sort(expected)
+		slices.Sort(recorded)
+		if !slices.Equal(expected, recorded) {
+			complain("organization %v records the claims %v instead of %v", id.Hex(), recorded, expected)
+		}
+		for _, claim := range expected {
+			if claims[claim] != id {
+				complain("organization %v has not the claim %v", id.Hex(), claim)
+			}
+			delete(claims, claim)
+		}
+		if w.seeded[id.Hex()] {
+			problems = append(problems, w.contentProblems(id.Hex(), collection)...)
+		}
+	}
+	for name := range collections {
+		complain("collection %v belongs to nobody", name)
+	}
+	for id, a := range admins {
+		complain("admin %v of %v belongs to nobody", id.Hex(), a["organization_id"])
+	}
+	for claim, id := range claims {
+		complain("claim %v of %v is of no use", claim, id.Hex())
+	}
+	return problems
+}
+
+func (w *world) contentProblems(organizationID, name string) (problems []string) {
+	collection := w.db.Client.Database(w.db.Name).Collection(name)
+	docs := w.all(name)
+	if len(docs) != seedDocuments {
+		problems = append(problems, fmt.Sprintf("collection %v has %d documents instead of %d", name, len(docs), seedDocuments))
+	}
+	for _, d := range docs {
+		if d["tenant"] != organizationID {
+			problems = append(problems, fmt.Sprintf("collection %v of %v has a document of %v", name, organizationID, d["tenant"]))
+		}
+	}
+	specs, err := collection.Indexes().ListSpecifications(context.Background())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if !slices.ContainsFunc(specs, func(s mongo.IndexSpecification) bool { return s.Name == "tenant_1" }) {
+		problems = append(problems, fmt.Sprintf("collection %v has lost its index", name))
+	}
+	return problems
+}
+
+func (w *world) all(collection string) []bson.M {
+	w.t.Helper()
+	cursor, err := w.db.Client.Database(w.db.Name).Collection(collection).Find(context.Background(), bson.D{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var docs []bson.M
+	if err := cursor.All(context.Background(), &docs); err != nil {
+		w.t.Fatal(err)
+	}
+	return docs
+}
+
+// look tells an organization's state as its clients can know it: what it is
+// called and which of the credentials open it.
+func (w *world) look(s *org.Service, name string, logins ...org.Credentials) string {
+	w.t.Helper()
+	o, err := s.Get(context.Background(), name)
+	if err != nil && !errors.Is(err, org.ErrNotFound) {
+		w.t.Fatalf("get %q: %v", name, err)
+	}
+	state := fmt.Sprintf("%s %s %s", o.ID, o.Name, o.Collection)
+	for _, c := range logins {
+		_, err := s.Login(context.Background(), c)
+		if err != nil && !errors.Is(err, org.ErrUnauthenticated) {
+			w.t.Fatalf("login %v: %v", c, err)
+		}
+		state += fmt.Sprint(" ", err == nil)
+	}
+	return state
+}
+
+// anonymous takes the ids out of a state, which differ from one world to the
+// next.
+func anonymous(state string, o org.Organization) string {
+	if o.ID != "" {
+		state = strings.ReplaceAll(state, o.ID, "id")
+	}
+	return objectID.ReplaceAllString(state, "other")
+}
+
+var objectID = regexp.MustCompile(`\b[0-9a-f]{24}\b`)
+
+func (w *world) emailTaken(email string) bool {
+	return slices.ContainsFunc(w.all("admins"), func(a bson.M) bool { return a["email"] == email })
+}
