@@ -4,6 +4,8 @@
 //
 //	go run ./local [flags]
 //	go run ./local [flags] invoke FUNCTION EVENT.json
+//	go run ./local [flags] reconcile
+//	go run ./local [flags] doctor
 //
 // It works in the current folder and keeps what it must remember in
 // local/.data.
@@ -32,6 +34,8 @@ import (
 
 	"orgservice/local/embedded"
 	"orgservice/local/gateway"
+	"orgservice/shared/config"
+	"orgservice/shared/mongodb"
 )
 
 func main() {
@@ -45,8 +49,10 @@ func main() {
 
 // commands are run with the arguments after their name.
 var commands = map[string]func(context.Context, *project, []string) error{
-	"":       serve,
-	"invoke": invoke,
+	"":          serve,
+	"invoke":    invoke,
+	"reconcile": reconcile,
+	"doctor":    doctor,
 }
 
 // project is the service in the current folder and how this call wants it.
@@ -59,6 +65,7 @@ type project struct {
 	stdin      io.Reader
 	stdout     io.Writer
 	stderr     io.Writer
+	tier       string // of the cluster, for doctor
 }
 
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) error {
@@ -74,6 +81,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		p.parameters[name] = value
 		return nil
 	})
+	flags.StringVar(&p.tier, "tier", "", "Atlas `tier` of the cluster, such as M10, whose limits doctor asks about")
 	flags.SetOutput(io.Discard)
 	// Flags may stand on both sides of the command.
 	err := flags.Parse(args)
@@ -82,7 +90,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		err = flags.Parse(flags.Args()[1:])
 	}
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(stdout, "usage: go run ./local [flags] [invoke FUNCTION EVENT.json]")
+		fmt.Fprintln(stdout, "usage: go run ./local [flags] [invoke FUNCTION EVENT.json | reconcile | doctor]")
 		flags.SetOutput(stdout)
 		flags.PrintDefaults()
 		return nil
@@ -143,14 +151,14 @@ func serve(ctx context.Context, p *project, args []string) error {
 		defer db.Close()
 		where = "in " + p.data
 	}
-	if err := p.secret(); err != nil {
+	if err := p.settings(ctx); err != nil {
 		return err
 	}
-	config := p.config(p.stdout)
-	config.Addr = net.JoinHostPort(p.host, port)
-	config.Watch = true
-	config.BuildDir = filepath.Join(p.data, "build")
-	g, err := gateway.New(ctx, config)
+	settings := p.gateway(p.stdout)
+	settings.Addr = net.JoinHostPort(p.host, port)
+	settings.Watch = true
+	settings.BuildDir = filepath.Join(p.data, "build")
+	g, err := gateway.New(ctx, settings)
 	switch {
 	case ctx.Err() != nil:
 		if err == nil {
@@ -163,6 +171,10 @@ func serve(ctx context.Context, p *project, args []string) error {
 		return err
 	}
 	defer g.Close()
+	// As a deployment does, and a database that is away is told of here.
+	if _, err := g.Invoke(ctx, "reconcile", []byte(`{"full":true}`)); err != nil {
+		fmt.Fprintf(p.stderr, "the database was not reconciled: %v\n", err)
+	}
 	served := make(chan error, 1)
 	go func() { served <- g.Serve() }()
 	fmt.Fprintf(p.stdout, "listening on %s, the data is %s\n", g.URL(), where)
@@ -193,44 +205,7 @@ func invoke(ctx context.Context, p *project, args []string) error {
 	if !json.Valid(event) {
 		return fmt.Errorf("the event %s is not JSON", args[1])
 	}
-	lock, err := p.lock()
-	if err != nil {
-		return err
-	}
-	if lock != nil {
-		defer lock.Close()
-	}
-	switch {
-	case p.env["MONGO_URL"] != "":
-	case lock != nil:
-		db, err := p.database(lock)
-		if err != nil {
-			return err
-		}
-		defer db.Close()
-	default: // the database of the program that has the lock
-		url, err := os.ReadFile(p.lockFile())
-		if err != nil {
-			return err
-		}
-		if len(url) == 0 {
-			return fmt.Errorf("what runs on the data in %s has no database yet, or not its own: set MONGO_URL", p.data)
-		}
-		p.env["MONGO_URL"] = string(url)
-	}
-	if err := p.secret(); err != nil {
-		return err
-	}
-	config := p.config(p.stderr)
-	if lock != nil {
-		config.BuildDir = filepath.Join(p.data, "build")
-	}
-	g, err := gateway.New(ctx, config)
-	if err != nil {
-		return err
-	}
-	defer g.Close()
-	response, err := g.Invoke(ctx, args[0], event)
+	response, err := p.call(ctx, args[0], event)
 	if err != nil {
 		return err
 	}
@@ -242,7 +217,112 @@ func invoke(ctx context.Context, p *project, args []string) error {
 	return err
 }
 
-func (p *project) config(output io.Writer) gateway.Config {
+// reconcile runs the function of that name over the whole database.
+func reconcile(ctx context.Context, p *project, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unexpected argument %q", args[0])
+	}
+	report, err := p.call(ctx, "reconcile", []byte(`{"full":true}`))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(p.stdout, "%s\n", report)
+	return err
+}
+
+// call runs one event through a function, on the database of the program that
+// is running, if there is one.
+func (p *project) call(ctx context.Context, function string, event []byte) ([]byte, error) {
+	settings := p.gateway(p.stderr)
+	lock, release, err := p.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if lock != nil {
+		settings.BuildDir = filepath.Join(p.data, "build")
+	}
+	g, err := gateway.New(ctx, settings)
+	if err != nil {
+		return nil, err
+	}
+	defer g.Close()
+	return g.Invoke(ctx, function, event)
+}
+
+// open finds the database for one command: that of MONGO_URL, that of the
+// program that is running on the data, or the embedded one, started for it.
+// The lock is nil if that program has it.
+func (p *project) open(ctx context.Context) (lock *os.File, release func(), err error) {
+	if lock, err = p.lock(); err != nil {
+		return nil, nil, err
+	}
+	var db *embedded.Server
+	release = func() {
+		if db != nil {
+			db.Close()
+		}
+		if lock != nil {
+			lock.Close()
+		}
+	}
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
+	switch {
+	case p.env["MONGO_URL"] != "":
+	case lock != nil:
+		if db, err = p.database(lock); err != nil {
+			return nil, nil, err
+		}
+	default:
+		url, err := os.ReadFile(p.lockFile())
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(url) == 0 {
+			return nil, nil, fmt.Errorf("what runs on the data in %s has no database yet, or not its own: set MONGO_URL", p.data)
+		}
+		p.env["MONGO_URL"] = string(url)
+	}
+	return lock, release, p.settings(ctx)
+}
+
+// settings sees to JWT_SECRET and refuses settings that the functions would
+// refuse.
+func (p *project) settings(ctx context.Context) error {
+	if err := p.secret(); err != nil {
+		return err
+	}
+	for _, name := range []string{
+		"MONGO_URL", "MASTER_DB", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_EXPIRES_IN", "BCRYPT_COST",
+	} {
+		if err := os.Setenv(name, p.env[name]); err != nil {
+			return err
+		}
+	}
+	database, err := config.LoadDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	store, err := mongodb.Open(database.URL, database.Name)
+	if err != nil {
+		return err
+	}
+	defer store.Close(ctx)
+	if _, _, err := config.LoadSigner(ctx); err != nil {
+		return err
+	}
+	if _, err := config.LoadVerifier(ctx); err != nil {
+		return err
+	}
+	_, err = config.LoadBcryptCost()
+	return err
+}
+
+func (p *project) gateway(output io.Writer) gateway.Config {
 	return gateway.Config{
 		Root:       p.root,
 		Env:        p.env,

@@ -357,3 +357,21 @@ func findAll[D, T any](ctx context.Context, c *mongo.Collection, filter bson.D, 
 	}
 	return all, nil
 }
+
+// CountNamespaces returns how many collections and indexes the store's
+// database has.
+func (s *Store) CountNamespaces(ctx context.Context) (collections, indexes int, err error) {
+	db := s.claims.Database()
+	names, err := db.ListCollectionNames(ctx, bson.D{})
+	if err != nil {
+		return 0, 0, convert("list collections", err)
+	}
+	for _, name := range names {
+		specs, err := db.Collection(name).Indexes().ListSpecifications(ctx)
+		if err != nil {
+			return 0, 0, convert("list indexes", err)
+		}
+		indexes += len(specs)
+	}
+	return len(names), indexes, nil
+}

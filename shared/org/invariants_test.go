@@ -31,10 +31,6 @@ type world struct {
 	seeded map[string]bool // ids of the organizations that have documents
 }
 
-func newWorld(t testing.TB) *world {
-	return worldIn(t, mongodbtest.New(t))
-}
-
 func worldIn(t testing.TB, db mongodbtest.Database) *world {
 	t.Helper()
 	if err := db.Open(t).EnsureIndexes(t.Context()); err != nil {

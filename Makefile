@@ -1,0 +1,78 @@
+# What a person runs; .ci/run runs the same.
+
+# How `sam build` compiles the functions: static and small. The local gateway
+# does so too; a test compares.
+BUILD_ENV = CGO_ENABLED=0 GOFLAGS='-tags=lambda.norpc -ldflags=-s -buildvcs=false'
+
+# Architecture of the machine, for what runs the functions on it.
+ARCHITECTURE := $(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
+
+# The race detector needs a C compiler.
+RACE := $(shell command -v $$(go env CC) >/dev/null 2>&1 && echo -race)
+
+.PHONY: run
+run: ## the service on http://127.0.0.1:3000 (PORT), with an embedded database
+	@echo "compiling (the first time takes a minute or two)"
+	@go run ./local
+
+.PHONY: invoke
+invoke: ## one event through one function: make invoke FN=create EVENT=events/create.json
+	@go run ./local invoke $(FN) $(EVENT)
+
+.PHONY: reconcile
+reconcile: ## finish or undo what a crash has left, over the whole database
+	@go run ./local reconcile
+
+.PHONY: doctor
+doctor: ## what does not fit together in the database of MONGO_URL: make doctor TIER=M10
+	@go run ./local -tier '$(TIER)' doctor
+
+.PHONY: test
+test: ## all tests; with MONGO_URL set, on that server
+	go test $(RACE) -timeout 20m ./...
+
+.PHONY: bench
+bench: ## the benchmarks
+	go test -run '^$$' -bench . ./shared/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each
+	@go list -f '{{.Dir}}' ./shared/... | while read -r dir; do \
+		grep -ho '^func Fuzz[A-Za-z0-9_]*' "$$dir"/*_test.go 2>/dev/null | sed 's/func //' | while read -r target; do \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(or $(FUZZTIME),20s) "$$dir" || exit 1; \
+		done || exit 1; \
+	done
+
+.PHONY: lint
+lint: ## formatting, go vet, staticcheck, go.mod
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+	go mod tidy -diff
+	go mod verify
+
+.PHONY: sam-local
+sam-local: ## the service under SAM CLI, with a Mongo container
+	local/sam/start.sh
+
+.PHONY: sam-test
+sam-test: ## validate, build and test under SAM CLI, all in containers of its own
+	local/sam/test.sh
+
+.PHONY: build
+build: ## the deployment's binaries, by SAM CLI
+	go build ./functions/...
+	$(BUILD_ENV) sam build
+
+.PHONY: deploy
+deploy: build ## to AWS; guided the first time
+	sam deploy $(if $(wildcard samconfig.deploy.toml),--config-file samconfig.deploy.toml,--guided --save-params --config-file $(CURDIR)/samconfig.deploy.toml)
+
+.PHONY: undeploy
+undeploy: ## delete the stack
+	sam delete $(if $(wildcard samconfig.deploy.toml),--config-file samconfig.deploy.toml)
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"orgservice/shared/config"
+	"orgservice/shared/mongodb"
+	"orgservice/shared/org"
+)
+
+// namespaces is how many collections and indexes together Atlas advises a
+// cluster of a tier to have at most.
+// https://www.mongodb.com/docs/atlas/reference/atlas-limits/
+var namespaces = map[string]int{
+	"M0": 500, "FLEX": 500, "M10": 5_000, "M20": 10_000, "M30": 10_000, "M40": 100_000,
+}
+
+// doctor reads the database, changes nothing, and fails if anything in it
+// does not fit together: a line of JSON each.
+func doctor(ctx context.Context, p *project, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unexpected argument %q", args[0])
+	}
+	advised, known := namespaces[strings.ToUpper(p.tier)]
+	if p.tier != "" && !known {
+		return fmt.Errorf("unknown tier %q: there are %s", p.tier, strings.Join(slices.Sorted(maps.Keys(namespaces)), ", "))
+	}
+	_, release, err := p.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	database, err := config.LoadDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	store, err := mongodb.Open(database.URL, database.Name)
+	if err != nil {
+		return err
+	}
+	defer store.Close(ctx)
+	findings, err := (&org.Service{Store: store, Database: database.Name}).Inspect(ctx)
+	if err != nil {
+		return err
+	}
+	collections, indexes, err := store.CountNamespaces(ctx)
+	if err != nil {
+		return err
+	}
+	problems := len(findings)
+	encoder := json.NewEncoder(p.stdout)
+	for _, f := range findings {
+		if err := encoder.Encode(f); err != nil {
+			return err
+		}
+	}
+	if known && collections+indexes > advised {
+		problems++
+	}
+	fmt.Fprintf(p.stdout, "%d collections and %d indexes; Atlas advises at most", collections, indexes)
+	for _, tier := range slices.SortedFunc(maps.Keys(namespaces), func(a, b string) int {
+		return (namespaces[a]-namespaces[b])*10 + strings.Compare(a, b)
+	}) {
+		fmt.Fprintf(p.stdout, " %s %d", tier, namespaces[tier])
+	}
+	fmt.Fprintln(p.stdout, " of both together")
+	if problems > 0 {
+		return fmt.Errorf("%d problems", problems)
+	}
+	fmt.Fprintln(p.stdout, "no problems")
+	return nil
+}
