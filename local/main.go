@@ -296,8 +296,14 @@ func (p *project) settings(ctx context.Context) error {
 	if err := p.secret(); err != nil {
 		return err
 	}
+	for _, name := range []string{"JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS"} {
+		if _, set := p.env[name]; !set {
+			p.env[name] = "" // what the template has is for the cloud
+		}
+	}
 	for _, name := range []string{
-		"MONGO_URL", "MASTER_DB", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_EXPIRES_IN", "BCRYPT_COST",
+		"MONGO_URL", "MASTER_DB", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS",
+		"JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN", "BCRYPT_COST",
 	} {
 		if err := os.Setenv(name, p.env[name]); err != nil {
 			return err
@@ -312,10 +318,10 @@ func (p *project) settings(ctx context.Context) error {
 		return err
 	}
 	defer store.Close(ctx)
-	if _, _, err := config.LoadSigner(ctx); err != nil {
+	if _, err := config.LoadTokens(ctx); err != nil {
 		return err
 	}
-	if _, err := config.LoadVerifier(ctx); err != nil {
+	if _, err := config.LoadVerifier(ctx, true); err != nil {
 		return err
 	}
 	_, err = config.LoadBcryptCost()

@@ -5,10 +5,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
@@ -20,23 +22,50 @@ import (
 
 func main() {
 	slog.SetDefault(slog.New(lambdacontext.NewLogHandler()))
-	verifier, err := config.LoadVerifier(context.Background())
-	if err != nil {
+	a := &authorizer{}
+	if err := a.load(context.Background(), false); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	lambda.Start(authorizer{verifier}.authorize)
+	lambda.Start(a.authorize)
 }
 
-type authorizer struct{ verifier *auth.Verifier }
+// reloadInterval is how often, at most, the keys are looked up again because a
+// token names one that is not known: tokens that name nonsense cost nothing
+// else.
+const reloadInterval = time.Minute
 
-func (a authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomAuthorizerV2Request) (events.APIGatewayV2CustomAuthorizerSimpleResponse, error) {
+// authorizer serves one event at a time, as all functions do.
+type authorizer struct {
+	verifier *auth.Verifier
+	all      bool // the verifier has all keys
+	loaded   time.Time
+}
+
+func (a *authorizer) load(ctx context.Context, all bool) error {
+	verifier, err := config.LoadVerifier(ctx, all)
+	if err != nil {
+		return err
+	}
+	a.verifier, a.all, a.loaded = verifier, all, time.Now()
+	return nil
+}
+
+func (a *authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomAuthorizerV2Request) (events.APIGatewayV2CustomAuthorizerSimpleResponse, error) {
 	var refused events.APIGatewayV2CustomAuthorizerSimpleResponse
 	token, ok := bearerToken(r)
 	if !ok {
 		return refused, nil
 	}
 	caller, err := a.verifier.Verify(token)
+	if errors.Is(err, auth.ErrUnknownKey) && (!a.all || time.Since(a.loaded) >= reloadInterval) {
+		// The key may have been rotated since this process began.
+		if err := a.load(ctx, true); err != nil {
+			slog.ErrorContext(ctx, "keys not loaded", "error", err.Error())
+			return refused, err
+		}
+		caller, err = a.verifier.Verify(token)
+	}
 	if err != nil {
 		slog.InfoContext(ctx, "refused", "error", err.Error())
 		return refused, nil

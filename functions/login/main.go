@@ -23,7 +23,7 @@ func open(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	signer, ttl, err := config.LoadSigner(ctx)
+	tokens, err := config.LoadTokens(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -32,10 +32,11 @@ func open(ctx context.Context) (http.Handler, error) {
 		return nil, err
 	}
 	return api.Login(&org.Service{
-		Store:     store,
-		Database:  database.Name,
-		Passwords: auth.Passwords{Cost: cost},
-		Tokens:    signer,
-		TokenTTL:  ttl,
+		Store:      store,
+		Database:   database.Name,
+		Passwords:  auth.Passwords{Cost: cost},
+		Tokens:     tokens.Signer,
+		TokenTTL:   tokens.TTL,
+		SessionTTL: tokens.SessionTTL,
 	}), nil
 }

@@ -100,7 +100,10 @@ func readTemplate(path, region string, parameters, env map[string]string) (t *te
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{path: path, region: region, env: env, parameters: map[string]*yaml.Node{}, resources: map[string]*yaml.Node{}}
+	r := &reader{
+		path: path, region: region, env: env,
+		parameters: map[string]*yaml.Node{}, conditions: map[string]*yaml.Node{}, resources: map[string]*yaml.Node{},
+	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
 		if m := yamlError.FindStringSubmatch(err.Error()); m != nil {
@@ -131,6 +134,7 @@ type reader struct {
 	path, region string
 	env          map[string]string
 	parameters   map[string]*yaml.Node // values; nil without one
+	conditions   map[string]*yaml.Node
 	resources    map[string]*yaml.Node
 }
 
@@ -162,6 +166,7 @@ func (r *reader) template(root *yaml.Node, overrides map[string]string) *templat
 		}
 		r.parameters[name] = value
 	}
+	r.conditions = r.fields(sections["Conditions"])
 	if sections["Resources"] == nil {
 		r.refuse(root, "no Resources")
 	}
@@ -525,6 +530,11 @@ func (r *reader) resolve(node *yaml.Node) *yaml.Node {
 		return r.substitute(node, argument.Value, nil)
 	case name == "Sub" && argument.Kind == yaml.SequenceNode && len(argument.Content) == 2:
 		return r.substitute(node, r.string(argument.Content[0]), r.fields(argument.Content[1]))
+	case name == "If" && argument.Kind == yaml.SequenceNode && len(argument.Content) == 3:
+		if r.condition(argument.Content[0], argument.Content[0].Value) {
+			return r.resolve(argument.Content[1])
+		}
+		return r.resolve(argument.Content[2])
 	}
 	r.refuse(node, "%s has no argument of a kind it takes", name)
 	return nil
@@ -540,7 +550,30 @@ func intrinsic(node *yaml.Node) (name string, known bool) {
 		(node.Content[0].Value == "Ref" || strings.HasPrefix(node.Content[0].Value, "Fn::")):
 		name = strings.TrimPrefix(node.Content[0].Value, "Fn::")
 	}
-	return name, name == "Ref" || name == "Sub" || name == "GetAtt"
+	return name, name == "Ref" || name == "Sub" || name == "GetAtt" || name == "If"
+}
+
+// condition evaluates a condition of the template, which is whether two values
+// are equal, or are not.
+func (r *reader) condition(at *yaml.Node, name string) bool {
+	node := r.conditions[name]
+	if node == nil {
+		r.refuse(at, "there is no condition %s", name)
+	}
+	return r.holds(node)
+}
+
+func (r *reader) holds(node *yaml.Node) bool {
+	function, _ := intrinsic(node)
+	arguments := reference(node).Content
+	switch {
+	case function == "Equals" && len(arguments) == 2:
+		return r.string(arguments[0]) == r.string(arguments[1])
+	case function == "Not" && len(arguments) == 1:
+		return !r.holds(arguments[0])
+	}
+	r.refuse(node, "%s is not understood in a condition here", function)
+	return false
 }
 
 // reference returns the argument of the intrinsic function that node calls.

@@ -85,14 +85,62 @@ func Login(s *org.Service) http.Handler {
 		if err != nil {
 			return nil, err
 		}
-		session, err := s.Login(r.Context(), credentials)
-		return token{
-			AccessToken: session.AccessToken,
-			TokenType:   "bearer",
-			ExpiresIn:   int64(session.ExpiresIn / time.Second),
+		credentials.ClientAddress = clientAddress(r)
+		tokens, err := s.Login(r.Context(), credentials)
+		return newTokens(tokens), err
+	})
+}
+
+// Refresh handles POST /admin/refresh.
+func Refresh(s *org.Service) http.Handler {
+	return handler(http.StatusOK, func(r *http.Request) (any, error) {
+		renewal, err := decode[org.Renewal](r)
+		if err != nil {
+			return nil, err
+		}
+		tokens, err := s.Refresh(r.Context(), renewal)
+		return newTokens(tokens), err
+	})
+}
+
+// Logout handles POST /admin/logout.
+func Logout(s *org.Service) http.Handler {
+	return handler(http.StatusNoContent, func(r *http.Request) (any, error) {
+		renewal, err := decode[org.Renewal](r)
+		if err != nil {
+			return nil, err
+		}
+		return nil, s.Logout(r.Context(), renewal)
+	})
+}
+
+// Me handles GET /admin/me.
+func Me(s *org.Service) http.Handler {
+	return handler(http.StatusOK, func(r *http.Request) (any, error) {
+		caller, err := callerOf(r)
+		if err != nil {
+			return nil, err
+		}
+		admin, o, err := s.Me(r.Context(), caller)
+		return me{
+			AdminID: admin.ID, Email: admin.Email, OrganizationID: o.ID, OrganizationName: o.Name,
+			Collection: o.Collection, ExpiresAt: caller.ExpiresAt.UTC(),
 		}, err
 	})
 }
+
+// JWKS handles GET /.well-known/jwks.json: it answers with the key set, which
+// caches may keep for a while.
+func JWKS(set []byte) http.Handler {
+	return handler(http.StatusOK, func(*http.Request) (any, error) {
+		return cacheable(set), nil
+	})
+}
+
+// cacheable is a body in JSON that is the same for everybody.
+type cacheable json.RawMessage
+
+func (c cacheable) MarshalJSON() ([]byte, error) { return c, nil }
 
 // The bodies of the answers.
 type (
@@ -113,12 +161,27 @@ type (
 		Name      string    `json:"organization_name"`
 		DeletedAt time.Time `json:"deleted_at"`
 	}
-	token struct {
-		AccessToken string `json:"access_token"`
-		TokenType   string `json:"token_type"`
-		ExpiresIn   int64  `json:"expires_in"` // seconds
+	tokens struct {
+		AccessToken  string `json:"access_token"`
+		TokenType    string `json:"token_type"`
+		ExpiresIn    int64  `json:"expires_in"` // seconds
+		RefreshToken string `json:"refresh_token"`
+	}
+	me struct {
+		AdminID          string    `json:"admin_id"`
+		Email            string    `json:"email"`
+		OrganizationID   string    `json:"organization_id"`
+		OrganizationName string    `json:"organization_name"`
+		Collection       string    `json:"collection_name"`
+		ExpiresAt        time.Time `json:"expires_at"` // of the access token
 	}
 )
+
+func newTokens(t org.Tokens) tokens {
+	return tokens{
+		AccessToken: t.Access, TokenType: "bearer", ExpiresIn: int64(t.ExpiresIn / time.Second), RefreshToken: t.Refresh,
+	}
+}
 
 func newOrganization(o org.Organization) organization {
 	return organization{
@@ -146,6 +209,13 @@ func handler(status int, f func(*http.Request) (any, error)) http.Handler {
 			body, status, contentType = p, p.Status, "application/problem+json"
 		}
 		log(r, status, time.Since(start), err)
+		if body == nil {
+			w.WriteHeader(status)
+			return
+		}
+		if _, ok := body.(cacheable); ok {
+			header.Set("Cache-Control", "public, max-age=300")
+		}
 		encoded, err := json.Marshal(body)
 		if err != nil {
 			panic(err) // only of types that can't be JSON

@@ -39,7 +39,7 @@ func decode[T validator](r *http.Request) (T, error) {
 	for i := range target.NumField() {
 		name := target.Type().Field(i).Tag.Get("json")
 		raw, ok := members[name]
-		if !ok {
+		if !ok || name == "-" {
 			continue
 		}
 		delete(members, name)

@@ -73,3 +73,10 @@ func callerOf(r *http.Request) (auth.Caller, error) {
 	}
 	return caller, nil
 }
+
+// clientAddress returns the address that the gateway saw the request come
+// from. What a header says of it, anybody can write.
+func clientAddress(r *http.Request) string {
+	event, _ := core.GetAPIGatewayV2ContextFromContext(r.Context())
+	return event.HTTP.SourceIP
+}

@@ -15,6 +15,7 @@ type Caller struct {
 	AdminID        string
 	OrganizationID string
 	TokenVersion   int64     // the admin's at the login
+	SessionID      string    // of the login
 	ExpiresAt      time.Time // to the second
 }
 
@@ -24,6 +25,7 @@ const (
 	contextAdminID        = "admin_id"
 	contextOrganizationID = "organization_id"
 	contextTokenVersion   = "token_version"
+	contextSessionID      = "session_id"
 	contextExpiresAt      = "expires_at" // Unix time in seconds
 )
 
@@ -33,6 +35,7 @@ func (c Caller) Context() map[string]any {
 		contextAdminID:        c.AdminID,
 		contextOrganizationID: c.OrganizationID,
 		contextTokenVersion:   strconv.FormatInt(c.TokenVersion, 10),
+		contextSessionID:      c.SessionID,
 		contextExpiresAt:      strconv.FormatInt(c.ExpiresAt.Unix(), 10),
 	}
 }
@@ -50,7 +53,8 @@ func CallerFromContext(context map[string]any) (Caller, bool) {
 		AdminID:        text(contextAdminID),
 		OrganizationID: text(contextOrganizationID),
 		TokenVersion:   version,
+		SessionID:      text(contextSessionID),
 		ExpiresAt:      time.Unix(expiry, 0),
 	}
-	return c, err1 == nil && err2 == nil && c.AdminID != "" && c.OrganizationID != ""
+	return c, err1 == nil && err2 == nil && c.AdminID != "" && c.OrganizationID != "" && c.SessionID != ""
 }

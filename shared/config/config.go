@@ -2,8 +2,8 @@
 // function asks for what it needs and is given nothing else, so that a
 // function without a reason to know a secret never holds it.
 //
-// MONGO_URL, JWT_SECRET and JWT_SECRET_PREVIOUS may hold a reference in the
-// place of the value: the ARN of a secret of AWS Secrets Manager, which is
+// MONGO_URL and the keys, whose names begin with JWT_, may hold a reference in
+// the place of the value: the ARN of a secret of AWS Secrets Manager, which is
 // fetched once. As in Amazon ECS the ARN may be followed by the key of a JSON
 // object, a version stage and a version id, each of which may be empty:
 // arn:aws:secretsmanager:…:secret:name:json-key:version-stage:version-id.
@@ -18,6 +18,7 @@ import (
 	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -54,46 +55,106 @@ func LoadDatabase(ctx context.Context) (Database, error) {
 }
 
 const (
-	defaultTokenTTL = time.Hour
-	maxTokenTTL     = 30 * 24 * time.Hour
+	defaultTokenTTL   = time.Hour
+	defaultSessionTTL = 14 * 24 * time.Hour
+	maxTTL            = 365 * 24 * time.Hour
 )
 
-// LoadSigner reads JWT_SECRET and JWT_EXPIRES_IN, which is how long a token
+// Tokens says how a login signs access tokens and how long what it gives
 // lasts.
-func LoadSigner(ctx context.Context) (*auth.Signer, time.Duration, error) {
-	secret, err := required(ctx, "JWT_SECRET")
-	if err != nil {
-		return nil, 0, err
-	}
-	signer, err := auth.NewSigner([]byte(secret))
-	if err != nil {
-		return nil, 0, fmt.Errorf("JWT_SECRET: %w", err)
-	}
-	seconds, err := integer("JWT_EXPIRES_IN", int(defaultTokenTTL.Seconds()), 1, int(maxTokenTTL.Seconds()))
-	return signer, time.Duration(seconds) * time.Second, err
+type Tokens struct {
+	Signer     *auth.Signer
+	TTL        time.Duration // JWT_EXPIRES_IN: of an access token
+	SessionTTL time.Duration // REFRESH_EXPIRES_IN: of a login with all that is refreshed from it
 }
 
-// LoadVerifier reads JWT_SECRET and JWT_SECRET_PREVIOUS.
-func LoadVerifier(ctx context.Context) (*auth.Verifier, error) {
-	secret, err := required(ctx, "JWT_SECRET")
+// LoadTokens reads JWT_PRIVATE_KEY, a key in PEM that signs access tokens, or
+// if that is not set JWT_SECRET; and the times.
+func LoadTokens(ctx context.Context) (Tokens, error) {
+	var t Tokens
+	private, err := resolve(ctx, "JWT_PRIVATE_KEY")
+	if err != nil {
+		return t, err
+	}
+	if private != "" {
+		if t.Signer, err = auth.NewPrivateKeySigner(pem(private)); err != nil {
+			return t, fmt.Errorf("JWT_PRIVATE_KEY: %w", err)
+		}
+	} else {
+		secret, err := required(ctx, "JWT_SECRET")
+		if err != nil {
+			return t, err
+		}
+		if t.Signer, err = auth.NewSigner([]byte(secret)); err != nil {
+			return t, fmt.Errorf("JWT_SECRET: %w", err)
+		}
+	}
+	if t.TTL, err = duration("JWT_EXPIRES_IN", defaultTokenTTL); err != nil {
+		return t, err
+	}
+	t.SessionTTL, err = duration("REFRESH_EXPIRES_IN", defaultSessionTTL)
+	return t, err
+}
+
+// LoadVerifier reads JWT_PUBLIC_KEYS, JWT_SECRET and JWT_SECRET_PREVIOUS, of
+// which at least one of the first two must be set. All that are set verify.
+// What is not needed for a token of today it leaves out unless all is asked
+// for: the previous secret is a second look-up where secrets are references.
+func LoadVerifier(ctx context.Context, all bool) (*auth.Verifier, error) {
+	public, err := resolve(ctx, "JWT_PUBLIC_KEYS")
 	if err != nil {
 		return nil, err
 	}
-	// One by one, so that the error names the right variable.
-	verifier, err := auth.NewVerifier([]byte(secret))
-	if err != nil {
-		return nil, fmt.Errorf("JWT_SECRET: %w", err)
+	var secrets [][]byte
+	for _, name := range []string{"JWT_SECRET", "JWT_SECRET_PREVIOUS"} {
+		if name == "JWT_SECRET_PREVIOUS" && !all && isReference(os.Getenv(name)) {
+			continue
+		}
+		secret, err := resolve(ctx, name)
+		if name == "JWT_SECRET_PREVIOUS" && errors.Is(err, errNoSecret) {
+			continue // it was never rotated
+		}
+		if err != nil {
+			return nil, err
+		}
+		if secret == "" {
+			if name == "JWT_SECRET" && public == "" {
+				return nil, fmt.Errorf("%s: %w", name, errNotSet)
+			}
+			continue
+		}
+		// One by one, so that the error names the right variable.
+		if _, err := auth.NewVerifier([]byte(secret)); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		secrets = append(secrets, []byte(secret))
 	}
-	previous, err := resolve(ctx, "JWT_SECRET_PREVIOUS")
-	if err != nil || previous == "" {
-		return verifier, err
+	verifier, err := auth.NewVerifier(secrets...)
+	if err == nil && public != "" {
+		if err := verifier.AddPublicKeys(pem(public)); err != nil {
+			return nil, fmt.Errorf("JWT_PUBLIC_KEYS: %w", err)
+		}
 	}
-	verifier, err = auth.NewVerifier([]byte(secret), []byte(previous))
-	if err != nil {
-		return nil, fmt.Errorf("JWT_SECRET_PREVIOUS: %w", err)
-	}
-	return verifier, nil
+	return verifier, err
 }
+
+// LoadKeySet reads JWT_PUBLIC_KEYS and returns it as a JSON Web Key Set, which
+// is empty if the variable is.
+func LoadKeySet(ctx context.Context) ([]byte, error) {
+	public, err := resolve(ctx, "JWT_PUBLIC_KEYS")
+	if err != nil {
+		return nil, err
+	}
+	set, err := auth.JWKS(pem(public))
+	if err != nil {
+		return nil, fmt.Errorf("JWT_PUBLIC_KEYS: %w", err)
+	}
+	return set, nil
+}
+
+// pem returns a value in PEM, in which line ends may be written as \n so that
+// it fits on one line.
+func pem(value string) []byte { return []byte(strings.ReplaceAll(value, `\n`, "\n")) }
 
 const defaultBcryptCost = 12
 
@@ -103,13 +164,19 @@ func LoadBcryptCost() (int, error) {
 	return integer("BCRYPT_COST", defaultBcryptCost, bcrypt.MinCost, 15)
 }
 
+var errNotSet = errors.New("is not set")
+
 func required(ctx context.Context, name string) (string, error) {
 	value, err := resolve(ctx, name)
 	if err == nil && value == "" {
-		err = errors.New("is not set")
-		return "", fmt.Errorf("%s: %w", name, err)
+		return "", fmt.Errorf("%s: %w", name, errNotSet)
 	}
 	return value, err
+}
+
+func duration(name string, fallback time.Duration) (time.Duration, error) {
+	seconds, err := integer(name, int(fallback.Seconds()), 1, int(maxTTL.Seconds()))
+	return time.Duration(seconds) * time.Second, err
 }
 
 func integer(name string, fallback, least, most int) (int, error) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
 const secretTimeout = 4 * time.Second
@@ -19,7 +20,7 @@ const secretTimeout = 4 * time.Second
 // to.
 func resolve(ctx context.Context, name string) (string, error) {
 	value := os.Getenv(name)
-	if !strings.HasPrefix(value, "arn:") {
+	if !isReference(value) {
 		return value, nil
 	}
 	secret, err := fetchSecret(ctx, value)
@@ -28,6 +29,11 @@ func resolve(ctx context.Context, name string) (string, error) {
 	}
 	return secret, nil
 }
+
+func isReference(value string) bool { return strings.HasPrefix(value, "arn:") }
+
+// errNoSecret is that Secrets Manager has no such secret, or no such version.
+var errNoSecret = errors.New("there is no such secret or version of it")
 
 // fetchSecret returns the secret that a reference names.
 func fetchSecret(ctx context.Context, reference string) (string, error) {
@@ -48,6 +54,9 @@ func fetchSecret(ctx context.Context, reference string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
 	defer cancel()
 	out, err := secretsClient(strings.Split(reference, ":")[3]).GetSecretValue(ctx, input)
+	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
+		return "", errNoSecret
+	}
 	if err != nil {
 		return "", err
 	}

@@ -156,6 +156,39 @@ func (d claimDoc) claim() org.Claim {
 	}
 }
 
+type sessionDoc struct {
+	ID             string        `bson:"_id"`
+	AdminID        bson.ObjectID `bson:"admin_id"`
+	OrganizationID bson.ObjectID `bson:"organization_id"`
+	TokenVersion   int64         `bson:"token_version"`
+	RefreshHash    string        `bson:"refresh_hash"`
+	CreatedAt      time.Time     `bson:"created_at"`
+	ExpiresAt      time.Time     `bson:"expires_at"`
+}
+
+type attemptsDoc struct {
+	Count int64     `bson:"count"`
+	Since time.Time `bson:"since"`
+}
+
+func newSessionDoc(s org.Session) (sessionDoc, error) {
+	ids, err := objectIDs(s.AdminID, s.OrganizationID)
+	if err != nil {
+		return sessionDoc{}, err
+	}
+	return sessionDoc{
+		ID: s.ID, AdminID: ids[0], OrganizationID: ids[1], TokenVersion: s.TokenVersion,
+		RefreshHash: s.RefreshHash, CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt,
+	}, nil
+}
+
+func (d sessionDoc) session() org.Session {
+	return org.Session{
+		ID: d.ID, AdminID: hex(d.AdminID), OrganizationID: hex(d.OrganizationID), TokenVersion: d.TokenVersion,
+		RefreshHash: d.RefreshHash, CreatedAt: d.CreatedAt.UTC(), ExpiresAt: d.ExpiresAt.UTC(),
+	}
+}
+
 // optionalID is nothing for an empty id.
 func optionalID(id string) (bson.ObjectID, error) {
 	if id == "" {

@@ -39,6 +39,8 @@ type Store struct {
 	organizations *mongo.Collection
 	admins        *mongo.Collection
 	claims        *mongo.Collection
+	sessions      *mongo.Collection
+	attempts      *mongo.Collection
 }
 
 var _ org.Store = (*Store)(nil)
@@ -68,6 +70,8 @@ func Open(url, database string, more ...*options.ClientOptions) (*Store, error) 
 		organizations: db.Collection("organizations"),
 		admins:        db.Collection("admins"),
 		claims:        db.Collection("claims"),
+		sessions:      db.Collection("sessions"),
+		attempts:      db.Collection("attempts"),
 	}, nil
 }
 
@@ -92,6 +96,7 @@ func (s *Store) Close(ctx context.Context) error { return s.client.Disconnect(ct
 const (
 	namespaceNotFound = 26
 	namespaceExists   = 48
+	notImplemented    = 238
 )
 
 // transient are the codes of a server that may do in a moment what it can't
@@ -145,6 +150,11 @@ func unavailable(err error) error {
 // database says so of an update by an internal error with SQLite's words.
 func isDuplicateKey(err error) bool {
 	return mongo.IsDuplicateKeyError(err) || strings.Contains(err.Error(), "UNIQUE constraint failed")
+}
+
+func isNotImplemented(err error) bool {
+	var server mongo.ServerError
+	return errors.As(err, &server) && server.HasErrorCode(notImplemented)
 }
 
 // objectIDs turns ids into the form in which they are kept.

@@ -243,6 +243,83 @@ func (s *Store) DeleteAdmins(ctx context.Context, organizationID string) error {
 	return convert("delete admins", err)
 }
 
+func (s *Store) InsertSession(ctx context.Context, session org.Session) error {
+	doc, err := newSessionDoc(session)
+	if err != nil {
+		return err
+	}
+	_, err = s.sessions.InsertOne(ctx, doc)
+	return convert("insert session", err)
+}
+
+func (s *Store) Session(ctx context.Context, id string) (org.Session, error) {
+	doc, err := findOne[sessionDoc](ctx, s.sessions, bson.D{{Key: "_id", Value: id}})
+	return doc.session(), convert("find session", err)
+}
+
+func (s *Store) RotateSession(ctx context.Context, id, old, hash string) (bool, error) {
+	res, err := s.sessions.UpdateOne(ctx,
+		bson.D{{Key: "_id", Value: id}, {Key: "refresh_hash", Value: old}},
+		bson.D{{Key: "$set", Value: bson.D{{Key: "refresh_hash", Value: hash}}}})
+	if err != nil {
+		return false, convert("rotate session", err)
+	}
+	return res.MatchedCount == 1, nil
+}
+
+func (s *Store) DeleteSession(ctx context.Context, id string) error {
+	_, err := s.sessions.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}})
+	return convert("delete session", err)
+}
+
+func (s *Store) DeleteSessions(ctx context.Context, organizationID string) error {
+	id, err := objectIDs(organizationID)
+	if err != nil {
+		return err
+	}
+	_, err = s.sessions.DeleteMany(ctx, bson.D{{Key: "organization_id", Value: id[0]}})
+	return convert("delete sessions", err)
+}
+
+func (s *Store) DeleteExpired(ctx context.Context, now time.Time) error {
+	for _, c := range []*mongo.Collection{s.sessions, s.attempts} {
+		_, err := c.DeleteMany(ctx, bson.D{{Key: "expires_at", Value: bson.D{{Key: "$lt", Value: now}}}})
+		if err != nil {
+			return convert("delete expired "+c.Name(), err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) CountAttempt(ctx context.Context, key string, now, expires time.Time) (org.Attempts, error) {
+	var doc attemptsDoc
+	var err error
+	for range 2 {
+		err = s.attempts.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: key}},
+			bson.D{
+				{Key: "$inc", Value: bson.D{{Key: "count", Value: int64(1)}}},
+				{Key: "$setOnInsert", Value: bson.D{{Key: "since", Value: now}, {Key: "expires_at", Value: expires}}},
+			},
+			options.FindOneAndUpdate().SetUpsert(true).SetReturnDocument(options.After)).Decode(&doc)
+		if err == nil || !isDuplicateKey(err) {
+			break
+		}
+		// Two made the document at once; now there is one.
+	}
+	return org.Attempts{Count: doc.Count, Since: doc.Since.UTC()}, convert("count attempt", err)
+}
+
+func (s *Store) TakeBackAttempt(ctx context.Context, key string) error {
+	_, err := s.attempts.UpdateOne(ctx, bson.D{{Key: "_id", Value: key}},
+		bson.D{{Key: "$inc", Value: bson.D{{Key: "count", Value: int64(-1)}}}})
+	return convert("take back attempt", err)
+}
+
+func (s *Store) ForgetAttempts(ctx context.Context, key string) error {
+	_, err := s.attempts.DeleteOne(ctx, bson.D{{Key: "_id", Value: key}})
+	return convert("forget attempts", err)
+}
+
 func (s *Store) CreateCollection(ctx context.Context, database, name string) error {
 	return convert("create collection", s.client.Database(database).CreateCollection(ctx, name))
 }
@@ -290,11 +367,14 @@ func (s *Store) Collections(ctx context.Context, database string) ([]string, err
 // with.
 func (s *Store) indexes() []index {
 	return []index{
-		{s.organizations, "name_key", true},
-		{s.organizations, "operation.touched_at", false},
-		{s.admins, "email", true},
-		{s.admins, "organization_id", false},
-		{s.claims, "organization_id", false},
+		{collection: s.organizations, field: "name_key", unique: true},
+		{collection: s.organizations, field: "operation.touched_at"},
+		{collection: s.admins, field: "email", unique: true},
+		{collection: s.admins, field: "organization_id"},
+		{collection: s.claims, field: "organization_id"},
+		{collection: s.sessions, field: "organization_id"},
+		{collection: s.sessions, field: "expires_at", expires: true},
+		{collection: s.attempts, field: "expires_at", expires: true},
 	}
 }
 
@@ -303,6 +383,7 @@ type index struct {
 	collection *mongo.Collection
 	field      string
 	unique     bool
+	expires    bool // MongoDB deletes a document at the time in the field
 }
 
 // name is the one that MongoDB gives such an index by itself.
@@ -310,10 +391,15 @@ func (i index) name() string { return i.field + "_1" }
 
 func (s *Store) EnsureIndexes(ctx context.Context) error {
 	for _, i := range s.indexes() {
-		_, err := i.collection.Indexes().CreateOne(ctx, mongo.IndexModel{
-			Keys:    bson.D{{Key: i.field, Value: 1}},
-			Options: options.Index().SetUnique(i.unique),
-		})
+		model := mongo.IndexModel{Keys: bson.D{{Key: i.field, Value: 1}}, Options: options.Index().SetUnique(i.unique)}
+		if i.expires {
+			model.Options.SetExpireAfterSeconds(0)
+		}
+		_, err := i.collection.Indexes().CreateOne(ctx, model)
+		if i.expires && isNotImplemented(err) { // as in the embedded database
+			model.Options = nil
+			_, err = i.collection.Indexes().CreateOne(ctx, model)
+		}
 		if err != nil {
 			return convert(fmt.Sprintf("create index on %s of %s", i.field, i.collection.Name()), err)
 		}

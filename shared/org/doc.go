@@ -57,7 +57,7 @@
 //	delete                     a crash right after it leaves        and then
 //	1 record: deleting     C   an organization nobody can reach     2 to 5 are done
 //	2 drop the collection      the same                             3 to 5 are done
-//	3 delete the admins        the same                             4 and 5 are done
+//	3 admins and sessions      the same                             4 and 5 are done
 //	4 release the claims       the same                             5 is done
 //	5 delete the record        nothing to do
 //
@@ -107,6 +107,6 @@
 // depend on a claim, so a process that is suspended between looking at the
 // clock and sending such a command, for more than half of StaleAfter, and
 // that then goes on, could act on a name that is somebody else's by then.
-// Lambda ends a function at its time limit, which is a quarter of StaleAfter,
-// and the local gateway does the same.
+// Lambda ends a function at its time limit, which is below StaleAfter for all
+// of them, and the local gateway does the same.
 package org

@@ -46,10 +46,19 @@ func (w *world) clock() time.Time {
 }
 
 // wait lets the time pass after which others take an operation over.
-func (w *world) wait() {
+func (w *world) wait() { w.advance(2 * org.StaleAfter) }
+
+func (w *world) advance(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.now = w.now.Add(2 * org.StaleAfter)
+	w.now = w.now.Add(d)
+}
+
+// startWindow lets time pass until attempts are counted anew.
+func (w *world) startWindow() {
+	const window = 15 * time.Minute
+	now := w.clock()
+	w.advance(now.Truncate(window).Add(window).Sub(now))
 }
 
 // service returns a service with a store of its own, as a process has one.
@@ -65,8 +74,10 @@ func (w *world) service(more ...*options.ClientOptions) *org.Service {
 		Passwords: auth.Passwords{Cost: 4},
 		Tokens:    signer,
 		TokenTTL:  time.Hour,
-		Now:       w.clock,
-		Log:       slog.New(slog.DiscardHandler),
+
+		SessionTTL: 12 * time.Hour,
+		Now:        w.clock,
+		Log:        slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -105,7 +105,7 @@ func (s *Service) adopt(ctx context.Context, o Organization) error {
 // Update renames the caller's organization and changes the caller's email and
 // password: all of it or nothing. Its errors are ErrInvalid,
 // ErrUnauthenticated, ErrForbidden when the current password is wrong,
-// ErrConflict and ErrUnavailable.
+// ErrThrottled, ErrConflict and ErrUnavailable.
 func (s *Service) Update(ctx context.Context, caller auth.Caller, c Change) (Organization, error) {
 	name, email, fields := c.parse()
 	if err := invalid(fields); err != nil {
@@ -135,6 +135,11 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c Change) (Org
 		if err != nil {
 			return Organization{}, err
 		}
+		// A stolen token must not make guessing any easier than a login.
+		attempt, err := s.admit(ctx, admin.Email, "")
+		if err != nil {
+			return Organization{}, err
+		}
 		ok, err := s.Passwords.Verify(admin.PasswordHash, *c.CurrentPassword)
 		if err != nil {
 			return Organization{}, err
@@ -142,6 +147,7 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c Change) (Org
 		if !ok {
 			return Organization{}, refuse(Forbidden, "current_password is wrong")
 		}
+		s.succeeded(ctx, attempt)
 		if c.Email != nil && email != admin.Email {
 			op.Email = email
 			op.exchange(emailClaim(admin.Email), emailClaim(email))
@@ -359,6 +365,9 @@ func (s *Service) remove(ctx context.Context, o Organization) error {
 		return err
 	}
 	if err := s.Store.DeleteAdmins(ctx, o.ID); err != nil {
+		return err
+	}
+	if err := s.Store.DeleteSessions(ctx, o.ID); err != nil {
 		return err
 	}
 	if err := s.Store.ReleaseAllClaims(ctx, o.ID); err != nil {

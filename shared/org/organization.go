@@ -29,6 +29,7 @@ type Status string
 const (
 	Provisioning Status = "provisioning"
 	Active       Status = "active"
+	Suspended    Status = "suspended" // by an operator, in the database
 	Deleting     Status = "deleting"
 )
 

@@ -83,6 +83,10 @@ func (s *Service) Reconcile(ctx context.Context, full bool) (Report, error) {
 	if !full {
 		return report, nil
 	}
+	// MongoDB does so by itself.
+	if err := s.Store.DeleteExpired(ctx, s.now()); err != nil {
+		return report, err
+	}
 	findings, err := s.Inspect(ctx)
 	for _, f := range findings {
 		var err error

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -16,8 +17,11 @@ type Service struct {
 	Store     Store
 	Database  string         // where the collections of new organizations go
 	Passwords auth.Passwords // of Create, Update and Login
-	Tokens    *auth.Signer   // of Login
-	TokenTTL  time.Duration  // of Login, in whole seconds
+
+	// Of Login and Refresh.
+	Tokens     *auth.Signer
+	TokenTTL   time.Duration // of an access token, in whole seconds
+	SessionTTL time.Duration // from the login on, however often it is refreshed
 
 	Now func() time.Time // nil means time.Now
 	Log *slog.Logger     // nil means slog.Default()
@@ -110,6 +114,10 @@ func (c Change) parse() (name Name, email string, _ []FieldError) {
 type Credentials struct {
 	Email    string `json:"email"`
 	Password string `json:"password"`
+
+	// ClientAddress is the IP address that the login comes from; empty if it
+	// is not known.
+	ClientAddress string `json:"-"`
 }
 
 // Validate returns what is wrong, field by field. What only a new address or
@@ -141,6 +149,8 @@ func checkPassword(s string) error {
 		return errors.New("must have at least 8 characters")
 	case slices.Contains([]rune(s), utf8.RuneError):
 		return errors.New("must not hold malformed text")
+	case auth.IsCommon(s):
+		return errors.New("is one of the most common passwords: choose another one")
 	}
 	return checkGivenPassword(s)
 }
@@ -173,70 +183,6 @@ func (s *Service) Get(ctx context.Context, name string) (Organization, error) {
 	return o, err
 }
 
-// Session is what a login gives.
-type Session struct {
-	AccessToken string
-	ExpiresIn   time.Duration
-}
-
-// Login returns an access token for the admin with the credentials. It
-// answers ErrUnauthenticated, after the work of one comparison, whatever of
-// them is wrong; other errors are ErrInvalid and ErrUnavailable.
-func (s *Service) Login(ctx context.Context, c Credentials) (Session, error) {
-	if err := invalid(c.Validate()); err != nil {
-		return Session{}, err
-	}
-	refused := refuse(Unauthenticated, "email or password is wrong")
-	admin, err := s.Store.AdminByEmail(ctx, emailKey(c.Email))
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return Session{}, err
-	}
-	ok, err := s.Passwords.Verify(admin.PasswordHash, c.Password)
-	if err != nil {
-		return Session{}, err
-	}
-	if !ok {
-		return Session{}, refused
-	}
-	o, err := s.Store.Organization(ctx, admin.OrganizationID)
-	if errors.Is(err, ErrNotFound) {
-		return Session{}, refused
-	}
-	if err != nil {
-		return Session{}, err
-	}
-	member := o.member(admin.ID)
-	if o.Status != Active || member == nil {
-		return Session{}, refused
-	}
-	if s.Passwords.Outdated(admin.PasswordHash) {
-		s.rehash(ctx, admin, c.Password)
-	}
-	now := s.now()
-	token, err := s.Tokens.Sign(auth.Caller{
-		AdminID:        admin.ID,
-		OrganizationID: o.ID,
-		TokenVersion:   member.TokenVersion,
-		ExpiresAt:      now.Add(s.TokenTTL),
-	}, now)
-	if err != nil {
-		return Session{}, err
-	}
-	return Session{AccessToken: token, ExpiresIn: s.TokenTTL}, nil
-}
-
-// rehash brings the hash of a password to the cost in force. The login that
-// showed the password does not fail with it.
-func (s *Service) rehash(ctx context.Context, admin Admin, password string) {
-	hash, err := s.Passwords.Hash(password)
-	if err == nil {
-		err = s.Store.RehashPassword(ctx, admin.ID, admin.PasswordHash, hash)
-	}
-	if err != nil {
-		s.log().WarnContext(ctx, "password not rehashed", "admin_id", admin.ID, "error", err)
-	}
-}
-
 // authorize returns the organization that the caller may act for. The token
 // was verified before, maybe a while ago: here the database is asked whether
 // everything that it says still stands.
@@ -245,10 +191,24 @@ func (s *Service) authorize(ctx context.Context, c auth.Caller) (Organization, e
 	if !s.now().Before(c.ExpiresAt) {
 		return Organization{}, revoked
 	}
-	o, err := s.Store.Organization(ctx, c.OrganizationID)
-	if err == nil {
-		o, err = s.settle(ctx, o)
-	}
+	var o Organization
+	var session *Session
+	err := atOnce(
+		func() (err error) {
+			if o, err = s.Store.Organization(ctx, c.OrganizationID); err == nil {
+				o, err = s.settle(ctx, o)
+			}
+			return err
+		},
+		func() error {
+			if c.SessionID == "" {
+				return nil
+			}
+			found, err := s.Store.Session(ctx, c.SessionID)
+			session = &found
+			return err
+		},
+	)
 	if errors.Is(err, ErrNotFound) {
 		return Organization{}, revoked
 	}
@@ -256,8 +216,35 @@ func (s *Service) authorize(ctx context.Context, c auth.Caller) (Organization, e
 		return Organization{}, err
 	}
 	member := o.member(c.AdminID)
-	if o.Status != Active || member == nil || member.TokenVersion != c.TokenVersion {
+	if o.Status != Active || member == nil || member.TokenVersion != c.TokenVersion ||
+		session != nil && session.AdminID != c.AdminID {
 		return Organization{}, revoked
 	}
 	return o, nil
+}
+
+// atOnce runs the functions at once, waits for all and returns the error of
+// the first in the list that failed. A panic in one is the caller's.
+func atOnce(functions ...func() error) error {
+	errs := make([]error, len(functions))
+	panics := make([]any, len(functions))
+	var wait sync.WaitGroup
+	for i, f := range functions {
+		wait.Go(func() {
+			defer func() { panics[i] = recover() }()
+			errs[i] = f()
+		})
+	}
+	wait.Wait()
+	for _, p := range panics {
+		if p != nil {
+			panic(p)
+		}
+	}
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

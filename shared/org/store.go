@@ -71,6 +71,28 @@ type Store interface {
 	// DeleteAdmins deletes the admins of the organization.
 	DeleteAdmins(ctx context.Context, organizationID string) error
 
+	// InsertSession keeps a new session.
+	InsertSession(ctx context.Context, s Session) error
+	// Session returns ErrNotFound when there is none of that id.
+	Session(ctx context.Context, id string) (Session, error)
+	// RotateSession puts the hash in the place of old and reports whether old
+	// was still there.
+	RotateSession(ctx context.Context, id, old, hash string) (bool, error)
+	// DeleteSession deletes the session, if there is one.
+	DeleteSession(ctx context.Context, id string) error
+	// DeleteSessions deletes the sessions of the organization.
+	DeleteSessions(ctx context.Context, organizationID string) error
+	// DeleteExpired deletes sessions and counts that ended before now.
+	DeleteExpired(ctx context.Context, now time.Time) error
+
+	// CountAttempt counts one attempt and returns the count with it. A new
+	// count begins at now and may be deleted after expires.
+	CountAttempt(ctx context.Context, key string, now, expires time.Time) (Attempts, error)
+	// TakeBackAttempt counts one attempt less, if there is a count.
+	TakeBackAttempt(ctx context.Context, key string) error
+	// ForgetAttempts deletes the count.
+	ForgetAttempts(ctx context.Context, key string) error
+
 	// CreateCollection returns ErrConflict when there is one.
 	CreateCollection(ctx context.Context, database, name string) error
 	// RenameCollection returns ErrNotFound when there is none to rename and

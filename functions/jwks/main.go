@@ -1,0 +1,20 @@
+// Command jwks is the Lambda function behind GET /.well-known/jwks.json.
+package main
+
+import (
+	"context"
+	"net/http"
+
+	"orgservice/shared/api"
+	"orgservice/shared/config"
+)
+
+func main() { api.Serve(open) }
+
+func open(ctx context.Context) (http.Handler, error) {
+	set, err := config.LoadKeySet(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return api.JWKS(set), nil
+}

@@ -1,0 +1,29 @@
+// Command me is the Lambda function behind GET /admin/me.
+package main
+
+import (
+	"context"
+	"net/http"
+
+	"orgservice/shared/api"
+	"orgservice/shared/config"
+	"orgservice/shared/mongodb"
+	"orgservice/shared/org"
+)
+
+func main() { api.Serve(open) }
+
+func open(ctx context.Context) (http.Handler, error) {
+	database, err := config.LoadDatabase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	store, err := mongodb.Open(database.URL, database.Name)
+	if err != nil {
+		return nil, err
+	}
+	return api.Me(&org.Service{
+		Store:    store,
+		Database: database.Name,
+	}), nil
+}
