@@ -13,7 +13,7 @@ RACE := $(shell command -v $$(go env CC) >/dev/null 2>&1 && echo -race)
 .PHONY: run
 run: ## the service on http://127.0.0.1:3000 (PORT), with an embedded database
 	@echo "compiling (the first time takes a minute or two)"
-	@go run ./local
+	@go build -o local/.data/local ./local && exec local/.data/local
 
 .PHONY: invoke
 invoke: ## one event through one function: make invoke FN=create EVENT=events/create.json

@@ -18,6 +18,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -43,6 +44,10 @@ type Server struct {
 // Start opens the database kept in the folder dir, which it makes if need be,
 // and serves it on addr, a TCP address such as "127.0.0.1:0".
 func Start(dir, addr string) (*Server, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("embedded database: %w", err)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("embedded database: %w", err)
 	}
@@ -66,7 +71,7 @@ func Start(dir, addr string) (*Server, error) {
 	db, err := ferretdb.New(&ferretdb.Config{
 		Listener:  ferretdb.ListenerConfig{Unix: s.socket},
 		Handler:   "sqlite",
-		SQLiteURL: "file:" + filepath.ToSlash(dir) + "/",
+		SQLiteURL: sqliteURL(dir),
 		Logger:    slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -86,14 +91,26 @@ func Start(dir, addr string) (*Server, error) {
 	return s, nil
 }
 
+// sqliteURL returns where SQLite keeps its files, and how: what was committed
+// survives the end of the process at once, and that of the machine a moment
+// later. To wait for the disk with every command would make a busy disk look
+// like a database that is away.
+func sqliteURL(dir string) string {
+	return (&url.URL{
+		Scheme:   "file",
+		OmitHost: true,
+		Path:     filepath.ToSlash(dir) + "/",
+		RawQuery: url.Values{"_pragma": {"synchronous(normal)"}}.Encode(),
+	}).String()
+}
+
 // Addr returns the address that the server listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
 // URL returns the connection string of the server.
 func (s *Server) URL() string { return "mongodb://" + s.Addr() + "/" }
 
-// Close ends all connections, then the database. What was acknowledged is on
-// disk.
+// Close ends all connections, then the database.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true

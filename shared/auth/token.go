@@ -196,6 +196,10 @@ func checkForm(token string) error {
 	if len(token) > maxTokenBytes {
 		return errors.New("too long")
 	}
+	// The decoder passes over line ends.
+	if strings.ContainsAny(token, "\r\n") {
+		return errors.New("not base64url")
+	}
 	segments := strings.Split(token, ".")
 	if len(segments) != 3 {
 		return errors.New("not three segments")

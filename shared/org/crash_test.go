@@ -25,13 +25,35 @@ type crash struct {
 	writesOnly bool // only commands that change something are counted
 
 	mu    sync.Mutex
+	armed bool
 	count int
 	dead  bool
 }
 
+// crashing returns a service that crashes so.
+func (w *world) crashing(c *crash) *org.Service {
+	w.t.Helper()
+	s := w.service(c.client())
+	// Such a client has not the time to connect, so it is connected before.
+	for {
+		_, err := s.Store.Claim(context.Background(), "nobody's")
+		if errors.Is(err, org.ErrNotFound) {
+			break
+		}
+		if !errors.Is(err, org.ErrUnavailable) {
+			w.t.Fatal(err)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.armed = true
+	return s
+}
+
 var errCrashed = errors.New("crashed")
 
-// client returns the options of a client that crashes so.
+// client returns the options of a client that crashes so, and then does not
+// look for the server for long.
 func (c *crash) client() *options.ClientOptions {
 	return options.Client().SetDialer(c).
 		SetServerSelectionTimeout(20 * time.Millisecond).
@@ -65,7 +87,7 @@ func (c *crashingConn) Write(b []byte) (int, error) {
 		return 0, errCrashed
 	}
 	name := commandName(b)
-	if uncounted[name] || c.crash.writesOnly && reads[name] {
+	if !c.crash.armed || uncounted[name] || c.crash.writesOnly && reads[name] {
 		return c.Conn.Write(b)
 	}
 	c.crash.count++
@@ -279,7 +301,7 @@ func newPlay(t *testing.T, c crashCase) *play {
 func (p *play) crash(t *testing.T, operation, repair *crash, clientFirst bool) (ended bool) {
 	ctx := context.Background()
 	w, o := p.stage(t, p.db)
-	err := p.run(w, w.service(operation.client()), o)
+	err := p.run(w, w.crashing(operation), o)
 	if !operation.happened() {
 		if err != nil {
 			t.Fatalf("without a crash: %v", err)
@@ -289,7 +311,7 @@ func (p *play) crash(t *testing.T, operation, repair *crash, clientFirst bool) (
 	p.crashes++
 	if repair != nil {
 		w.wait()
-		w.service(repair.client()).Reconcile(ctx, true)
+		w.crashing(repair).Reconcile(ctx, true)
 	}
 	w.wait()
 	s := w.service()

@@ -266,7 +266,7 @@ func TestRaceRepair(t *testing.T) {
 			for at := 2; at <= 9; at++ {
 				t.Run(fmt.Sprint("at=", at), func(t *testing.T) {
 					w, o := c.stage(t, db)
-					c.run(w, w.service((&crash{at: at}).client()), o)
+					c.run(w, w.crashing(&crash{at: at}), o)
 					w.wait()
 					var functions []func() error
 					for i := range raceProcesses {

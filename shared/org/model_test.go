@@ -1,0 +1,202 @@
+package org_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"orgservice/shared/auth"
+	"orgservice/shared/mongodb/mongodbtest"
+	"orgservice/shared/org"
+)
+
+// tenant is what the model knows of an organization, and model all there is to
+// know: who has which name.
+type tenant struct {
+	id, email, password string
+	caller              auth.Caller
+}
+
+type model map[string]tenant // by slug
+
+func (m model) emailTaken(email string) bool {
+	for _, t := range m {
+		if t.email == email {
+			return true
+		}
+	}
+	return false
+}
+
+// TestModel runs operations, crashes and repairs in random order and compares
+// the service with the model after each.
+func TestModel(t *testing.T) {
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
+		f.Value.Set("40") // of about 30 steps each; -rapid.checks for more
+	}
+	db := mongodbtest.New(t)
+	slugs := []string{"acme", "bolt", "core"}
+	spellings := map[string][]string{"acme": {"Acme", "ACME", " acme. "}, "bolt": {"Bolt", "ｂｏｌｔ"}, "core": {"Core", "-core-"}}
+	emails := []string{"a@x.test", "b@x.test", "c@x.test"}
+	passwords := []string{password, newPassword}
+	ctx := context.Background()
+
+	rapid.Check(t, func(rt *rapid.T) {
+		w := worldIn(t, db.Fresh(t))
+		s := w.service()
+		m := model{}
+
+		slug := func(rt *rapid.T) string { return rapid.SampledFrom(slugs).Draw(rt, "slug") }
+		spelled := func(rt *rapid.T, slug string) string { return rapid.SampledFrom(spellings[slug]).Draw(rt, "spelling") }
+		want := func(rt *rapid.T, what string, err error, ok bool) {
+			if ok && err != nil || !ok && !errors.Is(err, org.ErrConflict) {
+				rt.Fatalf("%s: %v; want success: %v", what, err, ok)
+			}
+		}
+		// crashing runs f with a service that may crash, and repairs after.
+		// It reports whether f was interrupted.
+		crashing := func(rt *rapid.T, f func(s *org.Service) error) (err error, interrupted bool) {
+			at := rapid.IntRange(0, 12).Draw(rt, "crash at")
+			if at == 0 {
+				return f(s), false
+			}
+			c := &crash{at: at, lost: rapid.Bool().Draw(rt, "answer lost")}
+			err = f(w.crashing(c))
+			if !c.happened() {
+				return err, false
+			}
+			w.wait()
+			if rapid.Bool().Draw(rt, "crash in repair") {
+				r := &crash{at: rapid.IntRange(1, 6).Draw(rt, "repair crash at"), lost: rapid.Bool().Draw(rt, "repair answer lost"), writesOnly: true}
+				w.crashing(r).Reconcile(ctx, true)
+				w.wait()
+			}
+			if _, err := s.Reconcile(ctx, true); err != nil {
+				rt.Fatal(err)
+			}
+			return err, errors.Is(err, org.ErrUnavailable)
+		}
+		has := func(slug, id string) bool {
+			o, err := s.Get(ctx, slug)
+			if err != nil && !errors.Is(err, org.ErrNotFound) {
+				rt.Fatal(err)
+			}
+			return err == nil && (id == "" || o.ID == id)
+		}
+		// adopt takes an organization that was made into the model.
+		adopt := func(slug, email, password string) {
+			o, err := s.Get(ctx, slug)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			m[slug] = tenant{id: o.ID, email: email, password: password, caller: w.callerOf(o)}
+			w.seed(o)
+		}
+		opens := func(email, password string) bool {
+			w.startWindow() // failures are counted
+			_, err := s.Login(ctx, org.Credentials{Email: email, Password: password})
+			if err != nil && !errors.Is(err, org.ErrUnauthenticated) {
+				rt.Fatal(err)
+			}
+			return err == nil
+		}
+		pick := func(rt *rapid.T) (string, tenant) {
+			slug := slug(rt)
+			tenant, ok := m[slug]
+			if !ok {
+				rt.Skip()
+			}
+			tenant.caller.ExpiresAt = w.clock().Add(1e12)
+			return slug, tenant
+		}
+
+		rt.Repeat(map[string]func(*rapid.T){
+			"create": func(rt *rapid.T) {
+				slug, email := slug(rt), rapid.SampledFrom(emails).Draw(rt, "email")
+				_, taken := m[slug]
+				possible := !taken && !m.emailTaken(email)
+				name := spelled(rt, slug)
+				err, interrupted := crashing(rt, func(s *org.Service) error {
+					_, err := s.Create(ctx, org.Registration{OrganizationName: name, Email: email, Password: password})
+					return err
+				})
+				if !interrupted {
+					want(rt, "create", err, possible)
+				}
+				if possible && (err == nil || interrupted && has(slug, "")) {
+					adopt(slug, email, password)
+				}
+			},
+			"rename": func(rt *rapid.T) {
+				from, tenant := pick(rt)
+				to := slug(rt)
+				_, taken := m[to]
+				name := spelled(rt, to)
+				err, interrupted := crashing(rt, func(s *org.Service) error {
+					_, err := s.Update(ctx, tenant.caller, org.Change{OrganizationName: &name})
+					return err
+				})
+				if !interrupted {
+					want(rt, "rename", err, !taken || to == from)
+				}
+				if err == nil || interrupted && has(to, tenant.id) {
+					delete(m, from)
+					m[to] = tenant
+				}
+			},
+			"change credentials": func(rt *rapid.T) {
+				slug, tenant := pick(rt)
+				email, next := rapid.SampledFrom(emails).Draw(rt, "email"), rapid.SampledFrom(passwords).Draw(rt, "password")
+				possible := email == tenant.email || !m.emailTaken(email)
+				err, interrupted := crashing(rt, func(s *org.Service) error {
+					w.startWindow()
+					_, err := s.Update(ctx, tenant.caller, org.Change{Email: &email, Password: &next, CurrentPassword: &tenant.password})
+					return err
+				})
+				if !interrupted {
+					want(rt, "change credentials", err, possible)
+				}
+				o, e := s.Get(ctx, slug)
+				if e != nil {
+					rt.Fatal(e)
+				}
+				if changed := o.Admins[0].TokenVersion > tenant.caller.TokenVersion; err == nil || changed {
+					if err != nil && !interrupted {
+						rt.Fatalf("%v was answered, but the token is dead", err)
+					}
+					tenant.email, tenant.password, tenant.caller = email, next, w.callerOf(o)
+					m[slug] = tenant
+				}
+			},
+			"delete": func(rt *rapid.T) {
+				slug, tenant := pick(rt)
+				err, interrupted := crashing(rt, func(s *org.Service) error {
+					_, err := s.Delete(ctx, tenant.caller, nil)
+					return err
+				})
+				if err == nil || interrupted && !has(slug, tenant.id) {
+					delete(m, slug)
+				} else if !interrupted {
+					rt.Fatal(err)
+				}
+			},
+			"": func(rt *rapid.T) {
+				for _, slug := range slugs {
+					tenant, exists := m[slug]
+					if has(slug, tenant.id) != exists {
+						rt.Fatalf("%q exists: %v; in the model: %v", slug, !exists, exists)
+					}
+					if exists && !opens(tenant.email, tenant.password) {
+						rt.Fatalf("the admin of %q can't log in", slug)
+					}
+				}
+				for _, p := range w.problems() {
+					rt.Error(p)
+				}
+			},
+		})
+	})
+}
