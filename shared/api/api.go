@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"regexp"
 	"runtime/debug"
 	"time"
@@ -196,11 +197,9 @@ func handler(status int, f func(*http.Request) (any, error)) http.Handler {
 		start := time.Now()
 		id := requestID(r)
 		header := w.Header()
-		header.Set("X-Request-Id", id)
-		header.Set("Cache-Control", "no-store")
-		header.Set("X-Content-Type-Options", "nosniff")
-		header.Set("Strict-Transport-Security", "max-age=63072000; includeSubDomains")
-
+		for name, value := range commonHeaders(id) {
+			header.Set(name, value)
+		}
 		body, err := recovered(r, f)
 		status, contentType := status, "application/json; charset=utf-8"
 		if err != nil {
@@ -208,7 +207,7 @@ func handler(status int, f func(*http.Request) (any, error)) http.Handler {
 			p.setHeader(header)
 			body, status, contentType = p, p.Status, "application/problem+json"
 		}
-		log(r, status, time.Since(start), err)
+		log(r, id, status, time.Since(start), err)
 		if body == nil {
 			w.WriteHeader(status)
 			return
@@ -226,6 +225,16 @@ func handler(status int, f func(*http.Request) (any, error)) http.Handler {
 	})
 }
 
+// commonHeaders are those of every answer.
+func commonHeaders(requestID string) map[string]string {
+	return map[string]string{
+		"X-Request-Id":              requestID,
+		"Cache-Control":             "no-store",
+		"X-Content-Type-Options":    "nosniff",
+		"Strict-Transport-Security": "max-age=63072000; includeSubDomains",
+	}
+}
+
 // recovered calls f and turns its panic into an error. The context that f sees
 // has no deadline: every command to the database has its own, which is short
 // enough to answer the client, while the function's is there to stop a
@@ -240,7 +249,7 @@ func recovered(r *http.Request, f func(*http.Request) (any, error)) (body any, e
 }
 
 // log writes the request's one line: who is at fault decides its level.
-func log(r *http.Request, status int, duration time.Duration, err error) {
+func log(r *http.Request, id string, status int, duration time.Duration, err error) {
 	level := slog.LevelInfo
 	switch {
 	case status == http.StatusServiceUnavailable:
@@ -248,7 +257,7 @@ func log(r *http.Request, status int, duration time.Duration, err error) {
 	case status >= 500:
 		level = slog.LevelError
 	}
-	attrs := []any{"method", r.Method, "path", r.URL.Path, "status", status, "duration_ms", duration.Milliseconds()}
+	attrs := []any{"request_id", id, "method", r.Method, "path", r.URL.Path, "status", status, "duration_ms", duration.Milliseconds()}
 	if err != nil {
 		attrs = append(attrs, "error", err.Error())
 	}
@@ -269,9 +278,15 @@ func requestID(r *http.Request) string {
 	return "unknown"
 }
 
-// queryParameter returns the parameter of that name, nil if there is none.
+// queryParameter returns the parameter of that name, nil if there is none. Of a
+// query that can't be read nothing is left out: a delete's confirmation might
+// be.
 func queryParameter(r *http.Request, name string) (*string, error) {
-	values := r.URL.Query()[name]
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("the query can't be read")
+	}
+	values := query[name]
 	switch len(values) {
 	case 0:
 		return nil, nil
@@ -282,8 +297,7 @@ func queryParameter(r *http.Request, name string) (*string, error) {
 		Fields: []org.FieldError{{Field: name, Message: "must be given once"}}}
 }
 
-// errTooLarge and the like are refusals of the request as such, before it
-// means anything.
+// requestError is a refusal of the request as such, before it means anything.
 type requestError struct {
 	status int
 	detail string

@@ -43,7 +43,11 @@ func decode[T validator](r *http.Request) (T, error) {
 			continue
 		}
 		delete(members, name)
-		if string(raw) == "null" || json.Unmarshal(raw, target.Field(i).Addr().Interface()) != nil {
+		field := target.Field(i)
+		if string(raw) == "null" || json.Unmarshal(raw, field.Addr().Interface()) != nil {
+			if field.Kind() == reflect.Pointer {
+				field.Set(reflect.New(field.Type().Elem())) // it is given, if wrong
+			}
 			wrong = append(wrong, org.FieldError{Field: name, Message: "must be a string"})
 		}
 	}

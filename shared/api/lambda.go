@@ -52,11 +52,9 @@ func unreadable(ctx context.Context) events.APIGatewayV2HTTPResponse {
 		id = lc.AwsRequestID
 	}
 	body, _ := json.Marshal(newProblem(badRequest("the request can't be read"), id))
-	return events.APIGatewayV2HTTPResponse{
-		StatusCode: http.StatusBadRequest,
-		Headers:    map[string]string{"Content-Type": "application/problem+json", "X-Request-Id": id},
-		Body:       string(body),
-	}
+	headers := commonHeaders(id)
+	headers["Content-Type"] = "application/problem+json"
+	return events.APIGatewayV2HTTPResponse{StatusCode: http.StatusBadRequest, Headers: headers, Body: string(body)}
 }
 
 // callerOf returns the caller that the authorizer found in the token: from the

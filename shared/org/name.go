@@ -69,12 +69,16 @@ func forbidden(r rune) bool {
 // name. What can't be seen, such as a zero-width joiner, does not count: names
 // that look the same are the same.
 func slugOf(name string) string {
-	folded := norm.NFKC.String(cases.Fold().String(name))
+	visible := strings.Map(func(r rune) rune {
+		if invisible(r) {
+			return -1
+		}
+		return r
+	}, cases.Fold().String(name))
 	var b strings.Builder
 	inWord, gap := false, false
-	for _, r := range folded {
+	for _, r := range norm.NFKC.String(visible) {
 		switch {
-		case invisible(r):
 		case unicode.IsLetter(r) || unicode.IsDigit(r) || inWord && unicode.In(r, unicode.Mn, unicode.Mc):
 			if gap && b.Len() > 0 {
 				b.WriteByte('_')

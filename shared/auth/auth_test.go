@@ -1,0 +1,82 @@
+package auth_test
+
+import (
+	"encoding/json"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"orgservice/shared/auth"
+)
+
+func TestCallerContext(t *testing.T) {
+	want := newCaller()
+	// A gateway hands the context on as JSON.
+	encoded, err := json.Marshal(want.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var context map[string]any
+	if err := json.Unmarshal(encoded, &context); err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range context {
+		if _, ok := value.(string); !ok {
+			t.Errorf("%s is %T, want text", key, value)
+		}
+	}
+	got, ok := auth.CallerFromContext(context)
+	if !ok {
+		t.Fatalf("CallerFromContext(%s) = false", encoded)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("caller (-want +got):\n%s", diff)
+	}
+}
+
+func TestCallerFromContextErr(t *testing.T) {
+	if c, ok := auth.CallerFromContext(nil); ok {
+		t.Errorf("CallerFromContext(nil) = %+v", c)
+	}
+	for key := range newCaller().Context() {
+		for name, value := range map[string]any{
+			"missing":  nil,
+			"empty":    "",
+			"a number": 7.0,
+			"a list":   []any{"7"},
+		} {
+			t.Run(key+" "+name, func(t *testing.T) { wantNoCaller(t, key, value) })
+		}
+	}
+	for _, key := range []string{"token_version", "expires_at"} {
+		for _, value := range []string{"x", "1.5", "1e3", " 1", "0x1", "99999999999999999999"} {
+			t.Run(key+" "+value, func(t *testing.T) { wantNoCaller(t, key, value) })
+		}
+	}
+}
+
+func wantNoCaller(t *testing.T, key string, value any) {
+	t.Helper()
+	context := maps.Clone(newCaller().Context())
+	if _, ok := context[key]; !ok {
+		t.Fatalf("the context has no %s", key)
+	}
+	context[key] = value
+	if value == nil {
+		delete(context, key)
+	}
+	if c, ok := auth.CallerFromContext(context); ok {
+		t.Errorf("CallerFromContext(%v) = %+v", context, c)
+	}
+}
+
+func TestCallerContextKeepsSeconds(t *testing.T) {
+	c := newCaller()
+	c.ExpiresAt = c.ExpiresAt.Add(900 * time.Millisecond)
+	got, ok := auth.CallerFromContext(c.Context())
+	if !ok || got.ExpiresAt.After(c.ExpiresAt) {
+		t.Errorf("expiry %v became %v: a token must not live longer on its way", c.ExpiresAt, got.ExpiresAt)
+	}
+}

@@ -1,0 +1,186 @@
+package auth_test
+
+import (
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"orgservice/shared/auth"
+)
+
+// testCost is the cheapest that bcrypt has.
+const testCost = bcrypt.MinCost
+
+// comparisons records the hashes that a Passwords compares with.
+type comparisons struct{ hashes []string }
+
+func (c *comparisons) compare(hash, password []byte) error {
+	c.hashes = append(c.hashes, string(hash))
+	return bcrypt.CompareHashAndPassword(hash, password)
+}
+
+func mustHash(t testing.TB, p auth.Passwords, password string) string {
+	t.Helper()
+	hash, err := p.Hash(password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hash
+}
+
+func TestPasswordsVerify(t *testing.T) {
+	p := auth.Passwords{Cost: testCost}
+	longest := strings.Repeat("x", auth.MaxPasswordBytes)
+	multibyte := strings.Repeat("é", auth.MaxPasswordBytes/2)
+	for _, tt := range []struct {
+		name, hash, password string
+		want                 bool
+	}{
+		{"OK", mustHash(t, p, "Admin@123"), "Admin@123", true},
+		{"OK 72 bytes", mustHash(t, p, longest), longest, true},
+		{"OK 72 bytes of 36 characters", mustHash(t, p, multibyte), multibyte, true},
+		{"OK with a NUL in it", mustHash(t, p, "Admin\x00@123"), "Admin\x00@123", true},
+		{"another password", mustHash(t, p, "Admin@123"), "Admin@124", false},
+		{"another case", mustHash(t, p, "Admin@123"), "admin@123", false},
+		{"another after a NUL", mustHash(t, p, "Admin\x00@123"), "Admin\x00@124", false},
+		{"nothing", mustHash(t, p, "Admin@123"), "", false},
+		{"73 bytes that begin with the password", mustHash(t, p, longest), longest + "y", false},
+		{"many bytes that begin with the password", mustHash(t, p, longest), strings.Repeat(longest, 1000), false},
+		{"no account", "", "Admin@123", false},
+		{"no account and no password", "", "", false},
+		{"no account and 73 bytes", "", longest + "y", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var c comparisons
+			p := auth.Passwords{Cost: testCost, Compare: c.compare}
+			got, err := p.Verify(tt.hash, tt.password)
+			if got != tt.want || err != nil {
+				t.Errorf("Verify = %v, %v; want %v", got, err, tt.want)
+			}
+			c.wantOne(t, testCost)
+		})
+	}
+}
+
+// wantOne fails the test unless there was one comparison, at that cost.
+func (c *comparisons) wantOne(t *testing.T, cost int) {
+	t.Helper()
+	if len(c.hashes) != 1 {
+		t.Fatalf("%d comparisons, want 1", len(c.hashes))
+	}
+	if got, err := bcrypt.Cost([]byte(c.hashes[0])); got != cost || err != nil {
+		t.Errorf("compared at cost %d, %v; want %d", got, err, cost)
+	}
+}
+
+func TestPasswordsVerifyOfNobodyCostsAsMuch(t *testing.T) {
+	for _, cost := range []int{4, 5, 10, 12} {
+		var c comparisons
+		p := auth.Passwords{Cost: cost, Compare: func(hash, password []byte) error {
+			c.hashes = append(c.hashes, string(hash))
+			return bcrypt.ErrMismatchedHashAndPassword
+		}}
+		if ok, err := p.Verify("", "Admin@123"); ok || err != nil {
+			t.Errorf("cost %d: Verify = %v, %v; want false", cost, ok, err)
+		}
+		c.wantOne(t, cost)
+	}
+}
+
+// A comparison that says yes must not make an account of none.
+func TestPasswordsVerifyOfNobodyIsNeverTrue(t *testing.T) {
+	p := auth.Passwords{Cost: testCost, Compare: func(hash, password []byte) error { return nil }}
+	hash := mustHash(t, p, "Admin@123")
+	for name, args := range map[string][2]string{
+		"no account": {"", "Admin@123"},
+		"73 bytes":   {hash, strings.Repeat("x", auth.MaxPasswordBytes+1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if ok, err := p.Verify(args[0], args[1]); ok || err != nil {
+				t.Errorf("Verify = %v, %v; want false", ok, err)
+			}
+		})
+	}
+}
+
+func TestPasswordsVerifyErrHash(t *testing.T) {
+	p := auth.Passwords{Cost: testCost}
+	hash := mustHash(t, p, "Admin@123")
+	for name, hash := range map[string]string{
+		"plain text":        "Admin@123",
+		"cut off":           hash[:30],
+		"cost out of range": "$2a$99" + hash[6:],
+		"other algorithm":   "$argon2id" + hash,
+	} {
+		t.Run(name, func(t *testing.T) {
+			ok, err := p.Verify(hash, "Admin@123")
+			if ok || err == nil {
+				t.Errorf("Verify = %v, %v; want an error", ok, err)
+			}
+		})
+	}
+}
+
+func TestPasswordsHash(t *testing.T) {
+	p := auth.Passwords{Cost: testCost}
+
+	t.Run("OK", func(t *testing.T) {
+		a, b := mustHash(t, p, "Admin@123"), mustHash(t, p, "Admin@123")
+		if a == b {
+			t.Error("two hashes of one password are the same")
+		}
+		if strings.Contains(a, "Admin") {
+			t.Errorf("hash %q holds the password", a)
+		}
+		if cost, err := bcrypt.Cost([]byte(a)); cost != testCost || err != nil {
+			t.Errorf("cost = %d, %v; want %d", cost, err, testCost)
+		}
+	})
+
+	t.Run("Err73Bytes", func(t *testing.T) {
+		hash, err := p.Hash(strings.Repeat("x", auth.MaxPasswordBytes+1))
+		if err == nil {
+			t.Errorf("Hash = %q, want an error", hash)
+		}
+	})
+}
+
+func TestPasswordsOutdated(t *testing.T) {
+	hash := mustHash(t, auth.Passwords{Cost: 5}, "Admin@123")
+	for _, tt := range []struct {
+		name string
+		cost int
+		hash string
+		want bool
+	}{
+		{"same cost", 5, hash, false},
+		{"cost was raised", 6, hash, true},
+		{"cost was lowered", 4, hash, true},
+		{"no hash", 5, "", false},
+		{"unreadable", 5, "plain", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := (auth.Passwords{Cost: tt.cost}).Outdated(tt.hash); got != tt.want {
+				t.Errorf("Outdated = %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+// The two must take the same time.
+func BenchmarkVerify(b *testing.B) {
+	p := auth.Passwords{Cost: 10}
+	for _, bm := range []struct{ name, hash string }{
+		{"known", mustHash(b, p, "Admin@123")},
+		{"unknown", ""},
+	} {
+		b.Run(bm.name, func(b *testing.B) {
+			for b.Loop() {
+				if ok, err := p.Verify(bm.hash, "wrong password"); ok || err != nil {
+					b.Fatal(ok, err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,441 @@
+package auth_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/go-cmp/cmp"
+
+	"orgservice/shared/auth"
+)
+
+var (
+	testSecret  = []byte("0123456789abcdef0123456789abcdef")
+	otherSecret = []byte("fedcba9876543210fedcba9876543210")
+)
+
+func newCaller() auth.Caller {
+	return auth.Caller{
+		AdminID:        "65f0c0ffee65f0c0ffee0001",
+		OrganizationID: "65f0c0ffee65f0c0ffee0002",
+		TokenVersion:   3,
+		SessionID:      "session-of-the-login",
+		ExpiresAt:      time.Now().Add(time.Hour).Truncate(time.Second),
+	}
+}
+
+func newSigner(t testing.TB, secret []byte) *auth.Signer {
+	t.Helper()
+	s, err := auth.NewSigner(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func newVerifier(t testing.TB, secrets ...[]byte) *auth.Verifier {
+	t.Helper()
+	v, err := auth.NewVerifier(secrets...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func mustSign(t testing.TB, s *auth.Signer, c auth.Caller) string {
+	t.Helper()
+	token, err := s.Sign(c, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func wantErrToken(t *testing.T, v *auth.Verifier, token string) {
+	t.Helper()
+	c, err := v.Verify(token)
+	if !errors.Is(err, auth.ErrToken) {
+		t.Errorf("Verify = %+v, %v; want ErrToken", c, err)
+	}
+	if c != (auth.Caller{}) {
+		t.Errorf("Verify = %+v beside an error", c)
+	}
+}
+
+func TestToken(t *testing.T) {
+	want := newCaller()
+	token := mustSign(t, newSigner(t, testSecret), want)
+	got, err := newVerifier(t, testSecret).Verify(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("caller (-want +got):\n%s", diff)
+	}
+}
+
+// What is in a token anybody can read who has it.
+func TestTokenHoldsNothingElse(t *testing.T) {
+	now := time.Now()
+	c := newCaller()
+	token, err := newSigner(t, testSecret).Sign(c, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(token, ".")
+	var header, payload map[string]any
+	decodePart(t, parts[0], &header)
+	decodePart(t, parts[1], &payload)
+	if kid, _ := header["kid"].(string); kid == "" || strings.Contains(string(testSecret), kid) {
+		t.Errorf("kid = %q", kid)
+	}
+	if id, _ := payload["jti"].(string); len(id) < 16 {
+		t.Errorf("jti = %q, want something unguessable", id)
+	}
+	delete(header, "kid")
+	delete(payload, "jti")
+	if diff := cmp.Diff(map[string]any{"alg": "HS256", "typ": "at+jwt"}, header); diff != "" {
+		t.Errorf("header (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]any{
+		"iss": auth.Issuer,
+		"aud": []any{auth.Audience},
+		"sub": c.AdminID,
+		"org": c.OrganizationID,
+		"ver": 3.0,
+		"sid": c.SessionID,
+		"iat": float64(now.Unix()),
+		"nbf": float64(now.Unix()),
+		"exp": float64(c.ExpiresAt.Unix()),
+	}, payload); diff != "" {
+		t.Errorf("payload (-want +got):\n%s", diff)
+	}
+}
+
+func decodePart(t *testing.T, part string, v any) {
+	t.Helper()
+	decoded, err := base64.RawURLEncoding.DecodeString(part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(decoded, v); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTokensOfOneCallerDiffer(t *testing.T) {
+	s, c, now := newSigner(t, testSecret), newCaller(), time.Now()
+	a, err1 := s.Sign(c, now)
+	b, err2 := s.Sign(c, now)
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	if a == b {
+		t.Error("two logins gave the same token")
+	}
+}
+
+func TestRotation(t *testing.T) {
+	c := newCaller()
+	before := mustSign(t, newSigner(t, otherSecret), c)
+	after := mustSign(t, newSigner(t, testSecret), c)
+
+	t.Run("OK while both are in force", func(t *testing.T) {
+		v := newVerifier(t, testSecret, otherSecret)
+		for _, token := range []string{before, after} {
+			if got, err := v.Verify(token); err != nil || !cmp.Equal(c, got) {
+				t.Errorf("Verify = %+v, %v; want %+v", got, err, c)
+			}
+		}
+	})
+	t.Run("ErrToken when the old one is gone", func(t *testing.T) {
+		v := newVerifier(t, testSecret)
+		if _, err := v.Verify(after); err != nil {
+			t.Error(err)
+		}
+		wantErrToken(t, v, before)
+	})
+}
+
+// forgery is a token like the signer's own, for a test to spoil in one place.
+type forgery struct {
+	method jwt.SigningMethod
+	header map[string]any
+	claims jwt.MapClaims
+	key    any
+}
+
+// newForgery returns one with the key id of testSecret.
+func newForgery(t *testing.T) *forgery {
+	t.Helper()
+	c := newCaller()
+	var header map[string]any
+	decodePart(t, strings.Split(mustSign(t, newSigner(t, testSecret), c), ".")[0], &header)
+	return &forgery{
+		method: jwt.SigningMethodHS256,
+		header: map[string]any{"typ": header["typ"], "kid": header["kid"]},
+		claims: jwt.MapClaims{
+			"iss": auth.Issuer,
+			"aud": auth.Audience,
+			"sub": c.AdminID,
+			"org": c.OrganizationID,
+			"ver": c.TokenVersion,
+			"sid": c.SessionID,
+			"iat": time.Now().Unix(),
+			"nbf": time.Now().Unix(),
+			"exp": c.ExpiresAt.Unix(),
+			"jti": rand.Text(),
+		},
+		key: testSecret,
+	}
+}
+
+func (f *forgery) sign(t *testing.T) string {
+	t.Helper()
+	token := jwt.NewWithClaims(f.method, f.claims)
+	for name, value := range f.header {
+		token.Header[name] = value
+		if value == nil {
+			delete(token.Header, name)
+		}
+	}
+	signed, err := token.SignedString(f.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+func TestVerifyErrForged(t *testing.T) {
+	v := newVerifier(t, testSecret)
+
+	// Every refusal below is for the one thing that differs from this.
+	t.Run("OK", func(t *testing.T) {
+		if _, err := v.Verify(newForgery(t).sign(t)); err != nil {
+			t.Fatal(err)
+		}
+	})
+
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, edKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	otherID := strings.Split(mustSign(t, newSigner(t, otherSecret), newCaller()), ".")[0]
+	var other map[string]any
+	decodePart(t, otherID, &other)
+	now := time.Now()
+
+	set := func(name string, value any) func(*forgery) {
+		return func(f *forgery) { f.claims[name] = value }
+	}
+	unset := func(name string) func(*forgery) {
+		return func(f *forgery) { delete(f.claims, name) }
+	}
+	header := func(name string, value any) func(*forgery) {
+		return func(f *forgery) { f.header[name] = value }
+	}
+	signedBy := func(method jwt.SigningMethod, key any) func(*forgery) {
+		return func(f *forgery) { f.method, f.key = method, key }
+	}
+	for _, tt := range []struct {
+		name  string
+		spoil func(*forgery)
+	}{
+		{"alg none", signedBy(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType)},
+		{"alg None in another case", header("alg", "None")},
+		{"alg missing", header("alg", nil)},
+		{"alg in lower case", header("alg", "hs256")},
+		{"alg no text", header("alg", 256)},
+		{"HS384", signedBy(jwt.SigningMethodHS384, testSecret)},
+		{"HS512", signedBy(jwt.SigningMethodHS512, testSecret)},
+		{"RS256", signedBy(jwt.SigningMethodRS256, rsaKey)},
+		{"PS256", signedBy(jwt.SigningMethodPS256, rsaKey)},
+		{"ES256", signedBy(jwt.SigningMethodES256, p256)},
+		{"EdDSA", signedBy(jwt.SigningMethodEdDSA, edKey)},
+		{"says RS256 over an HMAC", header("alg", "RS256")},
+		{"says HS512 over HS256", header("alg", "HS512")},
+		{"signed with another secret", signedBy(jwt.SigningMethodHS256, otherSecret)},
+		{"signed with no secret", signedBy(jwt.SigningMethodHS256, []byte{})},
+		{"signed with the key id", func(f *forgery) { f.key = []byte(f.header["kid"].(string)) }},
+		{"kid of another secret", header("kid", other["kid"])},
+		{"kid unknown", header("kid", "0000000000000000")},
+		{"kid missing", header("kid", nil)},
+		{"kid empty", header("kid", "")},
+		{"kid no text", header("kid", 1)},
+		{"kid a path", header("kid", "../../dev/null")},
+		{"typ missing", header("typ", nil)},
+		{"typ of an ID token", header("typ", "JWT")},
+		{"typ no text", header("typ", []string{"at+jwt"})},
+		{"iss missing", unset("iss")},
+		{"iss empty", set("iss", "")},
+		{"iss another", set("iss", auth.Issuer+".example.com")},
+		{"aud missing", unset("aud")},
+		{"aud empty", set("aud", "")},
+		{"aud an empty list", set("aud", []string{})},
+		{"aud another", set("aud", []string{"billing"})},
+		{"exp missing", unset("exp")},
+		{"exp null", set("exp", nil)},
+		{"exp now", set("exp", now.Unix())},
+		{"exp past", set("exp", now.Add(-time.Second).Unix())},
+		{"exp zero", set("exp", 0)},
+		{"exp negative", set("exp", -1)},
+		{"exp text", set("exp", "tomorrow")},
+		{"nbf in the future", set("nbf", now.Add(time.Minute).Unix())},
+		{"nbf text", set("nbf", "yesterday")},
+		{"sub missing", unset("sub")},
+		{"sub empty", set("sub", "")},
+		{"sub no text", set("sub", 7)},
+		{"org missing", unset("org")},
+		{"org empty", set("org", "")},
+		{"org an operator", set("org", map[string]any{"$ne": ""})},
+		{"sid missing", unset("sid")},
+		{"sid empty", set("sid", "")},
+		{"ver text", set("ver", "3")},
+		{"ver a fraction", set("ver", 3.5)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newForgery(t)
+			tt.spoil(f)
+			wantErrToken(t, v, f.sign(t))
+		})
+	}
+}
+
+func TestVerifyErrTampered(t *testing.T) {
+	v := newVerifier(t, testSecret)
+	token := mustSign(t, newSigner(t, testSecret), newCaller())
+	parts := strings.Split(token, ".")
+	another := strings.Split(mustSign(t, newSigner(t, testSecret), newCaller()), ".")
+	reencode := func(part, old, new string) string {
+		decoded, err := base64.RawURLEncoding.DecodeString(part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.Replace(string(decoded), old, new, 1)
+		if changed == string(decoded) {
+			t.Fatalf("%q is not in %s", old, decoded)
+		}
+		return base64.RawURLEncoding.EncodeToString([]byte(changed))
+	}
+	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	// Of the last of 43 digits for 32 bytes, two bits stand for nothing.
+	last := strings.IndexByte(digits, parts[2][42])
+	equivalent := parts[2][:42] + string(digits[last^1])
+
+	for _, tt := range []struct{ name, token string }{
+		{"empty", ""},
+		{"a dot", "."},
+		{"two dots", ".."},
+		{"no text", "\x00\xff"},
+		{"payload of another organization", parts[0] + "." + reencode(parts[1], "ffee0002", "ffee0009") + "." + parts[2]},
+		{"payload with white space", parts[0] + "." + reencode(parts[1], `"org":`, `"org": `) + "." + parts[2]},
+		{"signature of another token", parts[0] + "." + parts[1] + "." + another[2]},
+		{"signature with one bit changed", parts[0] + "." + parts[1] + "." + string(digits[strings.IndexByte(digits, parts[2][0])^1]) + parts[2][1:]},
+		{"signature spelled otherwise", parts[0] + "." + parts[1] + "." + equivalent},
+		{"signature cut off", token[:len(token)-1]},
+		{"signature padded", token + "="},
+		{"no signature", parts[0] + "." + parts[1] + "."},
+		{"two parts", parts[0] + "." + parts[1]},
+		{"four parts", token + ".x"},
+		{"alg none over a signature", reencode(parts[0], "HS256", "none") + "." + parts[1] + "." + parts[2]},
+		{"alg none without a signature", reencode(parts[0], "HS256", "none") + "." + parts[1] + "."},
+		{"letter after it", token + "x"},
+		{"line end after it", token + "\n"},
+		{"space before it", " " + token},
+		{"scheme before it", "Bearer " + token},
+		{"twice", token + token},
+		{"a megabyte", strings.Repeat("a", 1<<20)},
+		{"a megabyte of dots", strings.Repeat(".", 1<<20)},
+		{"a megabyte of payload", parts[0] + "." + strings.Repeat("a", 1<<20) + "." + parts[2]},
+	} {
+		t.Run(tt.name, func(t *testing.T) { wantErrToken(t, v, tt.token) })
+	}
+}
+
+func TestVerifyErrExpired(t *testing.T) {
+	s, v := newSigner(t, testSecret), newVerifier(t, testSecret)
+	c := newCaller()
+	c.ExpiresAt = time.Now().Add(-time.Second)
+	wantErrToken(t, v, mustSign(t, s, c))
+	c.ExpiresAt = time.Time{}
+	wantErrToken(t, v, mustSign(t, s, c))
+}
+
+func TestErrSecret(t *testing.T) {
+	for _, tt := range []struct{ name, secret string }{
+		{"missing", ""},
+		{"one byte", "x"},
+		{"31 bytes", string(testSecret[:31])},
+		{"31 bytes in 32 digits less one", strings.Repeat("é", 15) + "x"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err1 := auth.NewSigner([]byte(tt.secret))
+			_, err2 := auth.NewVerifier([]byte(tt.secret))
+			_, err3 := auth.NewVerifier(testSecret, []byte(tt.secret))
+			for i, err := range []error{err1, err2, err3} {
+				if err == nil {
+					t.Errorf("%d: no error", i)
+				} else if len(tt.secret) > 1 && strings.Contains(err.Error(), tt.secret) {
+					t.Errorf("%d: error %q holds the secret", i, err)
+				}
+			}
+		})
+	}
+	t.Run("none at all", func(t *testing.T) {
+		wantErrToken(t, newVerifier(t), mustSign(t, newSigner(t, testSecret), newCaller()))
+		wantErrToken(t, newVerifier(t), newForgery(t).sign(t))
+	})
+}
+
+func FuzzVerify(f *testing.F) {
+	signed := mustSign(f, newSigner(f, testSecret), newCaller())
+	v := newVerifier(f, testSecret)
+	parts := strings.Split(signed, ".")
+	encode := base64.RawURLEncoding.EncodeToString
+	for _, seed := range []string{
+		signed,
+		"",
+		"..",
+		"Bearer " + signed,
+		signed + "\n",
+		encode([]byte(`{"alg":"none","typ":"at+jwt"}`)) + "." + parts[1] + ".",
+		encode([]byte(`{"alg":"HS256","typ":"at+jwt","kid":null}`)) + "." + parts[1] + "." + parts[2],
+		encode([]byte(`{"alg":"HS256","alg":"none"}`)) + "." + parts[1] + "." + parts[2],
+		parts[0] + "." + encode([]byte(`{"exp":1e400}`)) + "." + parts[2],
+		parts[0] + "." + encode([]byte(`[`)) + "." + parts[2],
+		parts[0] + "." + encode([]byte(`null`)) + "." + parts[2],
+		encode([]byte(`null`)) + "." + encode([]byte(`null`)) + ".",
+		"\xff.\x00.=",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		c, err := v.Verify(token)
+		switch {
+		case err == nil && token != signed:
+			t.Errorf("Verify = %+v for a token that nobody signed", c)
+		case err != nil && token == signed:
+			t.Error(err)
+		case err != nil && !errors.Is(err, auth.ErrToken):
+			t.Errorf("error %v is not ErrToken", err)
+		}
+	})
+}

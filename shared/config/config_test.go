@@ -1,0 +1,272 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"orgservice/shared/auth"
+	"orgservice/shared/config"
+)
+
+const (
+	testSecret  = "an-access-token-secret-of-40-bytes-long!"
+	otherSecret = "the-secret-before-it-was-rotated-40-long"
+	testURL     = "mongodb+srv://svc:hunter2hunter2@cluster0.example.mongodb.net"
+)
+
+// setenv makes the environment hold nothing that the package reads but vars.
+func setenv(t *testing.T, vars map[string]string) {
+	t.Helper()
+	for _, name := range []string{
+		"MONGO_URL", "MASTER_DB", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_EXPIRES_IN", "BCRYPT_COST",
+		"JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS", "REFRESH_EXPIRES_IN",
+		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL",
+	} {
+		t.Setenv(name, "")
+	}
+	for name, value := range vars {
+		t.Setenv(name, value)
+	}
+}
+
+// wantErr fails the test unless err begins with the variable's name, is one
+// line and holds none of the secrets.
+func wantErr(t *testing.T, err error, variable string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, want one of %s", variable)
+	}
+	message := err.Error()
+	if !strings.HasPrefix(message, variable+": ") {
+		t.Errorf("error %q does not begin with %s", message, variable)
+	}
+	if strings.Contains(message, "\n") {
+		t.Errorf("error %q has more than one line", message)
+	}
+	for _, secret := range []string{testSecret, otherSecret, testURL, "hunter2", testSecret[:8], testKey, testSessionToken} {
+		if strings.Contains(message, secret) {
+			t.Errorf("error %q holds %q", message, secret)
+		}
+	}
+}
+
+func TestLoadDatabase(t *testing.T) {
+	t.Run("OK", func(t *testing.T) {
+		setenv(t, map[string]string{"MONGO_URL": testURL, "MASTER_DB": "tenants-1"})
+		got, err := config.LoadDatabase(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(config.Database{URL: testURL, Name: "tenants-1"}, got); diff != "" {
+			t.Errorf("database (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("OK by default", func(t *testing.T) {
+		setenv(t, map[string]string{"MONGO_URL": testURL})
+		got, err := config.LoadDatabase(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(config.Database{URL: testURL, Name: "organization_master"}, got); diff != "" {
+			t.Errorf("database (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("ErrMissing", func(t *testing.T) {
+		setenv(t, map[string]string{"MASTER_DB": "tenants"})
+		_, err := config.LoadDatabase(t.Context())
+		wantErr(t, err, "MONGO_URL")
+	})
+}
+
+// https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions
+func TestLoadDatabaseName(t *testing.T) {
+	for _, tt := range []struct {
+		name, value string
+		ok          bool
+	}{
+		{"one letter", "x", true},
+		{"63 bytes", strings.Repeat("x", 63), true},
+		{"other letters", "größe", true},
+		{"64 bytes", strings.Repeat("x", 64), false},
+		{"63 characters of two bytes", strings.Repeat("é", 63), false},
+		{"slash", "a/b", false},
+		{"backslash", `a\b`, false},
+		{"dot", "a.b", false},
+		{"space", "a b", false},
+		{"quote", `a"b`, false},
+		{"dollar", "$external", false},
+		{"star", "a*b", false},
+		{"less", "a<b", false},
+		{"greater", "a>b", false},
+		{"colon", "a:b", false},
+		{"bar", "a|b", false},
+		{"question mark", "a?b", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			setenv(t, map[string]string{"MONGO_URL": testURL, "MASTER_DB": tt.value})
+			got, err := config.LoadDatabase(t.Context())
+			if !tt.ok {
+				wantErr(t, err, "MASTER_DB")
+			} else if err != nil || got.Name != tt.value {
+				t.Errorf("LoadDatabase = %q, %v; want %q", got.Name, err, tt.value)
+			}
+		})
+	}
+}
+
+func TestLoadTokens(t *testing.T) {
+	for _, tt := range []struct {
+		name, expiresIn string
+		want            time.Duration
+	}{
+		{"OK", "900", 15 * time.Minute},
+		{"OK by default", "", time.Hour},
+		{"OK shortest", "1", time.Second},
+		{"OK longest", "31536000", 365 * 24 * time.Hour},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			setenv(t, map[string]string{"JWT_SECRET": testSecret, "JWT_EXPIRES_IN": tt.expiresIn})
+			tokens, err := config.LoadTokens(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tokens.TTL != tt.want {
+				t.Errorf("tokens last %v, want %v", tokens.TTL, tt.want)
+			}
+			verifier, err := auth.NewVerifier([]byte(testSecret))
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantVerified(t, verifier, tokens.Signer)
+		})
+	}
+	for _, tt := range []struct {
+		name              string
+		secret, expiresIn string
+		variable          string
+	}{
+		{"ErrMissing", "", "900", "JWT_SECRET"},
+		{"ErrShort", testSecret[:31], "900", "JWT_SECRET"},
+		{"ErrZero", testSecret, "0", "JWT_EXPIRES_IN"},
+		{"ErrNegative", testSecret, "-1", "JWT_EXPIRES_IN"},
+		{"ErrTooLong", testSecret, "31536001", "JWT_EXPIRES_IN"},
+		{"ErrTooLarge", testSecret, "99999999999999999999", "JWT_EXPIRES_IN"},
+		{"ErrUnit", testSecret, "1h", "JWT_EXPIRES_IN"},
+		{"ErrFraction", testSecret, "1.5", "JWT_EXPIRES_IN"},
+		{"ErrSpace", testSecret, " 900", "JWT_EXPIRES_IN"},
+		{"ErrHexadecimal", testSecret, "0x10", "JWT_EXPIRES_IN"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			setenv(t, map[string]string{"JWT_SECRET": tt.secret, "JWT_EXPIRES_IN": tt.expiresIn})
+			_, err := config.LoadTokens(t.Context())
+			wantErr(t, err, tt.variable)
+		})
+	}
+}
+
+// wantVerified fails the test unless the verifier accepts what the signer
+// signs.
+func wantVerified(t *testing.T, v *auth.Verifier, s *auth.Signer) {
+	t.Helper()
+	if _, err := v.Verify(sign(t, s)); err != nil {
+		t.Error(err)
+	}
+}
+
+func sign(t *testing.T, s *auth.Signer) string {
+	t.Helper()
+	now := time.Now()
+	token, err := s.Sign(auth.Caller{AdminID: "a", OrganizationID: "o", TokenVersion: 1, SessionID: "s", ExpiresAt: now.Add(time.Hour)}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func newSigner(t *testing.T, secret string) *auth.Signer {
+	t.Helper()
+	s, err := auth.NewSigner([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestLoadVerifier(t *testing.T) {
+	t.Run("OK", func(t *testing.T) {
+		setenv(t, map[string]string{"JWT_SECRET": testSecret})
+		v, err := config.LoadVerifier(t.Context(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantVerified(t, v, newSigner(t, testSecret))
+		if _, err := v.Verify(sign(t, newSigner(t, otherSecret))); err == nil {
+			t.Error("accepts what was signed with another secret")
+		}
+	})
+	t.Run("OK after a rotation", func(t *testing.T) {
+		setenv(t, map[string]string{"JWT_SECRET": testSecret, "JWT_SECRET_PREVIOUS": otherSecret})
+		v, err := config.LoadVerifier(t.Context(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantVerified(t, v, newSigner(t, testSecret))
+		wantVerified(t, v, newSigner(t, otherSecret))
+
+		tokens, err := config.LoadTokens(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		previous, err := auth.NewVerifier([]byte(otherSecret))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := previous.Verify(sign(t, tokens.Signer)); err == nil {
+			t.Error("the previous secret still signs")
+		}
+	})
+	for _, tt := range []struct{ name, secret, previous, variable string }{
+		{"ErrMissing", "", otherSecret, "JWT_SECRET"},
+		{"ErrShort", testSecret[:31], otherSecret, "JWT_SECRET"},
+		{"ErrPreviousShort", testSecret, otherSecret[:31], "JWT_SECRET_PREVIOUS"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			setenv(t, map[string]string{"JWT_SECRET": tt.secret, "JWT_SECRET_PREVIOUS": tt.previous})
+			_, err := config.LoadVerifier(t.Context(), true)
+			wantErr(t, err, tt.variable)
+		})
+	}
+}
+
+func TestLoadBcryptCost(t *testing.T) {
+	for _, tt := range []struct {
+		value string
+		want  int // 0 means an error
+	}{
+		{"", 12},
+		{"4", 4},
+		{"10", 10},
+		{"15", 15},
+		{"3", 0},
+		{"16", 0},
+		{"0", 0},
+		{"-12", 0},
+		{"12.0", 0},
+		{"12 ", 0},
+		{"twelve", 0},
+	} {
+		t.Run("value "+tt.value, func(t *testing.T) {
+			setenv(t, map[string]string{"BCRYPT_COST": tt.value})
+			got, err := config.LoadBcryptCost()
+			if tt.want == 0 {
+				wantErr(t, err, "BCRYPT_COST")
+			} else if got != tt.want || err != nil {
+				t.Errorf("LoadBcryptCost = %d, %v; want %d", got, err, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,125 @@
+package org_test
+
+import (
+	"context"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"orgservice/shared/auth"
+	"orgservice/shared/org"
+)
+
+// TestRoundTrips counts how often an operation waits for the database. The
+// commands of one group are sent at once: none is answered before all of them
+// are on their way, so that one that waited for another would wait for ever.
+func TestRoundTrips(t *testing.T) {
+	w, _, _ := stage(t)
+	g := &groups{}
+	s := w.service(options.Client().SetDialer(g).SetMinPoolSize(4))
+	var caller auth.Caller
+	ctx := context.Background()
+	for _, test := range []struct {
+		name  string
+		sizes []int
+		do    func() error
+	}{
+		{"create", []int{1, 1, 1, 1, 1}, func() error {
+			_, err := s.Create(ctx, org.Registration{OrganizationName: "Bolt", Email: "admin@bolt.test", Password: password})
+			return err
+		}},
+		{"get", []int{1}, func() error { _, err := s.Get(ctx, "bolt"); return err }},
+		{"login", []int{3, 4}, func() error {
+			tokens, err := s.Login(ctx, org.Credentials{Email: "admin@bolt.test", Password: password, ClientAddress: "192.0.2.1"})
+			if err == nil {
+				caller = callerIn(t, tokens)
+			}
+			return err
+		}},
+		{"rename", []int{2, 1, 1, 1, 1, 1}, func() error {
+			_, err := s.Update(ctx, caller, org.Change{OrganizationName: ptr("Core")})
+			return err
+		}},
+		{"rename for display", []int{2, 1}, func() error {
+			_, err := s.Update(ctx, caller, org.Change{OrganizationName: ptr("CORE")})
+			return err
+		}},
+		{"delete", []int{2, 1, 1, 1, 1, 1, 1, 1}, func() error { _, err := s.Delete(ctx, caller, nil); return err }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			g.expect(test.sizes)
+			if err := test.do(); err != nil {
+				t.Error(err)
+			}
+			if left, more := g.result(); len(left) > 0 || len(more) > 0 {
+				t.Errorf("groups left: %v; commands beyond: %v", left, more)
+			}
+		})
+	}
+}
+
+// groups lets the commands of a group through when all of it are there.
+type groups struct {
+	mu      sync.Mutex
+	active  bool
+	sizes   []int // the groups to come
+	waiting int
+	full    chan struct{} // closed when the group is complete
+	beyond  []string
+}
+
+func (g *groups) expect(sizes []int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.active, g.sizes, g.waiting, g.full, g.beyond = true, slices.Clone(sizes), 0, make(chan struct{}), nil
+}
+
+func (g *groups) result() (left []int, beyond []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.active = false
+	return g.sizes, g.beyond
+}
+
+func (g *groups) arrive(command string) {
+	g.mu.Lock()
+	if !g.active || uncounted[command] {
+		g.mu.Unlock()
+		return
+	}
+	if len(g.sizes) == 0 {
+		g.beyond = append(g.beyond, command)
+		g.mu.Unlock()
+		return
+	}
+	g.waiting++
+	full := g.full
+	if g.waiting == g.sizes[0] {
+		close(full)
+		g.sizes, g.waiting, g.full = g.sizes[1:], 0, make(chan struct{})
+	}
+	g.mu.Unlock()
+	select {
+	case <-full:
+	case <-time.After(2 * time.Second): // below the time limit of a command; the group stays incomplete
+	}
+}
+
+func (g *groups) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	return &groupedConn{conn, g}, err
+}
+
+type groupedConn struct {
+	net.Conn
+	groups *groups
+}
+
+func (c *groupedConn) Write(b []byte) (int, error) {
+	c.groups.arrive(commandName(b))
+	return c.Conn.Write(b)
+}

@@ -1,0 +1,1212 @@
+package org_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/crypto/bcrypt"
+
+	"orgservice/shared/auth"
+	"orgservice/shared/mongodb"
+	"orgservice/shared/mongodb/mongodbtest"
+	"orgservice/shared/org"
+)
+
+const adminPassword = "Admin@123"
+
+// fixture is a service on a database of its own.
+type fixture struct {
+	*org.Service
+	db       mongodbtest.Database
+	verifier *auth.Verifier
+
+	mu       sync.Mutex
+	costs    []int    // of the bcrypt comparisons
+	commands []string // that were sent to the database
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{db: mongodbtest.New(t)}
+	store := f.db.Open(t, options.Client().SetMonitor(&event.CommandMonitor{
+		Started: func(_ context.Context, e *event.CommandStartedEvent) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.commands = append(f.commands, e.CommandName)
+		},
+	}))
+	secret := []byte(strings.Repeat("k", auth.MinSecretBytes))
+	signer, err := auth.NewSigner(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.verifier, err = auth.NewVerifier(secret); err != nil {
+		t.Fatal(err)
+	}
+	f.Service = &org.Service{
+		Store:    store,
+		Database: f.db.Name,
+		Passwords: auth.Passwords{Cost: bcrypt.MinCost, Compare: func(hash, password []byte) error {
+			cost, err := bcrypt.Cost(hash)
+			if err != nil {
+				t.Errorf("compared with %q: %v", hash, err)
+			}
+			f.mu.Lock()
+			f.costs = append(f.costs, cost)
+			f.mu.Unlock()
+			return bcrypt.CompareHashAndPassword(hash, password)
+		}},
+		Tokens:     signer,
+		TokenTTL:   time.Hour,
+		SessionTTL: 24 * time.Hour,
+		Log:        slog.New(slog.DiscardHandler),
+	}
+	return f
+}
+
+// reset forgets the comparisons and commands that there have been.
+func (f *fixture) reset() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.costs, f.commands = nil, nil
+}
+
+func (f *fixture) mustCreate(t *testing.T, name, email string) org.Organization {
+	t.Helper()
+	o, err := f.Create(t.Context(), org.Registration{OrganizationName: name, Email: email, Password: adminPassword})
+	if err != nil {
+		t.Fatalf("create %q: %v", name, err)
+	}
+	return o
+}
+
+// mustLogin returns the caller of a new token.
+func (f *fixture) mustLogin(t *testing.T, email, password string) auth.Caller {
+	t.Helper()
+	tokens, err := f.Login(t.Context(), org.Credentials{Email: email, Password: password})
+	if err != nil {
+		t.Fatalf("log in %q: %v", email, err)
+	}
+	caller, err := f.verifier.Verify(tokens.Access)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return caller
+}
+
+// wantAlive fails the test unless the caller's token is good for a change that
+// changes nothing.
+func (f *fixture) wantAlive(t *testing.T, caller auth.Caller, name string) {
+	t.Helper()
+	if _, err := f.Update(t.Context(), caller, org.Change{OrganizationName: &name}); err != nil {
+		t.Errorf("token: %v", err)
+	}
+}
+
+func (f *fixture) wantDead(t *testing.T, caller auth.Caller) {
+	t.Helper()
+	before := f.snapshot(t)
+	if o, err := f.Update(t.Context(), caller, org.Change{OrganizationName: new("Hijacked")}); !errors.Is(err, org.ErrUnauthenticated) {
+		t.Errorf("Update = %+v, %v; want ErrUnauthenticated", o, err)
+	}
+	if o, err := f.Delete(t.Context(), caller, nil); !errors.Is(err, org.ErrUnauthenticated) {
+		t.Errorf("Delete = %+v, %v; want ErrUnauthenticated", o, err)
+	}
+	f.wantSame(t, before)
+}
+
+// insert puts documents into a collection without the service.
+func (f *fixture) insert(t *testing.T, collection string, docs ...any) {
+	t.Helper()
+	if _, err := f.db.Client.Database(f.db.Name).Collection(collection).InsertMany(t.Context(), docs); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *fixture) set(t *testing.T, collection, id string, fields bson.D) {
+	t.Helper()
+	oid, err := bson.ObjectIDFromHex(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := f.db.Client.Database(f.db.Name).Collection(collection).UpdateOne(t.Context(),
+		bson.D{{Key: "_id", Value: oid}}, bson.D{{Key: "$set", Value: fields}})
+	if err != nil || res.MatchedCount != 1 {
+		t.Fatal(res, err)
+	}
+}
+
+// contents is a database: the documents and indexes of every collection but
+// that of the attempts to log in, and an empty one of the sessions.
+type contents map[string]collectionContents
+
+type collectionContents struct {
+	Documents []bson.D
+	Indexes   []bson.D
+}
+
+func (f *fixture) snapshot(t *testing.T) contents {
+	t.Helper()
+	db := f.db.Client.Database(f.db.Name)
+	names, err := db.ListCollectionNames(t.Context(), bson.D{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := contents{}
+	for _, name := range names {
+		var c collectionContents
+		cursor, err := db.Collection(name).Find(t.Context(), bson.D{}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cursor.All(t.Context(), &c.Documents); err != nil {
+			t.Fatal(err)
+		}
+		if cursor, err = db.Collection(name).Indexes().List(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := cursor.All(t.Context(), &c.Indexes); err != nil {
+			t.Fatal(err)
+		}
+		all[name] = c
+	}
+	delete(all, "attempts")
+	if len(all["sessions"].Documents) == 0 {
+		delete(all, "sessions")
+	}
+	return all
+}
+
+// tenants returns the names of the organizations' collections.
+func (c contents) tenants() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(c)), func(name string) bool {
+		return !strings.HasPrefix(name, org.CollectionPrefix)
+	})
+}
+
+func (f *fixture) wantSame(t *testing.T, before contents) {
+	t.Helper()
+	if diff := cmp.Diff(before, f.snapshot(t), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("the database has changed (-before +after):\n%s", diff)
+	}
+}
+
+// fillTenant puts documents of all sorts and an index into a collection.
+func (f *fixture) fillTenant(t *testing.T, collection string) {
+	t.Helper()
+	f.insert(t, collection,
+		bson.D{{Key: "_id", Value: int32(1)}, {Key: "organization_name", Value: "mine"}, {Key: "collection_name", Value: "mine"}},
+		bson.D{{Key: "_id", Value: "a string"}, {Key: "organization_id", Value: bson.NewObjectID()}, {Key: "sku", Value: "x"}},
+		bson.D{{Key: "_id", Value: bson.NewObjectID()}, {Key: "nested", Value: bson.D{{Key: "sku", Value: "y"}}}, {Key: "sku", Value: "y"}},
+	)
+	_, err := f.db.Client.Database(f.db.Name).Collection(collection).Indexes().CreateMany(t.Context(), []mongo.IndexModel{
+		{Keys: bson.D{{Key: "sku", Value: 1}, {Key: "organization_name", Value: -1}}},
+		{Keys: bson.D{{Key: "organization_name", Value: 1}, {Key: "sku", Value: 1}}, Options: options.Index().SetUnique(true)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantFields(t *testing.T, err error, want ...string) {
+	t.Helper()
+	var e *org.Error
+	if !errors.Is(err, org.ErrInvalid) || !errors.As(err, &e) {
+		t.Fatalf("error = %v, want ErrInvalid", err)
+	}
+	var got []string
+	for _, f := range e.Fields {
+		got = append(got, f.Field)
+		if f.Message == "" {
+			t.Errorf("nothing is said about %s", f.Field)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("wrong fields (-want +got):\n%s", diff)
+	}
+}
+
+func TestCreate(t *testing.T) {
+	f := newFixture(t)
+	before := time.Now().UTC().Truncate(time.Millisecond)
+	got := f.mustCreate(t, "  Akshay   Pvt Ltd ", "Admin@Example.com")
+
+	t.Run("OK", func(t *testing.T) {
+		want := org.Organization{
+			Name: "Akshay Pvt Ltd", Key: "akshay_pvt_ltd", Collection: "org_akshay_pvt_ltd", Database: f.db.Name,
+			Status: org.Active,
+			Claims: []string{"org_akshay_pvt_ltd", "email:admin@example.com"},
+		}
+		if diff := cmp.Diff(want, got,
+			cmpopts.IgnoreFields(org.Organization{}, "ID", "Admins", "Revision", "Committed", "CreatedAt", "UpdatedAt")); diff != "" {
+			t.Errorf("organization (-want +got):\n%s", diff)
+		}
+		if got.CreatedAt.Before(before) || got.CreatedAt.After(time.Now()) || got.CreatedAt.Location() != time.UTC {
+			t.Errorf("created at %v", got.CreatedAt)
+		}
+		found, err := f.Get(t.Context(), "Akshay Pvt Ltd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(got, found); diff != "" {
+			t.Errorf("Get (-created +got):\n%s", diff)
+		}
+	})
+
+	t.Run("OK in the database", func(t *testing.T) {
+		all := f.snapshot(t)
+		for name, want := range map[string]int{"organizations": 1, "admins": 1, "claims": 2, "org_akshay_pvt_ltd": 0} {
+			if c, ok := all[name]; !ok || len(c.Documents) != want {
+				t.Errorf("%s: %v, want %d documents", name, c.Documents, want)
+			}
+		}
+		admin := make(map[string]any)
+		for _, e := range all["admins"].Documents[0] {
+			admin[e.Key] = e.Value
+		}
+		if got := admin["email"]; got != "admin@example.com" {
+			t.Errorf("email = %v", got)
+		}
+		hash, _ := admin["password_hash"].(string)
+		if err := bcrypt.CompareHashAndPassword([]byte(hash), []byte(adminPassword)); err != nil {
+			t.Errorf("password_hash = %q: %v", hash, err)
+		}
+		for name, value := range admin {
+			if s, ok := value.(string); ok && strings.Contains(s, adminPassword) {
+				t.Errorf("%s = %q holds the password", name, s)
+			}
+		}
+	})
+
+	for _, tt := range []struct{ name, organization, email, want string }{
+		{"ErrConflict same name", "Akshay Pvt Ltd", "other@example.com", "name"},
+		{"ErrConflict same slug", "AKSHAY (PVT) LTD.", "other@example.com", "name"},
+		{"ErrConflict same email", "Another", "admin@example.com", "email"},
+		{"ErrConflict same email in another case", "Another", "ADMIN@EXAMPLE.COM", "email"},
+		{"ErrConflict both", "Akshay Pvt Ltd", "admin@example.com", "name"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			before := f.snapshot(t)
+			o, err := f.Create(t.Context(), org.Registration{OrganizationName: tt.organization, Email: tt.email, Password: adminPassword})
+			if !errors.Is(err, org.ErrConflict) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Create = %+v, %v; want ErrConflict about the %s", o, err, tt.want)
+			}
+			f.wantSame(t, before)
+		})
+	}
+}
+
+func TestCreateErrInvalid(t *testing.T) {
+	f := newFixture(t)
+	before := f.snapshot(t)
+	for _, tt := range []struct {
+		name         string
+		registration org.Registration
+		want         []string
+	}{
+		{"nothing", org.Registration{}, []string{"organization_name", "email", "password"}},
+		{"everything", org.Registration{OrganizationName: "---", Email: "x", Password: "short"}, []string{"organization_name", "email", "password"}},
+		{"name", org.Registration{OrganizationName: "a\x00", Email: "a@example.com", Password: adminPassword}, []string{"organization_name"}},
+		{"email", org.Registration{OrganizationName: "Acme", Email: "A <a@example.com>", Password: adminPassword}, []string{"email"}},
+		{"password", org.Registration{OrganizationName: "Acme", Email: "a@example.com"}, []string{"password"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := f.Create(t.Context(), tt.registration)
+			wantFields(t, err, tt.want...)
+		})
+	}
+	f.wantSame(t, before)
+}
+
+func TestPassword(t *testing.T) {
+	for _, tt := range []struct {
+		name, password string
+		ok             bool
+	}{
+		{"OK", "Admin@123", true},
+		{"8 characters", "Xq7-Tz2!", true},
+		{"8 characters of three bytes", "पासवर्डx", true},
+		{"72 bytes", strings.Repeat("Xq7-Tz2!", 9), true},
+		{"72 bytes of 24 characters", strings.Repeat("क", 24), true},
+		{"white space counts", "  a b c ", true},
+		{"empty", "", false},
+		{"7 characters", "Xq7-Tz2", false},
+		{"7 characters of 21 bytes", strings.Repeat("क", 7), false},
+		{"73 bytes", strings.Repeat("Xq7-Tz2!", 9) + "x", false},
+		{"75 bytes of 25 characters", strings.Repeat("क", 25), false},
+		{"malformed", "Xq7-Tz2!\xff", false},
+		{"replacement character", "Xq7-Tz2!\ufffd", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := org.Registration{OrganizationName: "Acme", Email: "a@example.com", Password: tt.password}
+			c := org.Change{Password: &tt.password, CurrentPassword: new(adminPassword)}
+			for _, fields := range [][]org.FieldError{r.Validate(), c.Validate()} {
+				if ok := len(fields) == 0; ok != tt.ok {
+					t.Errorf("Validate = %v", fields)
+				}
+				for _, f := range fields {
+					if f.Field != "password" {
+						t.Errorf("Validate = %v", fields)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestPasswordErrCommon(t *testing.T) {
+	for _, password := range []string{"password", "12345678", "123456789", "qwertyuiop", "password1", "iloveyou", "Password"} {
+		r := org.Registration{OrganizationName: "Acme", Email: "a@example.com", Password: password}
+		if r.Validate() == nil {
+			t.Errorf("%q, one of the most common passwords, is good enough", password)
+		}
+	}
+}
+
+func TestGet(t *testing.T) {
+	f := newFixture(t)
+	want := f.mustCreate(t, "Acme Inc", "admin@example.com")
+	for _, name := range []string{"Acme Inc", "acme inc", " ACME\tINC ", "acme_inc", "(acme) inc.", "Ａｃｍｅ Inc"} {
+		t.Run("OK "+name, func(t *testing.T) {
+			got, err := f.Get(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("Get (-want +got):\n%s", diff)
+			}
+		})
+	}
+	for _, name := range []string{"Acme", "Acme Inc 2", "AcmeInc", "org_acme_inc", want.ID} {
+		t.Run("ErrNotFound "+name, func(t *testing.T) {
+			if o, err := f.Get(t.Context(), name); !errors.Is(err, org.ErrNotFound) {
+				t.Errorf("Get = %+v, %v; want ErrNotFound", o, err)
+			}
+		})
+	}
+	for _, name := range []string{"", " ", "---", "a\x00", "a\xff", strings.Repeat("x", 101)} {
+		t.Run("ErrInvalid "+name, func(t *testing.T) {
+			_, err := f.Get(t.Context(), name)
+			wantFields(t, err, "organization_name")
+		})
+	}
+	for _, status := range []org.Status{org.Provisioning, org.Deleting} {
+		t.Run("ErrNotFound while "+string(status), func(t *testing.T) {
+			f.set(t, "organizations", want.ID, bson.D{{Key: "status", Value: status}})
+			if o, err := f.Get(t.Context(), "Acme Inc"); !errors.Is(err, org.ErrNotFound) {
+				t.Errorf("Get = %+v, %v; want ErrNotFound", o, err)
+			}
+		})
+	}
+}
+
+func TestLogin(t *testing.T) {
+	f := newFixture(t)
+	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
+	unfinished := f.mustCreate(t, "Unfinished", "unfinished@example.com")
+	f.set(t, "organizations", unfinished.ID, bson.D{{Key: "status", Value: org.Provisioning}})
+	deleted := f.mustCreate(t, "Deleted", "deleted@example.com")
+	f.set(t, "organizations", deleted.ID, bson.D{{Key: "status", Value: org.Deleting}})
+	orphan := f.mustCreate(t, "Orphan", "orphan@example.com")
+	if err := f.Store.DeleteOrganization(t.Context(), orphan.ID, orphan.Revision); err != nil {
+		t.Fatal(err)
+	}
+	expelled := f.mustCreate(t, "Expelled", "expelled@example.com")
+	f.set(t, "organizations", expelled.ID, bson.D{{Key: "admins", Value: bson.A{}}})
+
+	for _, email := range []string{"admin@example.com", "ADMIN@example.COM"} {
+		t.Run("OK "+email, func(t *testing.T) {
+			f.reset()
+			now := time.Now()
+			tokens, err := f.Login(t.Context(), org.Credentials{Email: email, Password: adminPassword})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tokens.ExpiresIn != time.Hour {
+				t.Errorf("ExpiresIn = %v", tokens.ExpiresIn)
+			}
+			got, err := f.verifier.Verify(tokens.Access)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := auth.Caller{
+				AdminID: o.Admins[0].AdminID, OrganizationID: o.ID, TokenVersion: 1, ExpiresAt: now.Add(time.Hour),
+			}
+			if got.SessionID == "" {
+				t.Error("the token names no session")
+			}
+			if diff := cmp.Diff(want, got, cmpopts.EquateApproxTime(2*time.Second), cmpopts.IgnoreFields(auth.Caller{}, "SessionID")); diff != "" {
+				t.Errorf("caller (-want +got):\n%s", diff)
+			}
+			f.wantOneComparison(t)
+		})
+	}
+
+	var messages []string
+	for _, tt := range []struct{ name, email, password string }{
+		{"wrong password", "admin@example.com", "Admin@124"},
+		{"password in another case", "admin@example.com", "aDMIN@123"},
+		{"password with white space", "admin@example.com", " " + adminPassword},
+		{"72 bytes", "admin@example.com", strings.Repeat("x", 72)},
+		{"unknown email", "nobody@example.com", adminPassword},
+		{"no email", "nobody", adminPassword},
+		{"email with white space", " admin@example.com", adminPassword},
+		{"organization unfinished", "unfinished@example.com", adminPassword},
+		{"organization deleted", "deleted@example.com", adminPassword},
+		{"organization gone", "orphan@example.com", adminPassword},
+		{"admin expelled", "expelled@example.com", adminPassword},
+	} {
+		t.Run("ErrUnauthenticated "+tt.name, func(t *testing.T) {
+			f.reset()
+			tokens, err := f.Login(t.Context(), org.Credentials{Email: tt.email, Password: tt.password})
+			if !errors.Is(err, org.ErrUnauthenticated) || tokens != (org.Tokens{}) {
+				t.Fatalf("Login = %+v, %v; want ErrUnauthenticated", tokens, err)
+			}
+			messages = append(messages, err.Error())
+			f.wantOneComparison(t)
+		})
+	}
+	if messages = slices.Compact(messages); len(messages) != 1 {
+		t.Errorf("refusals differ: %q", messages)
+	}
+
+	for _, tt := range []struct {
+		name        string
+		credentials org.Credentials
+		want        []string
+	}{
+		{"nothing", org.Credentials{}, []string{"email", "password"}},
+		{"email", org.Credentials{Password: adminPassword}, []string{"email"}},
+		{"password", org.Credentials{Email: "admin@example.com"}, []string{"password"}},
+		{"73 bytes", org.Credentials{Email: "admin@example.com", Password: strings.Repeat("x", 73)}, []string{"password"}},
+	} {
+		t.Run("ErrInvalid "+tt.name, func(t *testing.T) {
+			f.reset()
+			_, err := f.Login(t.Context(), tt.credentials)
+			wantFields(t, err, tt.want...)
+			if len(f.commands) != 0 || len(f.costs) != 0 {
+				t.Errorf("commands %v, comparisons %v; want none", f.commands, f.costs)
+			}
+		})
+	}
+}
+
+func (f *fixture) wantOneComparison(t *testing.T) {
+	t.Helper()
+	if diff := cmp.Diff([]int{f.Passwords.Cost}, f.costs); diff != "" {
+		t.Errorf("costs of the comparisons (-want +got):\n%s", diff)
+	}
+}
+
+func TestLoginErrThrottled(t *testing.T) {
+	f := newFixture(t)
+	f.mustCreate(t, "Acme Inc", "admin@example.com")
+	for range 100 {
+		_, err := f.Login(t.Context(), org.Credentials{Email: "admin@example.com", Password: "wrong password"})
+		var e *org.Error
+		if errors.Is(err, org.ErrThrottled) && errors.As(err, &e) {
+			if e.RetryAfter <= 0 {
+				t.Errorf("RetryAfter = %v", e.RetryAfter)
+			}
+			return
+		}
+		if !errors.Is(err, org.ErrUnauthenticated) {
+			t.Fatal(err)
+		}
+	}
+	t.Error("100 wrong passwords in a row were compared")
+}
+
+func TestLoginRehashes(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		from, to int
+	}{
+		{"when the cost is raised", bcrypt.MinCost, bcrypt.MinCost + 1},
+		{"when the cost is lowered", bcrypt.MinCost + 1, bcrypt.MinCost},
+		{"not when the cost is the same", bcrypt.MinCost, bcrypt.MinCost},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.Passwords.Cost = tt.from
+			f.mustCreate(t, "Acme Inc", "admin@example.com")
+			before := f.mustLogin(t, "admin@example.com", adminPassword)
+			old := f.hashOf(t, "admin@example.com")
+
+			f.Passwords.Cost = tt.to
+			_, err := f.Login(t.Context(), org.Credentials{Email: "admin@example.com", Password: "wrong password"})
+			if !errors.Is(err, org.ErrUnauthenticated) {
+				t.Fatal(err)
+			}
+			if got := f.hashOf(t, "admin@example.com"); got != old {
+				t.Error("a refused login changed the hash")
+			}
+			f.mustLogin(t, "admin@example.com", adminPassword)
+			hash := f.hashOf(t, "admin@example.com")
+			if cost, err := bcrypt.Cost([]byte(hash)); cost != tt.to || err != nil {
+				t.Errorf("cost of the hash = %d, %v; want %d", cost, err, tt.to)
+			}
+			if changed := hash != old; changed != (tt.from != tt.to) {
+				t.Errorf("hash changed: %v", changed)
+			}
+			f.mustLogin(t, "admin@example.com", adminPassword)
+			f.wantAlive(t, before, "Acme Inc")
+		})
+	}
+}
+
+func (f *fixture) hashOf(t *testing.T, email string) string {
+	t.Helper()
+	a, err := f.Store.AdminByEmail(t.Context(), email)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.PasswordHash
+}
+
+func TestUpdate(t *testing.T) {
+	const newPassword = "Another@123"
+	for _, tt := range []struct {
+		name                  string
+		change                org.Change
+		organization, slug    string
+		email, password       string
+		dead                  bool // the token
+		freedName, freedEmail bool
+	}{
+		{
+			name: "OK name", change: org.Change{OrganizationName: new("New Name")},
+			organization: "New Name", slug: "new_name", email: "admin@example.com", password: adminPassword, freedName: true,
+		},
+		{
+			name: "OK name for display", change: org.Change{OrganizationName: new("  ACME-inc. ")},
+			organization: "ACME-inc.", slug: "acme_inc", email: "admin@example.com", password: adminPassword,
+		},
+		{
+			name: "OK same name", change: org.Change{OrganizationName: new("Acme Inc")},
+			organization: "Acme Inc", slug: "acme_inc", email: "admin@example.com", password: adminPassword,
+		},
+		{
+			name: "OK email", change: org.Change{Email: new("New@Example.com"), CurrentPassword: new(adminPassword)},
+			organization: "Acme Inc", slug: "acme_inc", email: "new@example.com", password: adminPassword, dead: true, freedEmail: true,
+		},
+		{
+			name: "OK own email in another case", change: org.Change{Email: new("ADMIN@Example.com"), CurrentPassword: new(adminPassword)},
+			organization: "Acme Inc", slug: "acme_inc", email: "admin@example.com", password: adminPassword,
+		},
+		{
+			name: "OK password", change: org.Change{Password: new(newPassword), CurrentPassword: new(adminPassword)},
+			organization: "Acme Inc", slug: "acme_inc", email: "admin@example.com", password: newPassword, dead: true,
+		},
+		{
+			name: "OK password as it was", change: org.Change{Password: new(adminPassword), CurrentPassword: new(adminPassword)},
+			organization: "Acme Inc", slug: "acme_inc", email: "admin@example.com", password: adminPassword, dead: true,
+		},
+		{
+			name: "OK everything", change: org.Change{
+				OrganizationName: new("New Name"), Email: new("new@example.com"), Password: new(newPassword), CurrentPassword: new(adminPassword),
+			},
+			organization: "New Name", slug: "new_name", email: "new@example.com", password: newPassword, dead: true,
+			freedName: true, freedEmail: true,
+		},
+		{
+			name: "OK name with a current password", change: org.Change{OrganizationName: new("New Name"), CurrentPassword: new(adminPassword)},
+			organization: "New Name", slug: "new_name", email: "admin@example.com", password: adminPassword, freedName: true,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			created := f.mustCreate(t, "Acme Inc", "admin@example.com")
+			f.fillTenant(t, created.Collection)
+			documents := f.snapshot(t)[created.Collection].Documents
+			caller := f.mustLogin(t, "admin@example.com", adminPassword)
+
+			got, err := f.Update(t.Context(), caller, tt.change)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := created
+			want.Name, want.Key, want.Collection = tt.organization, tt.slug, "org_"+tt.slug
+			want.Claims = []string{want.Collection, "email:" + tt.email}
+			if diff := cmp.Diff(want, got,
+				cmpopts.IgnoreFields(org.Organization{}, "Admins", "Revision", "Committed", "UpdatedAt"),
+				cmpopts.SortSlices(strings.Compare)); diff != "" {
+				t.Errorf("organization (-want +got):\n%s", diff)
+			}
+			if got.UpdatedAt.Before(created.UpdatedAt) {
+				t.Errorf("updated at %v, created at %v", got.UpdatedAt, created.UpdatedAt)
+			}
+			found, err := f.Get(t.Context(), tt.organization)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(got.UpdatedAt, found.UpdatedAt); diff != "" {
+				t.Errorf("updated at (-answered +kept):\n%s", diff)
+			}
+
+			all := f.snapshot(t)
+			if diff := cmp.Diff([]string{"org_" + tt.slug}, all.tenants()); diff != "" {
+				t.Errorf("collections (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(documents, all["org_"+tt.slug].Documents); diff != "" {
+				t.Errorf("documents (-before +after):\n%s", diff)
+			}
+			if n := len(all["claims"].Documents); n != 2 {
+				t.Errorf("%d claims, want 2: %v", n, all["claims"].Documents)
+			}
+
+			if tt.dead {
+				f.wantDead(t, caller)
+			} else {
+				f.wantAlive(t, caller, tt.organization)
+			}
+			if tt.password != adminPassword {
+				if _, err := f.Login(t.Context(), org.Credentials{Email: tt.email, Password: adminPassword}); !errors.Is(err, org.ErrUnauthenticated) {
+					t.Errorf("login with the old password: %v", err)
+				}
+			}
+			f.wantAlive(t, f.mustLogin(t, tt.email, tt.password), tt.organization)
+
+			if tt.freedName {
+				f.mustCreate(t, "Acme Inc", "next1@example.com")
+			}
+			if tt.freedEmail {
+				f.mustCreate(t, "Next 2", "admin@example.com")
+			}
+		})
+	}
+}
+
+func TestUpdateErr(t *testing.T) {
+	f := newFixture(t)
+	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
+	f.fillTenant(t, o.Collection)
+	f.mustCreate(t, "Victim Co", "victim@example.com")
+	caller := f.mustLogin(t, "admin@example.com", adminPassword)
+	before := f.snapshot(t)
+
+	for _, tt := range []struct {
+		name   string
+		change org.Change
+		want   []string
+	}{
+		{"nothing", org.Change{}, []string{"organization_name"}},
+		{"nothing but the current password", org.Change{CurrentPassword: new(adminPassword)}, []string{"organization_name"}},
+		{"no current password for email", org.Change{Email: new("new@example.com")}, []string{"current_password"}},
+		{"no current password for password", org.Change{Password: new("Another@123")}, []string{"current_password"}},
+		{"empty", org.Change{OrganizationName: new(""), Email: new(""), Password: new(""), CurrentPassword: new("")},
+			[]string{"organization_name", "email", "password", "current_password"}},
+		{"everything", org.Change{OrganizationName: new("---"), Email: new("x"), Password: new("short"), CurrentPassword: new(strings.Repeat("x", 73))},
+			[]string{"organization_name", "email", "password", "current_password"}},
+	} {
+		t.Run("ErrInvalid "+tt.name, func(t *testing.T) {
+			_, err := f.Update(t.Context(), caller, tt.change)
+			wantFields(t, err, tt.want...)
+		})
+	}
+
+	for _, tt := range []struct {
+		name   string
+		change org.Change
+		want   error
+	}{
+		{"ErrForbidden email", org.Change{Email: new("new@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
+		{"ErrForbidden password", org.Change{Password: new("Another@123"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
+		{"ErrForbidden own email", org.Change{Email: new("admin@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
+		{"ErrForbidden with a name", org.Change{OrganizationName: new("New"), Email: new("new@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
+		{"ErrForbidden with a name alone", org.Change{OrganizationName: new("New"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
+		{"ErrForbidden before ErrConflict", org.Change{Email: new("victim@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
+		{"ErrConflict name", org.Change{OrganizationName: new("Victim Co")}, org.ErrConflict},
+		{"ErrConflict slug", org.Change{OrganizationName: new("VICTIM-CO")}, org.ErrConflict},
+		{"ErrConflict email", org.Change{Email: new("Victim@example.com"), CurrentPassword: new(adminPassword)}, org.ErrConflict},
+		{"ErrConflict email with a password", org.Change{Email: new("victim@example.com"), Password: new("Another@123"), CurrentPassword: new(adminPassword)}, org.ErrConflict},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if o, err := f.Update(t.Context(), caller, tt.change); !errors.Is(err, tt.want) {
+				t.Errorf("Update = %+v, %v; want %v", o, err, tt.want)
+			}
+		})
+	}
+	f.wantSame(t, before)
+	f.wantAlive(t, caller, "Acme Inc")
+}
+
+func TestUpdateErrBusy(t *testing.T) {
+	f := newFixture(t)
+	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
+	caller := f.mustLogin(t, "admin@example.com", adminPassword)
+	now := time.Now()
+	f.set(t, "organizations", o.ID, bson.D{{Key: "operation", Value: bson.D{
+		{Key: "id", Value: bson.NewObjectID()}, {Key: "kind", Value: org.Updating},
+		{Key: "started_at", Value: now}, {Key: "touched_at", Value: now},
+		{Key: "organization_name", Value: o.Name}, {Key: "name_key", Value: o.Key},
+		{Key: "collection_name", Value: o.Collection}, {Key: "claims", Value: o.Claims},
+	}}})
+	before := f.snapshot(t)
+	for name, change := range map[string]org.Change{
+		"display":  {OrganizationName: new("ACME INC")},
+		"name":     {OrganizationName: new("Beta")},
+		"password": {Password: new("Another@123"), CurrentPassword: new(adminPassword)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := f.Update(t.Context(), caller, change); !errors.Is(err, org.ErrConflict) {
+				t.Errorf("Update: %v, want ErrConflict", err)
+			}
+		})
+	}
+	t.Run("delete", func(t *testing.T) {
+		if _, err := f.Delete(t.Context(), caller, nil); !errors.Is(err, org.ErrConflict) {
+			t.Errorf("Delete: %v, want ErrConflict", err)
+		}
+	})
+	f.wantSame(t, before)
+}
+
+func TestErrUnauthenticated(t *testing.T) {
+	f := newFixture(t)
+	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
+	good := f.mustLogin(t, "admin@example.com", adminPassword)
+	for _, tt := range []struct {
+		name  string
+		spoil func(*auth.Caller)
+	}{
+		{"nobody", func(c *auth.Caller) { *c = auth.Caller{} }},
+		{"expired", func(c *auth.Caller) { c.ExpiresAt = time.Now() }},
+		{"without an expiry", func(c *auth.Caller) { c.ExpiresAt = time.Time{} }},
+		{"of an older version", func(c *auth.Caller) { c.TokenVersion-- }},
+		{"of a newer version", func(c *auth.Caller) { c.TokenVersion++ }},
+		{"of another admin", func(c *auth.Caller) { c.AdminID = f.Store.NewID() }},
+		{"of another organization", func(c *auth.Caller) { c.OrganizationID = f.Store.NewID() }},
+		{"of another session", func(c *auth.Caller) { c.SessionID = auth.NewSessionID() }},
+		{"of no id", func(c *auth.Caller) { c.OrganizationID = "x" }},
+		{"of the name", func(c *auth.Caller) { c.OrganizationID = o.Name }},
+		{"of the admin in place of the organization", func(c *auth.Caller) { c.OrganizationID = c.AdminID }},
+		{"of an admin whose id is none", func(c *auth.Caller) { c.AdminID = "x" }},
+		{"of an admin whose id is empty", func(c *auth.Caller) { c.AdminID = "" }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			caller := good
+			tt.spoil(&caller)
+			f.wantDead(t, caller)
+		})
+	}
+	f.wantAlive(t, good, "Acme Inc")
+}
+
+func TestDelete(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		confirmation *string
+	}{
+		{"OK", nil},
+		{"OK by its name", new("Acme Inc")},
+		{"OK by another name of its slug", new(" ACME-INC! ")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.mustCreate(t, "Neighbour", "neighbour@example.com")
+			f.fillTenant(t, "org_neighbour")
+			before := f.snapshot(t)
+			created := f.mustCreate(t, "Acme Inc", "admin@example.com")
+			f.fillTenant(t, created.Collection)
+			caller := f.mustLogin(t, "admin@example.com", adminPassword)
+			now := time.Now().Truncate(time.Millisecond)
+
+			got, err := f.Delete(t.Context(), caller, tt.confirmation)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.ID != created.ID || got.Name != "Acme Inc" || got.UpdatedAt.Before(now) || got.UpdatedAt.After(time.Now()) {
+				t.Errorf("Delete = %+v", got)
+			}
+			// Nothing is left of it, and nothing of the neighbour's is gone.
+			f.wantSame(t, before)
+			if o, err := f.Get(t.Context(), "Acme Inc"); !errors.Is(err, org.ErrNotFound) {
+				t.Errorf("Get = %+v, %v; want ErrNotFound", o, err)
+			}
+			if _, err := f.Login(t.Context(), org.Credentials{Email: "admin@example.com", Password: adminPassword}); !errors.Is(err, org.ErrUnauthenticated) {
+				t.Errorf("Login: %v, want ErrUnauthenticated", err)
+			}
+			f.wantDead(t, caller)
+			if next := f.mustCreate(t, "Acme Inc", "admin@example.com"); next.ID == created.ID {
+				t.Error("the next organization has the same id")
+			}
+		})
+	}
+}
+
+func TestDeleteErr(t *testing.T) {
+	f := newFixture(t)
+	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
+	f.fillTenant(t, o.Collection)
+	f.mustCreate(t, "Neighbour", "neighbour@example.com")
+	caller := f.mustLogin(t, "admin@example.com", adminPassword)
+	before := f.snapshot(t)
+	for _, name := range []string{"Neighbour", "Acme", "nobody", o.Collection, o.ID} {
+		t.Run("ErrForbidden "+name, func(t *testing.T) {
+			if _, err := f.Delete(t.Context(), caller, &name); !errors.Is(err, org.ErrForbidden) {
+				t.Errorf("Delete: %v, want ErrForbidden", err)
+			}
+		})
+	}
+	for _, name := range []string{"", " ", "---", "a\x00"} {
+		t.Run("ErrInvalid "+name, func(t *testing.T) {
+			_, err := f.Delete(t.Context(), caller, &name)
+			wantFields(t, err, "organization_name")
+		})
+	}
+	f.wantSame(t, before)
+}
+
+func TestHostileRenameOntoNeighbour(t *testing.T) {
+	f := newFixture(t)
+	victim := f.mustCreate(t, "Victim Co", "victim@example.com")
+	f.fillTenant(t, victim.Collection)
+	attacker := f.mustCreate(t, "Attacker", "attacker@example.com")
+	f.insert(t, attacker.Collection, bson.D{{Key: "_id", Value: int32(1)}, {Key: "evil", Value: true}})
+	caller := f.mustLogin(t, "attacker@example.com", adminPassword)
+	before := f.snapshot(t)
+	for _, name := range []string{"Victim Co", "VICTIM CO", "victim-co", " victim_co ", "Ｖictim Co", "Vic\u200dtim Co"} {
+		t.Run(name, func(t *testing.T) {
+			if o, err := f.Update(t.Context(), caller, org.Change{OrganizationName: &name}); !errors.Is(err, org.ErrConflict) {
+				t.Errorf("Update = %+v, %v; want ErrConflict", o, err)
+			}
+			f.wantSame(t, before)
+		})
+	}
+}
+
+func TestHostileRenameOntoItself(t *testing.T) {
+	f := newFixture(t)
+	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
+	f.fillTenant(t, o.Collection)
+	caller := f.mustLogin(t, "admin@example.com", adminPassword)
+	before := f.snapshot(t)
+	for _, name := range []string{"acme inc", "Acme Inc", "ACME-INC", "ACME-INC"} {
+		t.Run(name, func(t *testing.T) {
+			got, err := f.Update(t.Context(), caller, org.Change{OrganizationName: &name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Name != name || got.Collection != o.Collection {
+				t.Errorf("Update = %+v", got)
+			}
+			if found, err := f.Get(t.Context(), "acme_inc"); err != nil || found.Name != name {
+				t.Errorf("Get = %+v, %v", found, err)
+			}
+			after := f.snapshot(t)
+			delete(after, "organizations") // which has the name for display
+			delete(before, "organizations")
+			if diff := cmp.Diff(before, after); diff != "" {
+				t.Errorf("the database has changed (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestHostileRenameKeepsDocuments(t *testing.T) {
+	f := newFixture(t)
+	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
+	f.fillTenant(t, o.Collection)
+	caller := f.mustLogin(t, "admin@example.com", adminPassword)
+	want := f.snapshot(t)[o.Collection]
+	if len(want.Documents) != 3 || len(want.Indexes) != 3 {
+		t.Fatalf("the tenant has %+v", want)
+	}
+	for _, name := range []string{"Beta", strings.Repeat("long ", 20), "राम", "Acme Inc"} {
+		got, err := f.Update(t.Context(), caller, org.Change{OrganizationName: &name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := f.snapshot(t)
+		if diff := cmp.Diff([]string{got.Collection}, all.tenants()); diff != "" {
+			t.Errorf("%s: collections (-want +got):\n%s", name, diff)
+		}
+		if diff := cmp.Diff(want, all[got.Collection]); diff != "" {
+			t.Errorf("%s: contents (-before +after):\n%s", name, diff)
+		}
+	}
+}
+
+func TestHostileSlugCollision(t *testing.T) {
+	f := newFixture(t)
+	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
+	f.fillTenant(t, o.Collection)
+	long := strings.Repeat("x", 80)
+	f.mustCreate(t, long, "long@example.com")
+	before := f.snapshot(t)
+	for _, name := range []string{"acme inc", "ACME-INC", "Acme, Inc.", "acme_inc", "Ａｃｍｅ Inc", "Ac\u200dme Inc", strings.ToUpper(long)} {
+		t.Run(name, func(t *testing.T) {
+			got, err := f.Create(t.Context(), org.Registration{OrganizationName: name, Email: "second@example.com", Password: adminPassword})
+			if !errors.Is(err, org.ErrConflict) {
+				t.Errorf("Create = %+v, %v; want ErrConflict", got, err)
+			}
+			f.wantSame(t, before)
+		})
+	}
+	// The loser may have the email with another name.
+	f.mustCreate(t, "Second", "second@example.com")
+}
+
+func TestHostileForeignTenant(t *testing.T) {
+	f := newFixture(t)
+	victim := f.mustCreate(t, "Victim Co", "victim@example.com")
+	f.fillTenant(t, victim.Collection)
+	attacker := f.mustCreate(t, "Attacker", "attacker@example.com")
+	good := f.mustLogin(t, "attacker@example.com", adminPassword)
+
+	t.Run("ErrUnauthenticated with mixed ids", func(t *testing.T) {
+		mixed := good
+		mixed.OrganizationID = victim.ID
+		f.wantDead(t, mixed)
+		mixed = good
+		mixed.AdminID = victim.Admins[0].AdminID
+		f.wantDead(t, mixed)
+	})
+	t.Run("ErrForbidden to delete by name", func(t *testing.T) {
+		before := f.snapshot(t)
+		if _, err := f.Delete(t.Context(), good, new("Victim Co")); !errors.Is(err, org.ErrForbidden) {
+			t.Errorf("Delete: %v, want ErrForbidden", err)
+		}
+		f.wantSame(t, before)
+	})
+	t.Run("OK for what is its own", func(t *testing.T) {
+		want := f.snapshot(t)[victim.Collection]
+		if _, err := f.Update(t.Context(), good, org.Change{OrganizationName: new("Attackers")}); err != nil {
+			t.Fatal(err)
+		}
+		o, err := f.Delete(t.Context(), good, nil)
+		if err != nil || o.ID != attacker.ID {
+			t.Fatalf("Delete = %+v, %v", o, err)
+		}
+		all := f.snapshot(t)
+		if diff := cmp.Diff([]string{victim.Collection}, all.tenants()); diff != "" {
+			t.Errorf("collections (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(want, all[victim.Collection]); diff != "" {
+			t.Errorf("the victim's collection (-before +after):\n%s", diff)
+		}
+		got, err := f.Get(t.Context(), "Victim Co")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(victim, got); diff != "" {
+			t.Errorf("the victim (-before +after):\n%s", diff)
+		}
+		f.wantAlive(t, f.mustLogin(t, "victim@example.com", adminPassword), "Victim Co")
+	})
+}
+
+func TestHostileTokenOfFreedName(t *testing.T) {
+	t.Run("deleted", func(t *testing.T) {
+		f := newFixture(t)
+		f.mustCreate(t, "Acme Inc", "first@example.com")
+		first := f.mustLogin(t, "first@example.com", adminPassword)
+		if _, err := f.Delete(t.Context(), first, nil); err != nil {
+			t.Fatal(err)
+		}
+		f.mustCreate(t, "Acme Inc", "second@example.com")
+		f.wantDead(t, first)
+	})
+	t.Run("deleted and made again by the same admin", func(t *testing.T) {
+		f := newFixture(t)
+		f.mustCreate(t, "Acme Inc", "first@example.com")
+		first := f.mustLogin(t, "first@example.com", adminPassword)
+		if _, err := f.Delete(t.Context(), first, nil); err != nil {
+			t.Fatal(err)
+		}
+		f.mustCreate(t, "Acme Inc", "first@example.com")
+		f.wantDead(t, first)
+	})
+	t.Run("renamed", func(t *testing.T) {
+		f := newFixture(t)
+		f.mustCreate(t, "Acme Inc", "first@example.com")
+		first := f.mustLogin(t, "first@example.com", adminPassword)
+		if _, err := f.Update(t.Context(), first, org.Change{OrganizationName: new("Beta")}); err != nil {
+			t.Fatal(err)
+		}
+		second := f.mustCreate(t, "Acme Inc", "second@example.com")
+		f.fillTenant(t, second.Collection)
+		before := f.snapshot(t)
+		if _, err := f.Delete(t.Context(), first, new("Acme Inc")); !errors.Is(err, org.ErrForbidden) {
+			t.Errorf("Delete: %v, want ErrForbidden", err)
+		}
+		f.wantSame(t, before)
+		if _, err := f.Delete(t.Context(), first, nil); err != nil {
+			t.Fatal(err)
+		}
+		after := f.snapshot(t)
+		if diff := cmp.Diff(before[second.Collection], after[second.Collection]); diff != "" {
+			t.Errorf("the second owner's collection (-before +after):\n%s", diff)
+		}
+	})
+}
+
+func TestHostileOperatorInjection(t *testing.T) {
+	f := newFixture(t)
+	f.mustCreate(t, "Acme Inc", "admin@example.com")
+	for _, name := range []string{".*", "^.*$", "*", "acme.*", "^acme i.*", `{"$regex": ".*"}`, `{"$ne": null}`, "$where", "[a]cme inc", "a?cme inc"} {
+		t.Run("get "+name, func(t *testing.T) {
+			o, err := f.Get(t.Context(), name)
+			if !errors.Is(err, org.ErrNotFound) && !errors.Is(err, org.ErrInvalid) {
+				t.Errorf("Get = %+v, %v; want ErrNotFound or ErrInvalid", o, err)
+			}
+		})
+	}
+	for _, email := range []string{".*", "^admin", `{"$ne": null}`, `{"$gt": ""}`, "admin@example.co.", "' || '1'=='1", "$email", "admin@example.com\x00"} {
+		t.Run("login "+email, func(t *testing.T) {
+			tokens, err := f.Login(t.Context(), org.Credentials{Email: email, Password: adminPassword})
+			if !errors.Is(err, org.ErrUnauthenticated) {
+				t.Errorf("Login = %+v, %v; want ErrUnauthenticated", tokens, err)
+			}
+		})
+	}
+}
+
+func TestHostilePartialCommit(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change org.Change
+	}{
+		{"email taken", org.Change{OrganizationName: new("New Name"), Email: new("victim@example.com"), Password: new("Another@123")}},
+		{"name taken", org.Change{OrganizationName: new("VICTIM CO"), Email: new("new@example.com"), Password: new("Another@123")}},
+		{"both taken", org.Change{OrganizationName: new("Victim Co"), Email: new("victim@example.com")}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.mustCreate(t, "Victim Co", "victim@example.com")
+			o := f.mustCreate(t, "Acme Inc", "admin@example.com")
+			f.fillTenant(t, o.Collection)
+			caller := f.mustLogin(t, "admin@example.com", adminPassword)
+			before := f.snapshot(t)
+			tt.change.CurrentPassword = new(adminPassword)
+			if got, err := f.Update(t.Context(), caller, tt.change); !errors.Is(err, org.ErrConflict) {
+				t.Errorf("Update = %+v, %v; want ErrConflict", got, err)
+			}
+			f.wantSame(t, before)
+			f.wantAlive(t, caller, "Acme Inc")
+			f.mustLogin(t, "admin@example.com", adminPassword)
+			// Neither the name nor the email that it did not get is held.
+			f.mustCreate(t, "New Name", "new@example.com")
+		})
+	}
+}
+
+func TestHostileLoserLeavesTheWinnerAlone(t *testing.T) {
+	f := newFixture(t)
+	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
+	f.fillTenant(t, o.Collection)
+	before := f.snapshot(t)
+	for _, r := range []org.Registration{
+		{OrganizationName: "Acme Inc", Email: "loser@example.com", Password: adminPassword},
+		{OrganizationName: "Loser", Email: "admin@example.com", Password: adminPassword},
+		{OrganizationName: "Acme Inc", Email: "admin@example.com", Password: adminPassword},
+	} {
+		if got, err := f.Create(t.Context(), r); !errors.Is(err, org.ErrConflict) {
+			t.Errorf("Create = %+v, %v; want ErrConflict", got, err)
+		}
+		f.wantSame(t, before)
+	}
+	f.mustCreate(t, "Loser", "loser@example.com")
+}
+
+// A collection that is there before its organization may hold anybody's
+// documents.
+func TestHostileStrayCollection(t *testing.T) {
+	f := newFixture(t)
+	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
+	f.fillTenant(t, o.Collection)
+	caller := f.mustLogin(t, "admin@example.com", adminPassword)
+	f.fillTenant(t, "org_stray")
+	if err := f.Store.CreateCollection(t.Context(), f.db.Name, "org_empty"); err != nil {
+		t.Fatal(err)
+	}
+	before := f.snapshot(t)
+
+	t.Run("ErrConflict on create", func(t *testing.T) {
+		_, err := f.Create(t.Context(), org.Registration{OrganizationName: "Stray", Email: "s@example.com", Password: adminPassword})
+		if !errors.Is(err, org.ErrConflict) {
+			t.Errorf("Create: %v, want ErrConflict", err)
+		}
+		f.wantSame(t, before)
+	})
+	t.Run("ErrConflict on rename", func(t *testing.T) {
+		if _, err := f.Update(t.Context(), caller, org.Change{OrganizationName: new("Stray")}); !errors.Is(err, org.ErrConflict) {
+			t.Errorf("Update: %v, want ErrConflict", err)
+		}
+		after := f.snapshot(t)
+		delete(before, "organizations") // whose revision counts on
+		delete(after, "organizations")
+		if diff := cmp.Diff(before, after, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("the database has changed (-before +after):\n%s", diff)
+		}
+		f.wantAlive(t, caller, "Acme Inc")
+	})
+	t.Run("OK when it is empty", func(t *testing.T) {
+		if _, err := f.Update(t.Context(), caller, org.Change{OrganizationName: new("Empty")}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before[o.Collection], f.snapshot(t)["org_empty"]); diff != "" {
+			t.Errorf("the tenant's collection (-before +after):\n%s", diff)
+		}
+	})
+}
+
+func TestHostileIndexErrorIsLoud(t *testing.T) {
+	db := mongodbtest.New(t)
+	f := &fixture{db: db}
+	f.insert(t, "admins",
+		bson.D{{Key: "email", Value: "twice@example.com"}},
+		bson.D{{Key: "email", Value: "twice@example.com"}},
+	)
+	store, err := mongodb.Open(db.URL, db.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close(context.Background()) })
+	if err := store.EnsureIndexes(t.Context()); err == nil {
+		t.Error("EnsureIndexes has made a unique index over doubled emails")
+	}
+	missing, err := store.MissingIndexes(t.Context())
+	if err != nil || !slices.Contains(missing, "admins.email_1") {
+		t.Errorf("MissingIndexes = %v, %v; want admins.email_1", missing, err)
+	}
+}
+
+// The indexes are the second lock; the first must hold without them.
+func TestHostileWithoutIndexes(t *testing.T) {
+	f := newFixture(t)
+	store, err := mongodb.Open(f.db.URL, f.db.Name+"_bare")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.db.Client.Database(f.db.Name + "_bare").Drop(context.Background()); err != nil {
+			t.Error(err)
+		}
+		store.Close(context.Background())
+	})
+	f.Store, f.Database = store, f.db.Name+"_bare"
+	f.mustCreate(t, "Acme Inc", "admin@example.com")
+	for _, r := range []org.Registration{
+		{OrganizationName: "ACME INC", Email: "other@example.com", Password: adminPassword},
+		{OrganizationName: "Other", Email: "Admin@example.com", Password: adminPassword},
+	} {
+		if o, err := f.Create(t.Context(), r); !errors.Is(err, org.ErrConflict) {
+			t.Errorf("Create = %+v, %v; want ErrConflict", o, err)
+		}
+	}
+}
