@@ -36,7 +36,9 @@ const defaultDatabase = "organization_master"
 
 // The names that MongoDB allows on every platform.
 // https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions
-var databaseName = regexp.MustCompile(`^[^/\\. "$*<>:|?\x00]{1,63}$`)
+var databaseName = regexp.MustCompile(`^[^/\\. "$*<>:|?\x00]+$`)
+
+const maxDatabaseBytes = 63
 
 // LoadDatabase reads MONGO_URL and MASTER_DB.
 func LoadDatabase(ctx context.Context) (Database, error) {
@@ -48,7 +50,7 @@ func LoadDatabase(ctx context.Context) (Database, error) {
 	if name == "" {
 		name = defaultDatabase
 	}
-	if !databaseName.MatchString(name) {
+	if !databaseName.MatchString(name) || len(name) > maxDatabaseBytes {
 		return Database{}, fmt.Errorf("MASTER_DB: %q can't be the name of a database", name)
 	}
 	return Database{URL: url, Name: name}, nil

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,9 +21,11 @@ import (
 // crash makes a process die at one of its commands to the database, as far as
 // the database can tell: that command and all later ones fail.
 type crash struct {
-	at         int  // the number of the command, from 1
-	lost       bool // the command is carried out and its answer lost, not never sent
-	writesOnly bool // only commands that change something are counted
+	at         int    // the number of the command, from 1
+	lost       bool   // the command is carried out and its answer lost, not never sent
+	writesOnly bool   // only commands that change something are counted
+	glitch     bool   // it is no crash: only the one connection fails, after
+	meanwhile  func() // is called
 
 	mu    sync.Mutex
 	armed bool
@@ -55,6 +58,9 @@ var errCrashed = errors.New("crashed")
 // client returns the options of a client that crashes so, and then does not
 // look for the server for long.
 func (c *crash) client() *options.ClientOptions {
+	if c.glitch {
+		return options.Client().SetDialer(c)
+	}
 	return options.Client().SetDialer(c).
 		SetServerSelectionTimeout(20 * time.Millisecond).
 		SetHeartbeatInterval(time.Minute)
@@ -67,7 +73,7 @@ func (c *crash) happened() bool {
 }
 
 func (c *crash) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	if c.happened() {
+	if !c.glitch && c.happened() {
 		return nil, errCrashed
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, network, address)
@@ -76,14 +82,15 @@ func (c *crash) DialContext(ctx context.Context, network, address string) (net.C
 
 type crashingConn struct {
 	net.Conn
-	crash *crash
+	crash  *crash
+	broken bool
 }
 
 // Write gets one whole message from the driver.
 func (c *crashingConn) Write(b []byte) (int, error) {
 	c.crash.mu.Lock()
 	defer c.crash.mu.Unlock()
-	if c.crash.dead {
+	if c.crash.dead && !c.crash.glitch || c.broken {
 		return 0, errCrashed
 	}
 	name := commandName(b)
@@ -94,7 +101,10 @@ func (c *crashingConn) Write(b []byte) (int, error) {
 	if c.crash.count != c.crash.at {
 		return c.Conn.Write(b)
 	}
-	c.crash.dead = true
+	c.crash.dead, c.broken = true, true
+	if c.crash.meanwhile != nil {
+		defer c.crash.meanwhile()
+	}
 	if !c.crash.lost {
 		return 0, errCrashed
 	}
@@ -111,7 +121,7 @@ func (c *crashingConn) Write(b []byte) (int, error) {
 }
 
 func (c *crashingConn) Read(b []byte) (int, error) {
-	if c.crash.happened() {
+	if c.broken || !c.crash.glitch && c.crash.happened() {
 		return 0, errCrashed
 	}
 	return c.Conn.Read(b)
@@ -242,6 +252,45 @@ func TestCrashInRepair(t *testing.T) {
 		}
 		return ended
 	})
+}
+
+// TestGlitch fails one command of every operation, once, both ways, without
+// and with another change of the organization right after it. The operation
+// itself cleans up, if the machine is not so busy that it runs out of time.
+func TestGlitch(t *testing.T) {
+	var glitches, left atomic.Int64
+	for _, meanwhile := range []bool{false, true} {
+		forEachCrash(t, fmt.Sprintf("meanwhile=%v", meanwhile), func(t *testing.T, p *play, n int, lost bool) (ended bool) {
+			w, o := p.stage(t, p.db)
+			c := &crash{at: n, lost: lost, glitch: true}
+			if meanwhile && o.ID != "" {
+				other := w.service()
+				c.meanwhile = func() {
+					other.Update(context.Background(), w.callerOf(o), org.Change{Password: ptr("third password"), CurrentPassword: ptr(password)})
+				}
+			}
+			err := p.run(w, w.crashing(c), o)
+			if !c.happened() {
+				return true
+			}
+			p.crashes++
+			state := anonymous(p.look(w, w.service()), o)
+			if err == nil && !meanwhile && state != p.after || err != nil && !errors.Is(err, org.ErrUnavailable) && !meanwhile {
+				t.Errorf("%v was answered, and it is %q", err, state)
+			}
+			glitches.Add(1)
+			if errors.Is(err, org.ErrUnavailable) && len(w.problems()) > 0 {
+				left.Add(1)
+				w.wait()
+				reconcile(t, w.service())
+			}
+			w.check()
+			return false
+		})
+	}
+	if left.Load() > glitches.Load()/4 {
+		t.Errorf("%d of %d were left to reconcile", left.Load(), glitches.Load())
+	}
 }
 
 // maxCommands is more than any operation needs.

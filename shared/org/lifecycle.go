@@ -157,8 +157,12 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c Change) (Org
 		}
 	}
 	if op.Collection == o.Collection && op.AdminID == "" {
-		o.Name, o.UpdatedAt = op.Name, now
-		return o, s.write(ctx, &o)
+		changed := o
+		changed.Name, changed.UpdatedAt, changed.Committed = op.Name, now, op.ID
+		if err := s.write(ctx, &changed); err != nil {
+			return s.recover(ctx, o, op, err)
+		}
+		return changed, nil
 	}
 	updated, err := s.update(ctx, o, op, c.Password)
 	if err != nil {
@@ -234,7 +238,11 @@ func (s *Service) releaseOld(ctx context.Context, organizationID string, ids []s
 	if len(ids) == 0 {
 		return
 	}
-	if err := s.Store.ReleaseOldClaims(ctx, organizationID, ids, revision); err != nil {
+	err := s.Store.ReleaseOldClaims(ctx, organizationID, ids, revision)
+	if errors.Is(err, ErrUnavailable) {
+		err = s.Store.ReleaseOldClaims(ctx, organizationID, ids, revision)
+	}
+	if err != nil {
 		s.log().WarnContext(ctx, "old claims not released", "organization_id", organizationID, "error", err)
 	}
 }
@@ -608,6 +616,9 @@ func (s *Service) recover(ctx context.Context, o Organization, op Operation, cau
 		s.releaseOld(ctx, o.ID, without(o.Claims, current.Claims), op.Revision)
 		return current, nil
 	case current.Operation == nil || current.Operation.ID != op.ID:
+		// Either it did not come to its journal, or it was committed and
+		// another one after it.
+		s.releaseOld(ctx, o.ID, slices.DeleteFunc(slices.Clone(o.Claims), current.uses), op.Revision)
 		err = s.Store.ReleaseClaimsOf(ctx, o.ID, op.ID, current.Claims)
 	case op.Kind == Updating:
 		if current, err = s.resume(ctx, current); err == nil {
