@@ -43,12 +43,12 @@ type authorizer struct {
 }
 
 func (a *authorizer) load(ctx context.Context, all bool) error {
+	a.all, a.loaded = all, time.Now() // though it may fail
 	verifier, err := config.LoadVerifier(ctx, all)
-	if err != nil {
-		return err
+	if err == nil {
+		a.verifier = verifier
 	}
-	a.verifier, a.all, a.loaded = verifier, all, time.Now()
-	return nil
+	return err
 }
 
 func (a *authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomAuthorizerV2Request) (events.APIGatewayV2CustomAuthorizerSimpleResponse, error) {

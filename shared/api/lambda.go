@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -37,13 +38,30 @@ func Serve(open func(context.Context) (http.Handler, error)) {
 func Lambda(h http.Handler) func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
 	adapter := httpadapter.NewV2(h)
 	return func(ctx context.Context, event events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+		if !readable(event) {
+			return unreadable(ctx), nil
+		}
 		response, err := adapter.ProxyWithContext(ctx, event)
 		if err != nil {
-			// An event that is no HTTP request; the adapter's answer is lost.
 			return unreadable(ctx), nil
 		}
 		return response, nil
 	}
+}
+
+// readable reports whether the event is an HTTP request. The adapter would
+// find out as well, but it prints what it can't read, line ends included, and
+// its error says nothing.
+func readable(event events.APIGatewayV2HTTPRequest) bool {
+	target := "https://localhost" + event.RawPath + "?" + event.RawQueryString
+	if _, err := http.NewRequest(event.RequestContext.HTTP.Method, target, nil); err != nil {
+		return false
+	}
+	if !event.IsBase64Encoded {
+		return true
+	}
+	_, err := base64.StdEncoding.DecodeString(event.Body)
+	return err == nil
 }
 
 func unreadable(ctx context.Context) events.APIGatewayV2HTTPResponse {

@@ -84,7 +84,7 @@ func (w *world) service(more ...*options.ClientOptions) *org.Service {
 const password = "correct horse"
 
 // create makes an organization whose collection has documents and an index of
-// its own.
+// its own, and whose admin is logged in.
 func (w *world) create(s *org.Service, name, email string) org.Organization {
 	w.t.Helper()
 	o, err := s.Create(context.Background(), org.Registration{OrganizationName: name, Email: email, Password: password})
@@ -111,18 +111,33 @@ func (w *world) seed(o org.Organization) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	adminID, err := bson.ObjectIDFromHex(o.Admins[0].AdminID)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	organizationID, err := bson.ObjectIDFromHex(o.ID)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	_, err = w.db.Client.Database(w.db.Name).Collection("sessions").InsertOne(context.Background(), bson.D{
+		{Key: "_id", Value: o.ID}, {Key: "admin_id", Value: adminID}, {Key: "organization_id", Value: organizationID},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seeded[o.ID] = true
 }
 
 // callerOf returns what a token of the organization's admin says, if it is
-// issued now.
+// issued now in the session that seed has made.
 func (w *world) callerOf(o org.Organization) auth.Caller {
 	return auth.Caller{
 		AdminID:        o.Admins[0].AdminID,
 		OrganizationID: o.ID,
 		TokenVersion:   o.Admins[0].TokenVersion,
+		SessionID:      o.ID,
 		ExpiresAt:      w.clock().Add(time.Hour),
 	}
 }

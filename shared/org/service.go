@@ -192,7 +192,7 @@ func (s *Service) authorize(ctx context.Context, c auth.Caller) (Organization, e
 		return Organization{}, revoked
 	}
 	var o Organization
-	var session *Session
+	var session Session
 	err := atOnce(
 		func() (err error) {
 			if o, err = s.Store.Organization(ctx, c.OrganizationID); err == nil {
@@ -200,14 +200,7 @@ func (s *Service) authorize(ctx context.Context, c auth.Caller) (Organization, e
 			}
 			return err
 		},
-		func() error {
-			if c.SessionID == "" {
-				return nil
-			}
-			found, err := s.Store.Session(ctx, c.SessionID)
-			session = &found
-			return err
-		},
+		func() (err error) { session, err = s.Store.Session(ctx, c.SessionID); return err },
 	)
 	if errors.Is(err, ErrNotFound) {
 		return Organization{}, revoked
@@ -217,7 +210,7 @@ func (s *Service) authorize(ctx context.Context, c auth.Caller) (Organization, e
 	}
 	member := o.member(c.AdminID)
 	if o.Status != Active || member == nil || member.TokenVersion != c.TokenVersion ||
-		session != nil && session.AdminID != c.AdminID {
+		session.AdminID != c.AdminID {
 		return Organization{}, revoked
 	}
 	return o, nil

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"orgservice/shared/auth"
+)
+
+const secretARN = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:jwt-AbCdEf"
+
+// secrets stands where Secrets Manager is, with the versions of one secret.
+type secrets struct {
+	current, previous atomic.Value // string
+	asked             atomic.Int64
+}
+
+func newSecrets(t *testing.T, current string) *secrets {
+	s := &secrets{}
+	s.current.Store(current)
+	s.previous.Store("")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.asked.Add(1)
+		var in struct{ SecretId, VersionStage string }
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in.SecretId != secretARN {
+			t.Errorf("asked for %+v, %v", in, err)
+		}
+		value := s.current.Load().(string)
+		if in.VersionStage == "AWSPREVIOUS" {
+			value = s.previous.Load().(string)
+		}
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		if value == "" {
+			w.WriteHeader(http.StatusBadRequest)
+			w.Write([]byte(`{"__type":"ResourceNotFoundException"}`))
+			return
+		}
+		json.NewEncoder(w).Encode(map[string]string{"SecretString": value})
+	}))
+	t.Cleanup(server.Close)
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER": server.URL,
+		"AWS_ACCESS_KEY_ID":                "id",
+		"AWS_SECRET_ACCESS_KEY":            "key",
+		"JWT_SECRET":                       secretARN,
+		"JWT_SECRET_PREVIOUS":              secretARN + "::AWSPREVIOUS:",
+		"JWT_PUBLIC_KEYS":                  "",
+	} {
+		t.Setenv(name, value)
+	}
+	return s
+}
+
+func secretOf(letter string) string { return strings.Repeat(letter, auth.MinSecretBytes) }
+
+func tokenOf(t *testing.T, secret string) string {
+	t.Helper()
+	signer, err := auth.NewSigner([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	token, err := signer.Sign(auth.Caller{AdminID: "a", OrganizationID: "o", SessionID: "s", ExpiresAt: now.Add(time.Hour)}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func authorized(t *testing.T, a *authorizer, header string) bool {
+	t.Helper()
+	answer, err := a.authorize(t.Context(), events.APIGatewayV2CustomAuthorizerV2Request{IdentitySource: []string{header}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := auth.CallerFromContext(answer.Context); ok != answer.IsAuthorized {
+		t.Errorf("authorized: %v, with the context %v", answer.IsAuthorized, answer.Context)
+	}
+	return answer.IsAuthorized
+}
+
+func newAuthorizer(t *testing.T) *authorizer {
+	t.Helper()
+	a := &authorizer{}
+	if err := a.load(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestRotation(t *testing.T) {
+	s := newSecrets(t, secretOf("1"))
+	a := newAuthorizer(t)
+	old := "Bearer " + tokenOf(t, secretOf("1"))
+	if !authorized(t, a, old) || s.asked.Load() != 1 {
+		t.Fatalf("before the rotation, with %d look-ups", s.asked.Load())
+	}
+
+	s.previous.Store(secretOf("1"))
+	s.current.Store(secretOf("2"))
+	if !authorized(t, a, "Bearer "+tokenOf(t, secretOf("2"))) {
+		t.Error("a token of the new secret is refused")
+	}
+	if !authorized(t, a, old) {
+		t.Error("a token of the old secret is refused")
+	}
+	if !authorized(t, newAuthorizer(t), old) {
+		t.Error("a token of the old secret is refused by a new process")
+	}
+}
+
+// TestUnknownKeys shows that tokens which name nonsense don't make the
+// authorizer look its keys up again and again.
+func TestUnknownKeys(t *testing.T) {
+	s := newSecrets(t, secretOf("1"))
+	a := newAuthorizer(t)
+	stranger := "Bearer " + tokenOf(t, secretOf("9"))
+	for range 100 {
+		if authorized(t, a, stranger) {
+			t.Fatal("a stranger's token is authorized")
+		}
+	}
+	if n := s.asked.Load(); n > 3 { // at the start; the two versions once
+		t.Errorf("%d look-ups", n)
+	}
+	a.loaded = a.loaded.Add(-reloadInterval)
+	authorized(t, a, stranger)
+	if n := s.asked.Load(); n > 5 {
+		t.Errorf("%d look-ups", n)
+	}
+}
+
+func TestBearerToken(t *testing.T) {
+	token := tokenOf(t, secretOf("1"))
+	newSecrets(t, secretOf("1"))
+	a := newAuthorizer(t)
+	for header, want := range map[string]bool{
+		"Bearer " + token: true, "bearer " + token: true, "BEARER  " + token + " ": true,
+		token: false, "": false, "Bearer": false, "Bearer ": false, "Basic " + token: false,
+		"Bearer " + token + "," + token: false, "Bearer " + token + " x": false,
+	} {
+		if got := authorized(t, a, header); got != want {
+			t.Errorf("%.20q…: %v", header, got)
+		}
+	}
+	for _, name := range []string{"authorization", "Authorization", "AUTHORIZATION"} {
+		answer, err := a.authorize(t.Context(), events.APIGatewayV2CustomAuthorizerV2Request{
+			Headers: map[string]string{name: "Bearer " + token},
+		})
+		if err != nil || !answer.IsAuthorized {
+			t.Errorf("header %s: %v, %v", name, answer, err)
+		}
+	}
+}
