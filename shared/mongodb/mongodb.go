@@ -116,8 +116,12 @@ func convert(doing string, err error) error {
 	if isDuplicateKey(err) {
 		return &org.Error{Kind: org.Conflict, Message: "the organization name or the email is taken", Err: err}
 	}
+	// The driver also calls a CommandError what no server said, such as that
+	// the pool was cleared; then there is no code.
+	var command mongo.CommandError
+	unsaid := errors.As(err, &command) && command.Code == 0
 	var server mongo.ServerError
-	if errors.As(err, &server) && !mongo.IsTimeout(err) && !mongo.IsNetworkError(err) {
+	if errors.As(err, &server) && !unsaid && !mongo.IsTimeout(err) && !mongo.IsNetworkError(err) {
 		switch {
 		case server.HasErrorCode(namespaceNotFound):
 			return &org.Error{Kind: org.NotFound, Message: "there is no such collection", Err: err}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"orgservice/shared/mongodb/mongodbtest"
@@ -36,16 +37,19 @@ type crash struct {
 // crashing returns a service that crashes so.
 func (w *world) crashing(c *crash) *org.Service {
 	w.t.Helper()
-	s := w.service(c.client())
-	// Such a client has not the time to connect, so it is connected before.
-	for {
-		_, err := s.Store.Claim(context.Background(), "nobody's")
-		if errors.Is(err, org.ErrNotFound) {
-			break
-		}
-		if !errors.Is(err, org.ErrUnavailable) {
-			w.t.Fatal(err)
-		}
+	// Such a client has not the time to connect, so it is connected before,
+	// as often as it can need.
+	const connections = 3
+	ready := make(chan struct{}, 100)
+	s := w.service(c.client(), options.Client().SetMinPoolSize(connections).SetPoolMonitor(&event.PoolMonitor{
+		Event: func(e *event.PoolEvent) {
+			if e.Type == event.ConnectionReady {
+				ready <- struct{}{}
+			}
+		},
+	}))
+	for range connections {
+		<-ready
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
