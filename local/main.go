@@ -258,7 +258,7 @@ func (p *project) open(ctx context.Context) (lock *os.File, release func(), err 
 		return nil, nil, err
 	}
 	var db *embedded.Server
-	release = func() {
+	closeAll := func() {
 		if db != nil {
 			db.Close()
 		}
@@ -268,7 +268,7 @@ func (p *project) open(ctx context.Context) (lock *os.File, release func(), err 
 	}
 	defer func() {
 		if err != nil {
-			release()
+			closeAll()
 		}
 	}()
 	switch {
@@ -287,7 +287,7 @@ func (p *project) open(ctx context.Context) (lock *os.File, release func(), err 
 		}
 		p.env["MONGO_URL"] = string(url)
 	}
-	return lock, release, p.settings(ctx)
+	return lock, closeAll, p.settings(ctx)
 }
 
 // settings sees to JWT_SECRET and refuses settings that the functions would

@@ -113,7 +113,9 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-var ready = regexp.MustCompile(`(?m)^building the functions …\nlistening on (http://127\.0\.0\.1:\d+), the data is (.+)\n` +
+var ready = regexp.MustCompile(`(?m)^building the functions …\n` +
+	`the database was not reconciled: no function "reconcile" .*\n` + // which the project has not
+	`listening on (http://127\.0\.0\.1:\d+), the data is (.+)\n` +
 	`curl (http://\S+)/org/create -H 'content-type: application/json' -d '\{"organization_name":"Akshay Pvt Ltd","email":"admin@example\.com","password":"Admin@123"\}'$`)
 
 // start runs the program until the test's end and returns its address.
@@ -146,7 +148,7 @@ func start(t *testing.T, environ []string, args ...string) (url, data string) {
 
 func TestServe(t *testing.T) {
 	newProject(t)
-	write(t, ".env", "# settings\nMASTER_DB=\"from .env\"\nPORT=1\n")
+	write(t, ".env", "# settings\nMASTER_DB=\"from_dotenv\"\nPORT=1\n")
 	var first string
 	t.Run("First", func(t *testing.T) {
 		url, data := start(t, []string{"PORT=0", "MONGO_URL="})
@@ -179,7 +181,7 @@ func TestServe(t *testing.T) {
 		} else {
 			c.Close()
 		}
-		want := fmt.Sprintf(`{"JWT_SECRET":%q,"MASTER_DB":"from .env","MONGO_URL":%q,"PORT":""}`, first, database)
+		want := fmt.Sprintf(`{"JWT_SECRET":%q,"MASTER_DB":"from_dotenv","MONGO_URL":%q,"PORT":""}`, first, database)
 		if string(body) != want {
 			t.Errorf("the function sees %s, want %s", body, want)
 		}
@@ -194,13 +196,13 @@ func TestServe(t *testing.T) {
 		}
 	})
 	t.Run("Second", func(t *testing.T) {
-		start(t, []string{"PORT=0", "MASTER_DB=from environment"})
+		start(t, []string{"PORT=0", "MASTER_DB=from_environment"})
 		if kept, err := os.ReadFile("local/.data/jwt_secret"); err != nil || string(kept) != first {
 			t.Errorf("the secret changed from %s to %s, %v", first, kept, err)
 		}
 	})
 	t.Run("OtherDatabase", func(t *testing.T) {
-		_, data := start(t, []string{"PORT=0", "MONGO_URL=mongodb://user:hush@db.example", "JWT_SECRET=given"}, "-data", "elsewhere")
+		_, data := start(t, []string{"PORT=0", "MONGO_URL=mongodb://user:hush@db.example", "JWT_SECRET=given-and-long-enough-to-be-a-secret"}, "-data", "elsewhere")
 		if data != "the database of MONGO_URL" {
 			t.Errorf("data %s", data)
 		}
@@ -217,10 +219,10 @@ func TestServe(t *testing.T) {
 func TestInvoke(t *testing.T) {
 	newProject(t)
 	write(t, "event.json", "{}")
-	environ := []string{"MONGO_URL=mongodb://db.example", "JWT_SECRET=given"}
+	environ := []string{"MONGO_URL=mongodb://db.example", "JWT_SECRET=given-and-long-enough-to-be-a-secret"}
 	got, err := call(t, "", environ, "-parameter", "MasterDb=from flag", "invoke", "ShowFunction", "event.json")
 	want := `{
-  "JWT_SECRET": "given",
+  "JWT_SECRET": "given-and-long-enough-to-be-a-secret",
   "MASTER_DB": "from flag",
   "MONGO_URL": "mongodb://db.example",
   "PORT": ""
@@ -268,7 +270,7 @@ func TestRefusals(t *testing.T) {
 		"port no number":    {environ("PORT=http"), nil, `PORT is "http": it must be a port number`},
 		"port too high":     {environ("PORT=65536"), nil, `PORT is "65536": it must be a port number`},
 		"port with a sign":  {environ("PORT=+80"), nil, `PORT is "+80": it must be a port number`},
-		"unknown command":   {environ(), []string{"deploy"}, `unknown command "deploy": there are invoke`},
+		"unknown command":   {environ(), []string{"deploy"}, `unknown command "deploy": there are doctor, invoke, reconcile`},
 		"unknown flag":      {environ(), []string{"-fast"}, "flag provided but not defined: -fast"},
 		"bad parameter":     {environ(), []string{"-parameter", "x"}, `invalid value "x" for flag -parameter: expected Name=Value`},
 		"unknown parameter": {environ(), []string{"-parameter", "x=y"}, `template.yaml has no parameter "x" (it was to be "y")`},

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"orgservice/shared/auth"
+	"orgservice/shared/mongodb/mongodbtest"
+	"orgservice/shared/org"
+)
+
+func TestDoctor(t *testing.T) {
+	newProject(t)
+	db := mongodbtest.New(t)
+	store := db.Open(t)
+	service := &org.Service{Store: store, Database: db.Name, Passwords: auth.Passwords{Cost: 4}}
+	if err := store.EnsureIndexes(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"Acme", "Bolt", "Core"} {
+		_, err := service.Create(t.Context(), org.Registration{OrganizationName: name, Email: name + "@x.test", Password: "correct horse"})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	doctor := func(t *testing.T, args ...string) (kinds []string, summary string, err error) {
+		t.Helper()
+		out, err := call(t, "", []string{"MONGO_URL=" + db.URL, "MASTER_DB=" + db.Name}, append(args, "doctor")...)
+		for line := range strings.Lines(out) {
+			var f org.Finding
+			if json.Unmarshal([]byte(line), &f) == nil {
+				kinds = append(kinds, string(f.Kind))
+			} else {
+				summary += line
+			}
+		}
+		return kinds, summary, err
+	}
+
+	t.Run("OK", func(t *testing.T) {
+		kinds, summary, err := doctor(t, "-tier", "m10")
+		if err != nil || len(kinds) > 0 || !strings.Contains(summary, "8 collections and ") || !strings.Contains(summary, "no problems") {
+			t.Errorf("%v, %s, %v", kinds, summary, err)
+		}
+	})
+	t.Run("unknown tier", func(t *testing.T) {
+		if _, _, err := doctor(t, "-tier", "M9"); err == nil || !strings.HasPrefix(err.Error(), `unknown tier "M9"`) {
+			t.Error(err)
+		}
+	})
+	t.Run("drift", func(t *testing.T) {
+		database := db.Client.Database(db.Name)
+		ctx := t.Context()
+		for _, err := range []error{
+			database.Collection("org_acme").Drop(ctx),
+			database.CreateCollection(ctx, "org_stray"),
+			database.Collection("admins").Indexes().DropOne(ctx, "email_1"),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := database.Collection("claims").DeleteOne(ctx, bson.D{{Key: "_id", Value: "org_bolt"}}); err != nil {
+			t.Fatal(err)
+		}
+		// Of Core only what hangs on its record is left.
+		if _, err := database.Collection("organizations").DeleteOne(ctx, bson.D{{Key: "name_key", Value: "core"}}); err != nil {
+			t.Fatal(err)
+		}
+		kinds, summary, err := doctor(t)
+		if err == nil || err.Error() != "8 problems" {
+			t.Errorf("%v\n%s", err, summary)
+		}
+		count := map[string]int{}
+		for _, kind := range kinds {
+			count[kind]++
+		}
+		for kind, want := range map[org.FindingKind]int{
+			org.MissingCollection: 1, // of Acme
+			org.OrphanCollection:  2, // the stray and Core's
+			org.MissingIndex:      1,
+			org.MissingClaim:      1, // of Bolt
+			org.UnusedClaim:       2, // Core's
+			org.OrphanAdmin:       1, // Core's
+		} {
+			if count[string(kind)] != want {
+				t.Errorf("%s: %d findings, want %d", kind, count[string(kind)], want)
+			}
+		}
+	})
+}
