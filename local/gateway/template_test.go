@@ -85,6 +85,39 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
+func TestConditions(t *testing.T) {
+	content := strings.Replace(base, "Globals:", `Conditions:
+  Five: !Equals [!Ref Rate, "5"]
+  NotFive: !Not [!Equals [!Ref Rate, "5"]]
+Globals:`, 1)
+	content = strings.Replace(content, "CodeUri: functions/a", `CodeUri: !If [Five, functions/a, functions/b]
+      Environment: { Variables: { SHORT: !If [NotFive, "no", !Ref Rate], LONG: { "Fn::If": [NotFive, !Sub "not ${Rate}", "five"] } } }`, 1)
+	for rate, want := range map[string]map[string]string{
+		"5": {"SHORT": "5", "LONG": "five", "folder": "a"},
+		"6": {"SHORT": "no", "LONG": "not 6", "folder": "b"},
+	} {
+		got, err := readTestTemplate(t, content, map[string]string{"Rate": rate}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := got.functions[0]
+		f.env["folder"] = f.binary()
+		if diff := cmp.Diff(want, f.env); diff != "" {
+			t.Errorf("rate %s (-want +got):\n%s", rate, diff)
+		}
+	}
+	for condition, want := range map[string]string{
+		"Four":   "template.yaml:26: there is no condition Four",
+		"Either": "template.yaml:8: Or is not understood in a condition here",
+	} {
+		broken := strings.Replace(content, "[Five, functions/a", "["+condition+", functions/a", 1)
+		broken = strings.Replace(broken, "  NotFive:", "  Either: !Or [!Condition Five, !Condition Five]\n  NotFive:", 1)
+		if _, err := readTestTemplate(t, broken, nil, nil); err == nil || !strings.HasPrefix(err.Error(), want[:14]) || !strings.HasSuffix(err.Error(), want[17:]) {
+			t.Errorf("%v; want %s", err, want)
+		}
+	}
+}
+
 func TestBrokenTemplates(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, want string }{
 		"empty":                    {base, "", "template.yaml: empty template"},

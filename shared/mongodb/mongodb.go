@@ -26,7 +26,7 @@ import (
 const (
 	selectionTimeout = 3 * time.Second
 	connectTimeout   = 3 * time.Second
-	operationTimeout = 5 * time.Second
+	operationTimeout = 3 * time.Second
 	maxPoolSize      = 4 // a function serves one request at a time
 	maxIdleTime      = time.Minute
 	retryAfter       = 5 * time.Second

@@ -78,7 +78,7 @@ func (s *Service) count(ctx context.Context, key string, free int64) (time.Durat
 	}
 	now := s.now()
 	attempts, err := s.Store.CountAttempt(ctx, key, now, now.Add(2*attemptWindow))
-	if err != nil {
+	if err != nil || attempts.Count <= free {
 		return 0, err
 	}
 	return attempts.Since.Add(offset(attempts.Count - free)).Sub(now), nil

@@ -1,0 +1,561 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"orgservice/local/embedded"
+	"orgservice/shared/org"
+)
+
+const (
+	killWorkers    = 8
+	killOperations = 50               // of each worker, unless
+	killTime       = 20 * time.Second // has passed
+)
+
+// TestKill works on many organizations at once while functions are killed in
+// the middle of what they do, and once the gateway with the database. What a
+// client was told must be true afterwards; of what it was not told, all or
+// nothing. It needs a gateway of its own and is left out with ORGSERVICE_URL.
+func TestKill(t *testing.T) {
+	a := &arena{t: t, data: newData(t)}
+	a.start()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+
+	ctx, cancel := context.WithTimeout(t.Context(), killTime)
+	defer cancel()
+	killing, stopKilling := context.WithCancel(t.Context())
+	var killer, working sync.WaitGroup
+	defer func() {
+		cancel()
+		working.Wait()
+		stopKilling()
+		killer.Wait()
+	}()
+	killer.Go(func() { a.killFunctions(killing, rand.New(rand.NewPCG(seed, 0))) })
+	workers := make([]*worker, killWorkers)
+	for i := range workers {
+		workers[i] = &worker{arena: a, random: rand.New(rand.NewPCG(seed, uint64(i+1))), counts: map[string]int{}}
+		working.Go(func() { workers[i].work(ctx) })
+	}
+	a.waitForHalf(ctx)
+	a.crash()
+	working.Wait()
+	stopKilling()
+	killer.Wait()
+	a.process.mustStop(t)
+	if t.Failed() {
+		return
+	}
+
+	database, err := embedded.Start(filepath.Join(a.data, "db"), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(database.Close)
+	service := reconcile(t, database.URL())
+	found := readFinal(t, service, connect(t, database.URL()))
+	counts := map[string]int{}
+	for _, w := range workers {
+		for _, o := range w.all {
+			found.check(t, o)
+			counts["organization "+o.fate]++
+		}
+		for outcome, n := range w.counts {
+			counts[outcome] += n
+		}
+	}
+	t.Logf("%d functions killed; %v", a.killed, counts)
+	if a.killed == 0 || counts["organization alive"] == 0 || counts["organization deleted"] == 0 {
+		t.Error("too little has happened for the test to mean anything")
+	}
+}
+
+// arena is the gateway that is killed and started again.
+type arena struct {
+	t    *testing.T
+	data string
+
+	operations atomic.Int64 // that were begun
+	killed     int          // functions; the killer's
+
+	mu       sync.Mutex
+	up       chan struct{} // closed while the gateway is up
+	process  *process
+	database *mongo.Database
+}
+
+func connect(t *testing.T, url string) *mongo.Database {
+	t.Helper()
+	c, err := mongo.Connect(options.Client().ApplyURI(url).SetTimeout(10 * time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel() // the server may be gone, and is not to be waited for
+		c.Disconnect(ctx)
+	})
+	return c.Database("organization_master")
+}
+
+func (a *arena) start() {
+	a.t.Helper()
+	p := newLocal(a.t, a.data, nil)
+	url, err := os.ReadFile(filepath.Join(a.data, "lock"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	database := connect(a.t, string(url))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.up == nil {
+		a.up = make(chan struct{})
+	}
+	a.process, a.database = p, database
+	close(a.up)
+}
+
+// crash kills the gateway, which is the database, too, and starts it again.
+func (a *arena) crash() {
+	a.t.Helper()
+	a.mu.Lock()
+	a.up = make(chan struct{})
+	a.mu.Unlock()
+	a.process.kill()
+	a.start()
+}
+
+// current returns the gateway and its database when they are up.
+func (a *arena) current() (*process, *mongo.Database) {
+	a.mu.Lock()
+	up := a.up
+	a.mu.Unlock()
+	select {
+	case <-up:
+	case <-a.t.Context().Done():
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.process, a.database
+}
+
+// waitForHalf returns when half of the operations were begun, or the time is up.
+func (a *arena) waitForHalf(ctx context.Context) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for a.operations.Load() < killWorkers*killOperations/2 && ctx.Err() == nil {
+		<-tick.C
+	}
+}
+
+// killFunctions kills a function every few operations, at a random moment.
+func (a *arena) killFunctions(ctx context.Context, random *rand.Rand) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for next := int64(0); ; next += 1 + random.Int64N(4) {
+		for a.operations.Load() < next || random.IntN(10) > 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+		a.mu.Lock()
+		gateway := a.process.cmd.Process.Pid
+		a.mu.Unlock()
+		functions := children(gateway)
+		if len(functions) == 0 {
+			continue // it is being started again
+		}
+		pid := functions[random.IntN(len(functions))]
+		// The handle stays that of the process it was found for, so whoever may
+		// have got its number since is safe.
+		p, err := os.FindProcess(pid)
+		if err != nil {
+			continue
+		}
+		if slices.Contains(children(gateway), pid) && p.Kill() == nil {
+			a.killed++
+		}
+		p.Release()
+	}
+}
+
+// children returns the processes of functions under a gateway.
+func children(gateway int) (pids []int) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		// pid (name) state parent …
+		head, tail, ok := strings.Cut(string(stat), ") ")
+		pid, name, _ := strings.Cut(head, " (")
+		fields := strings.Fields(tail)
+		if !ok || len(fields) < 2 || fields[0] == "Z" || fields[1] != strconv.Itoa(gateway) || name == "go" {
+			continue
+		}
+		if n, err := strconv.Atoi(pid); err == nil {
+			pids = append(pids, n)
+		}
+	}
+	return pids
+}
+
+// The fates of an organization, as far as the worker that made it can tell.
+const (
+	alive    = "alive"
+	deleted  = "deleted"
+	perhaps  = "perhaps created"
+	doubtful = "perhaps deleted"
+)
+
+// herded is an organization with what its worker knows of it: where a change
+// had no answer, there is more than one name or password that it may have.
+type herded struct {
+	registration
+	id        string
+	fate      string
+	names     []string
+	passwords []string
+	current   string // the password that token is from
+	token     string
+	pending   bool // a change had no answer, and none was acknowledged since
+}
+
+type worker struct {
+	*arena
+	random  *rand.Rand
+	client  *client
+	process *process // that client is of
+	all     []*herded
+	counts  map[string]int
+}
+
+// service returns a client of the gateway when it is up.
+func (w *worker) service() *client {
+	if p, _ := w.current(); w.process != p {
+		w.process, w.client = p, newLocalClient(w.t, p)
+	}
+	return w.client
+}
+
+func (w *worker) work(ctx context.Context) {
+	for range killOperations {
+		if ctx.Err() != nil {
+			return
+		}
+		w.operations.Add(1)
+		var living []*herded
+		for _, o := range w.all {
+			if o.fate == alive {
+				living = append(living, o)
+			}
+		}
+		n := w.random.IntN(100)
+		if len(living) == 0 || n < 30 {
+			w.create()
+			continue
+		}
+		o := living[w.random.IntN(len(living))]
+		switch {
+		case n < 65:
+			w.rename(o)
+		case n < 87:
+			w.changePassword(o)
+		default:
+			w.delete(o)
+		}
+	}
+}
+
+// unknown reports whether the answer leaves open what has been done, and fails
+// the test if it has a status that no client should see.
+func (w *worker) unknown(a answer) bool {
+	switch a.status {
+	case 0, 500, 503: // what a 500 says is checked by the client
+		w.counts[fmt.Sprint("unknown ", a.status)]++
+		if problem := a.text("detail"); a.status == 500 && problem != "" {
+			w.t.Errorf("%v", a)
+		}
+		return true
+	case 200, 201:
+		w.counts["acknowledged"]++
+	case 401, 403, 404, 409, 429:
+		w.counts[fmt.Sprint("refused ", a.status)]++
+	default:
+		w.t.Errorf("%v", a)
+	}
+	return false
+}
+
+func (w *worker) create() {
+	r := newRegistration()
+	o := &herded{registration: r, fate: perhaps, names: []string{r.Name}, passwords: []string{r.Password}}
+	w.all = append(w.all, o)
+	a := w.service().create(r)
+	if w.unknown(a) {
+		return
+	}
+	if a.status != 201 {
+		w.t.Errorf("%v; want 201", a)
+		return
+	}
+	o.id, o.fate = a.text("id"), alive
+	if want := collectionOf(r.Name); a.text("collection_name") != want {
+		w.t.Errorf("%v; want %s", a, want)
+	}
+	w.insert(o)
+}
+
+func collectionOf(name string) string {
+	return "org_" + strings.ReplaceAll(strings.ToLower(name), " ", "_")
+}
+
+func documentIDs(organizationID string) []string {
+	return []string{organizationID + "/1", organizationID + "/2"}
+}
+
+// insert puts two documents into the collection of a new organization, however
+// often the database goes away meanwhile.
+func (w *worker) insert(o *herded) {
+	for _, id := range documentIDs(o.id) {
+		for deadline := time.Now().Add(patience); ; {
+			_, database := w.current()
+			_, err := database.Collection(collectionOf(o.Name)).InsertOne(context.Background(), bson.D{{Key: "_id", Value: id}})
+			if err == nil || mongo.IsDuplicateKeyError(err) {
+				break
+			}
+			if time.Now().After(deadline) {
+				w.t.Errorf("insert %s: %v", id, err)
+				return
+			}
+		}
+	}
+}
+
+// login makes sure of a token, and reports whether it has one.
+func (w *worker) login(o *herded) bool {
+	if o.token != "" {
+		return true
+	}
+	for _, password := range slices.Backward(o.passwords) {
+		a := w.service().login(o.Email, password)
+		if w.unknown(a) {
+			return false
+		}
+		if a.status == 429 {
+			return false // killed and wrong attempts count alike
+		}
+		if a.status == 200 {
+			o.token, o.current = a.text("access_token"), password
+			return true
+		}
+	}
+	if !o.pending {
+		w.t.Errorf("%s: none of the passwords that it may have opens it", o.Name)
+	}
+	return false
+}
+
+// change calls the service for the organization and reports whether the change
+// was acknowledged, and otherwise whether it is unknown.
+func (w *worker) change(o *herded, call func(*client) answer) (a answer, acknowledged, unknown bool) {
+	for range 2 {
+		if !w.login(o) {
+			return a, false, false
+		}
+		a = call(w.service())
+		switch {
+		case w.unknown(a):
+			o.pending = true
+			return a, false, true
+		case a.status == 200:
+			if a.text("id") != o.id {
+				w.t.Errorf("%v; want %s", a, o.id)
+			}
+			return a, true, false
+		case a.status == 429:
+			return a, false, false
+		case !o.pending:
+			w.t.Errorf("%v, although all that was done before was acknowledged", a)
+			return a, false, false
+		case a.status != 401:
+			return a, false, false
+		}
+		o.token = "" // of a password that is no longer the current one
+	}
+	return a, false, false
+}
+
+func (w *worker) rename(o *herded) {
+	name := "Renamed " + unique()
+	a, acknowledged, unknown := w.change(o, func(c *client) answer {
+		return c.update(o.token, object{"organization_name": name})
+	})
+	switch {
+	case acknowledged:
+		if a.text("organization_name") != name || a.text("collection_name") != collectionOf(name) {
+			w.t.Errorf("%v; want %s", a, name)
+		}
+		// The token was good, so its password is the one in force.
+		o.names, o.passwords, o.pending = []string{name}, []string{o.current}, false
+	case unknown:
+		o.names = append(o.names, name)
+	}
+}
+
+func (w *worker) changePassword(o *herded) {
+	password := newPassword()
+	a, acknowledged, unknown := w.change(o, func(c *client) answer {
+		return c.update(o.token, object{"password": password, "current_password": o.current})
+	})
+	switch {
+	case acknowledged:
+		if !slices.Contains(o.names, a.text("organization_name")) {
+			w.t.Errorf("%v; want one of %q", a, o.names)
+		}
+		o.names, o.passwords, o.pending, o.token = []string{a.text("organization_name")}, []string{password}, false, ""
+	case unknown:
+		o.passwords = append(o.passwords, password)
+	}
+}
+
+func (w *worker) delete(o *herded) {
+	_, acknowledged, unknown := w.change(o, func(c *client) answer { return c.delete(o.token) })
+	switch {
+	case acknowledged:
+		o.fate = deleted
+	case unknown:
+		o.fate = doubtful
+	}
+}
+
+// final is the database after everything was repaired.
+type final struct {
+	service       *org.Service
+	organizations map[string]org.Organization // by id
+	byName        map[string]string           // ids
+	documents     map[string][]string         // ids by collection
+}
+
+func readFinal(t *testing.T, service *org.Service, database *mongo.Database) final {
+	t.Helper()
+	organizations, err := service.Store.Organizations(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := final{service, map[string]org.Organization{}, map[string]string{}, map[string][]string{}}
+	for _, o := range organizations {
+		f.organizations[o.ID], f.byName[o.Name] = o, o.ID
+	}
+	collections, err := database.ListCollectionNames(t.Context(), bson.D{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	owners := map[string]string{}
+	for _, name := range collections {
+		if !strings.HasPrefix(name, org.CollectionPrefix) {
+			continue
+		}
+		cursor, err := database.Collection(name).Find(t.Context(), bson.D{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var docs []struct {
+			ID string `bson:"_id"`
+		}
+		if err := cursor.All(t.Context(), &docs); err != nil {
+			t.Fatal(err)
+		}
+		f.documents[name] = []string{}
+		for _, d := range docs {
+			if other, twice := owners[d.ID]; twice {
+				t.Errorf("document %s is in %s and in %s", d.ID, other, name)
+			}
+			owners[d.ID] = name
+			f.documents[name] = append(f.documents[name], d.ID)
+		}
+		slices.Sort(f.documents[name])
+	}
+	return f
+}
+
+// check compares an organization with what its worker was told.
+func (f final) check(t *testing.T, o *herded) {
+	t.Helper()
+	found, there := f.organizations[o.id]
+	if o.fate == perhaps { // and has no id that is known
+		found, there = f.organizations[f.byName[o.Name]]
+	}
+	describe := fmt.Sprintf("organization %s %s (%s; names %q)", o.id, o.Name, o.fate, o.names)
+	if !there {
+		if o.fate == alive {
+			t.Errorf("%s is gone", describe)
+		}
+		for _, name := range o.names {
+			if documents, exists := f.documents[collectionOf(name)]; exists {
+				t.Errorf("%s is gone, but for its collection with %q", describe, documents)
+			}
+			if _, err := f.service.Get(t.Context(), name); err == nil {
+				t.Errorf("%s is gone, but is found as %s", describe, name)
+			}
+		}
+		f.checkLogins(t, o, describe, 0)
+		return
+	}
+	if o.fate == deleted {
+		t.Errorf("%s is still there", describe)
+	}
+	if found.Status != org.Active || !slices.Contains(o.names, found.Name) || found.Collection != collectionOf(found.Name) {
+		t.Errorf("%s is %+v", describe, found)
+	}
+	want := documentIDs(o.id)
+	if o.fate == perhaps {
+		want = []string{}
+	}
+	if diff := cmp.Diff(want, f.documents[found.Collection]); diff != "" {
+		t.Errorf("%s: documents in %s (-want +got):\n%s", describe, found.Collection, diff)
+	}
+	for _, name := range o.names {
+		got, err := f.service.Get(t.Context(), name)
+		if (err == nil) != (name == found.Name) || err == nil && got.ID != found.ID {
+			t.Errorf("%s: get %s finds %s, %v", describe, name, got.ID, err)
+		}
+	}
+	f.checkLogins(t, o, describe, 1)
+}
+
+// checkLogins fails the test unless so many of the passwords open the
+// organization.
+func (f final) checkLogins(t *testing.T, o *herded, describe string, want int) {
+	t.Helper()
+	opened := 0
+	for _, password := range o.passwords {
+		if _, err := f.service.Login(t.Context(), org.Credentials{Email: o.Email, Password: password}); err == nil {
+			opened++
+		}
+	}
+	if opened != want {
+		t.Errorf("%s: %d of its %d possible passwords open it, want %d", describe, opened, len(o.passwords), want)
+	}
+}

@@ -1,0 +1,532 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"orgservice/local/embedded"
+	"orgservice/shared/auth"
+	"orgservice/shared/mongodb"
+	"orgservice/shared/org"
+)
+
+// TestLocal holds what needs a gateway that the suite has started, or several.
+// With ORGSERVICE_URL set it is left out.
+func TestLocal(t *testing.T) {
+	t.Run("Example", func(t *testing.T) {
+		// Word for word, on a database that has never seen the name.
+		session(t, newClient(t), registration{"Akshay Pvt Ltd", "admin@example.com", secrets.add("Admin@123")}, "org_akshay_pvt_ltd")
+	})
+	for name, test := range map[string]func(*testing.T){
+		"SignedTokens":    testSignedTokens,
+		"CachedVerdict":   testCachedVerdict,
+		"DatabaseAway":    testDatabaseAway,
+		"DatabaseStalled": testDatabaseStalled,
+		"Restart":         testRestart,
+		"Settings":        testSettings,
+		"Events":          testEvents,
+		"Throttling":      testThrottling,
+		"FailedLogins":    testFailedLogins,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
+		})
+	}
+}
+
+// testSignedTokens signs tokens with the service's own secret, each with one
+// thing that is wrong.
+func testSignedTokens(t *testing.T) {
+	c := newClient(t)
+	o, other := newTenant(c), newTenant(c)
+	genuine := parse(t, o.token)
+	others := parse(t, other.token).Claims.(jwt.MapClaims)
+	use := func(method jwt.SigningMethod, header map[string]any, claims jwt.MapClaims) answer {
+		token := sign(t, method, []byte(signingSecret), header, claims)
+		return c.update(token, object{"organization_name": o.Name})
+	}
+	changed := func(m map[string]any, name string, value any) map[string]any {
+		m = maps.Clone(m)
+		m[name] = value
+		if value == nil {
+			delete(m, name)
+		}
+		return m
+	}
+	claims := map[string]any(genuine.Claims.(jwt.MapClaims))
+	use(jwt.SigningMethodHS256, genuine.Header, claims).want(t, 200) // as long as all is right
+
+	hour := time.Now().Add(time.Hour).Unix()
+	for name, test := range map[string]struct {
+		claim string
+		value any
+	}{
+		"Expired":        {"exp", hour - 2*3600},
+		"ExpiresNever":   {"exp", nil},
+		"NotYet":         {"nbf", hour},
+		"OtherIssuer":    {"iss", "somebody"},
+		"NoIssuer":       {"iss", nil},
+		"OtherAudience":  {"aud", []string{"somebody"}},
+		"NoAudience":     {"aud", nil},
+		"NoSubject":      {"sub", nil},
+		"NoOrganization": {"org", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			use(jwt.SigningMethodHS256, genuine.Header, changed(claims, test.claim, test.value)).wantRefusal(t, c.gateway.forbidden)
+		})
+	}
+	for name, header := range map[string]map[string]any{
+		"OtherType": changed(genuine.Header, "typ", "JWT"),
+		"NoType":    changed(genuine.Header, "typ", ""),
+		"OtherKey":  changed(genuine.Header, "kid", "0123456789abcdef"),
+		"NoKey":     changed(genuine.Header, "kid", nil),
+		"KeyPath":   changed(genuine.Header, "kid", "../../../../dev/null"),
+		"KeyNumber": changed(genuine.Header, "kid", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			use(jwt.SigningMethodHS256, header, claims).wantRefusal(t, c.gateway.forbidden)
+		})
+	}
+	for _, method := range []jwt.SigningMethod{jwt.SigningMethodHS384, jwt.SigningMethodHS512} {
+		t.Run(method.Alg(), func(t *testing.T) {
+			use(method, genuine.Header, claims).wantRefusal(t, c.gateway.forbidden)
+		})
+	}
+	// Well signed, but the database knows better.
+	for name, test := range map[string]struct {
+		claim string
+		value any
+	}{
+		"OtherVersion":        {"ver", 7},
+		"NoVersion":           {"ver", nil},
+		"OtherOrganization":   {"org", others["org"]},
+		"UnknownOrganization": {"org", "0123456789abcdef01234567"},
+		"StrangeOrganization": {"org", "everybody"},
+		"OtherAdmin":          {"sub", others["sub"]},
+		"StrangeAdmin":        {"sub", "root"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			use(jwt.SigningMethodHS256, genuine.Header, changed(claims, test.claim, test.value)).want(t, 401)
+		})
+	}
+	o.wantIntact(c)
+	other.wantIntact(c)
+}
+
+// testCachedVerdict lets requests through to the handlers that the authorizer
+// would not: the gateway does not ask it again about a token that it knows.
+func testCachedVerdict(t *testing.T) {
+	c := newClient(t)
+	o := newTenant(c)
+	change := object{"organization_name": o.Name}
+	genuine := parse(t, o.token)
+	for lifetime := 2 * time.Second; ; lifetime *= 2 {
+		expiry := time.Now().Add(lifetime).Truncate(time.Second)
+		claims := maps.Clone(genuine.Claims.(jwt.MapClaims))
+		claims["exp"] = expiry.Unix()
+		used := sign(t, jwt.SigningMethodHS256, []byte(signingSecret), genuine.Header, claims)
+		claims["jti"] = "another"
+		unused := sign(t, jwt.SigningMethodHS256, []byte(signingSecret), genuine.Header, claims)
+		if a := c.update(used, change); a.status != 200 && lifetime < patience {
+			continue // it came too late
+		} else {
+			a.want(t, 200)
+		}
+		<-time.After(time.Until(expiry))
+		c.update(unused, change).wantRefusal(t, c.gateway.forbidden)
+		c.update(used, change).want(t, 401)
+		c.delete(used).want(t, 401)
+		break
+	}
+
+	c.update(o.token, change).want(t, 200)
+	password := newPassword()
+	c.update(o.token, object{"password": password, "current_password": o.Password}).want(t, 200)
+	c.update(o.token, change).want(t, 401)
+	c.delete(o.token).want(t, 401)
+	o.Password = password
+	o.wantIntact(c)
+}
+
+// outage is a gateway whose database goes away and comes back.
+type outage struct {
+	p                        *process
+	c                        *client
+	renamed, deleted, logged tenant
+	created                  registration
+}
+
+func newOutage(t *testing.T, databaseURL string) outage {
+	t.Helper()
+	p := newLocal(t, "", []string{"MONGO_URL=" + databaseURL})
+	c := newLocalClient(t, p)
+	o := outage{p, c, newTenant(c), newTenant(c), newTenant(c), newRegistration()}
+	for _, kept := range []tenant{o.renamed, o.deleted, o.logged} {
+		c.update(kept.token, object{"organization_name": kept.Name}).want(t, 200)
+		kept.wantIntact(c)
+	}
+	return o
+}
+
+// calls returns one call of each endpoint, with the status of its success.
+func (o outage) calls() map[int][]func() answer {
+	return map[int][]func() answer{
+		200: {
+			func() answer { return o.c.get(o.logged.Name) },
+			func() answer { return o.c.login(o.logged.Email, o.logged.Password) },
+			func() answer {
+				return o.c.update(o.renamed.token, object{"organization_name": "New " + o.renamed.Name})
+			},
+			func() answer { return o.c.delete(o.deleted.token) },
+		},
+		201: {func() answer { return o.c.create(o.created) }},
+	}
+}
+
+// wantUnavailable fails the test unless every endpoint, called at once with the
+// others, says within 6 seconds that the database is away.
+func (o outage) wantUnavailable(t *testing.T) {
+	t.Helper()
+	var running sync.WaitGroup
+	for _, calls := range o.calls() {
+		for _, call := range calls {
+			running.Go(func() {
+				start := time.Now()
+				a := call()
+				if took := time.Since(start); a.status != 503 || took > 6*time.Second {
+					t.Errorf("after %v: %v; want 503 within 6 s", took.Round(time.Millisecond), a)
+				}
+			})
+		}
+	}
+	running.Wait()
+}
+
+// wantBack waits until the gateway has found the database again.
+func (o outage) wantBack(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); o.c.get(o.logged.Name).status != 200; {
+		if time.Now().After(deadline) {
+			t.Fatal("the database is back, and the service is not")
+		}
+	}
+	o.logged.wantIntact(o.c)
+}
+
+func testDatabaseAway(t *testing.T) {
+	dir := t.TempDir()
+	database, err := embedded.Start(dir, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { database.Close() })
+	o := newOutage(t, database.URL())
+	database.Close()
+	o.wantUnavailable(t)
+	o.wantUnavailable(t) // now that everybody knows
+	if database, err = embedded.Start(dir, database.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	o.wantBack(t)
+	// Nothing was done by halves: it can be done now.
+	for status, calls := range o.calls() {
+		for _, call := range calls {
+			call().want(t, status)
+		}
+	}
+	o.p.mustStop(t)
+	reconcile(t, database.URL())
+}
+
+// testDatabaseStalled leaves the connections to the database open, and silent.
+func testDatabaseStalled(t *testing.T) {
+	database, err := embedded.Start(t.TempDir(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(database.Close)
+	between := newRelay(t, database.Addr())
+	o := newOutage(t, "mongodb://"+between.listener.Addr().String()+"/?directConnection=true")
+	between.stall.Lock()
+	o.wantUnavailable(t)
+	between.stall.Unlock()
+	o.wantBack(t)
+	// What was under way may be finished only later; what is new need not wait.
+	again := newTenant(o.c)
+	again.wantIntact(o.c)
+	o.c.delete(again.token).want(t, 200)
+	o.p.mustStop(t)
+	reconcile(t, database.URL())
+}
+
+// relay passes on what goes to and from an address, unless it stalls.
+type relay struct {
+	listener net.Listener
+	stall    sync.RWMutex
+}
+
+func newRelay(t *testing.T, address string) *relay {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	r := &relay{listener: listener}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", address)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			go r.pass(client, server)
+			go r.pass(server, client)
+		}
+	}()
+	return r
+}
+
+func (r *relay) pass(to, from net.Conn) {
+	defer to.Close()
+	defer from.Close()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buffer)
+		r.stall.RLock()
+		_, failed := to.Write(buffer[:n])
+		r.stall.RUnlock()
+		if err != nil || failed != nil {
+			return
+		}
+	}
+}
+
+// reconcile repairs what is left in the database when enough time has passed
+// for everybody to have given up, fails the test if anything is wrong in it
+// then, and returns the service that has repaired it.
+func reconcile(t *testing.T, databaseURL string) *org.Service {
+	t.Helper()
+	const database = "organization_master"
+	store, err := mongodb.Open(databaseURL, database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close(context.Background()) })
+	signer, err := auth.NewSigner([]byte(signingSecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &org.Service{
+		Store:     store,
+		Database:  database,
+		Passwords: auth.Passwords{Cost: 4},
+		Tokens:    signer,
+		TokenTTL:  time.Hour,
+		// Past what counts failed logins, too.
+		Now: func() time.Time { return time.Now().Add(2*org.StaleAfter + time.Hour) },
+	}
+	report, err := s.Reconcile(t.Context(), true)
+	if err != nil || len(report.Odd) > 0 {
+		t.Errorf("reconcile: %v; odd is %+v", err, report.Odd)
+	}
+	t.Logf("reconcile has finished %d, undone %d and removed %d", len(report.Finished), len(report.Undone), len(report.Removed))
+	if findings, err := s.Inspect(t.Context()); err != nil || len(findings) > 0 {
+		t.Errorf("after reconcile there is still %+v, %v", findings, err)
+	}
+	return s
+}
+
+// testRestart ends a gateway and starts it again on the same data, with a
+// secret that it has made itself.
+func testRestart(t *testing.T) {
+	data, env := newData(t), []string{"JWT_SECRET="}
+	p := newLocal(t, data, env)
+	c := newLocalClient(t, p)
+	o, deleted := newTenant(c), newTenant(c)
+	c.delete(deleted.token).want(t, 200)
+	if kept, err := os.ReadFile(filepath.Join(data, "jwt_secret")); err != nil || len(kept) < 32 {
+		t.Errorf("the secret that was made has %d bytes, %v", len(kept), err)
+	} else {
+		secrets.add(strings.TrimSpace(string(kept)))
+	}
+
+	code, _, stderr := runLocal(t, data, env)
+	wantOneLine(t, code, stderr, "already running")
+	o.wantIntact(c)
+
+	p.mustStop(t)
+	if _, err := http.Get(p.url); err == nil {
+		t.Error("the gateway answers after its end")
+	}
+	c = newLocalClient(t, newLocal(t, data, env))
+	o.wantIntact(c)
+	c.update(o.token, object{"organization_name": "New " + o.Name}).want(t, 200)
+	c.get(deleted.Name).want(t, 404)
+	c.delete(deleted.token).want(t, 401)
+	c.create(deleted.registration).want(t, 201)
+}
+
+func wantOneLine(t *testing.T, code int, stderr, part string) {
+	t.Helper()
+	if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.HasSuffix(stderr, "\n") || !strings.Contains(stderr, part) {
+		t.Errorf("exit code %d, and on stderr:\n%s\nwant 1, and one line with %q", code, stderr, part)
+	}
+}
+
+func testSettings(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	for _, test := range []struct{ setting, part string }{
+		{"PORT=" + port, "port " + port},
+		{"PORT=http", "PORT"},
+		{"JWT_SECRET=0123456789012345678901234567890", "JWT_SECRET"}, // 31 bytes
+		{"JWT_SECRET_PREVIOUS=short", "JWT_SECRET_PREVIOUS"},
+		{"JWT_EXPIRES_IN=soon", "JWT_EXPIRES_IN"},
+		{"JWT_EXPIRES_IN=0", "JWT_EXPIRES_IN"},
+		{"BCRYPT_COST=abc", "BCRYPT_COST"},
+		{"BCRYPT_COST=31", "BCRYPT_COST"},
+		{"MASTER_DB=a/b", "MASTER_DB"},
+		{"MONGO_URL=nonsense", "MONGO_URL"},
+		{"MONGO_URL=mongodb://admin:hush-hush@/nowhere:x", "MONGO_URL"},
+	} {
+		name, value, _ := strings.Cut(test.setting, "=")
+		t.Run(name, func(t *testing.T) {
+			data := filepath.Join(t.TempDir(), "data")
+			code, _, stderr := runLocal(t, data, []string{test.setting})
+			wantOneLine(t, code, stderr, test.part)
+			if strings.Contains(stderr, "hush-hush") || strings.HasPrefix(name, "JWT_SECRET") && strings.Contains(stderr, value) {
+				t.Errorf("the line holds a secret: %s", stderr)
+			}
+		})
+	}
+}
+
+// testEvents runs the sample events, one after the other on one database.
+func testEvents(t *testing.T) {
+	data := newData(t)
+	invoke := func(t *testing.T, function string) object {
+		code, stdout, stderr := runLocal(t, data, nil, "invoke", function, "events/"+function+".json")
+		if code != 0 {
+			t.Fatalf("exit code %d:\n%s%s", code, stdout, stderr)
+		}
+		var response object
+		if err := json.Unmarshal([]byte(stdout), &response); err != nil || response["errorMessage"] != nil {
+			t.Fatalf("%v:\n%s", err, stdout)
+		}
+		return response
+	}
+	for _, test := range []struct {
+		function string
+		statuses []float64
+	}{
+		{"create", []float64{201}},
+		{"login", []float64{200}},
+		{"get", []float64{200}},
+		// What their tokens name need not be there.
+		{"update", []float64{200, 401}},
+		{"delete", []float64{200, 401}},
+	} {
+		t.Run(test.function, func(t *testing.T) {
+			response := invoke(t, test.function)
+			body, _ := response["body"].(string)
+			var content object
+			if err := json.Unmarshal([]byte(body), &content); err != nil {
+				t.Errorf("body %q: %v", body, err)
+			}
+			for _, status := range test.statuses {
+				if response["statusCode"] == status {
+					return
+				}
+			}
+			t.Errorf("%v; want one of %v", response, test.statuses)
+		})
+	}
+	t.Run("authorizer", func(t *testing.T) {
+		if response := invoke(t, "authorizer"); fmt.Sprintf("%T", response["isAuthorized"]) != "bool" {
+			t.Errorf("%v", response)
+		}
+	})
+	t.Run("reconcile", func(t *testing.T) {
+		response := invoke(t, "reconcile")
+		for _, list := range []string{"finished", "undone", "removed", "odd"} {
+			if found, ok := response[list].([]any); !ok || len(found) > 0 {
+				t.Errorf("%v; want nothing to be %s", response, list)
+			}
+		}
+	})
+}
+
+func testThrottling(t *testing.T) {
+	c := newLocalClient(t, newLocal(t, "", nil, "-parameter", "OpenThrottleRate=1", "-parameter", "OpenThrottleBurst=2"))
+	throttled := 0
+	for range 20 {
+		if a := c.call("POST", "/org/create", object{}); a.status == http.StatusTooManyRequests {
+			a.wantRefusal(t, c.gateway.throttled)
+			throttled++
+		} else {
+			a.want(t, 422)
+		}
+	}
+	if throttled == 0 {
+		t.Error("no request was throttled")
+	}
+	c.call("POST", "/admin/login", object{}).want(t, 422) // a route of its own
+	for range 20 {
+		c.call("GET", "/org/get", nil).want(t, 422)
+	}
+}
+
+// testFailedLogins tries passwords of one account, and accounts with one
+// password, until it is told to wait. Others need not wait.
+func testFailedLogins(t *testing.T) {
+	p := newLocal(t, "", nil)
+	c := newLocalClient(t, p)
+	guessed, other := newTenant(c), newTenant(c)
+	for _, test := range []struct {
+		name   string
+		guess  func(*client) answer
+		others bool // can be told from the attacker
+	}{
+		{"Account", func(c *client) answer { return c.login(guessed.Email, newPassword()) }, true},
+		{"Address", func(c *client) answer { return c.login(unique()+"@example.com", other.Password) }, ownAddresses},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			attacker := newLocalClient(t, p)
+			for range 100 {
+				a := test.guess(attacker)
+				if a.status != http.StatusTooManyRequests {
+					a.want(t, 401)
+					continue
+				}
+				a.want(t, 429) // by the service, with Retry-After
+				if test.others {
+					mustLogin(c, other.Email, other.Password)
+				}
+				return
+			}
+			t.Error("100 wrong passwords in a row, and none is answered by 429")
+		})
+	}
+}

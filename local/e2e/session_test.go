@@ -1,0 +1,99 @@
+package e2e
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestSession(t *testing.T) {
+	t.Parallel()
+	word := unique()
+	session(t, newClient(t), registration{"Akshay Pvt Ltd " + word, "admin-" + word + "@example.com", newPassword()},
+		"org_akshay_pvt_ltd_"+word)
+}
+
+// session is an organization's life as the contract tells it.
+func session(t *testing.T, c *client, r registration, collection string) {
+	var created struct {
+		ID         string `json:"id"`
+		Name       string `json:"organization_name"`
+		Collection string `json:"collection_name"`
+	}
+	c.create(r).want(t, 201).strictly(t, &created)
+	if created.ID == "" || created.Name != r.Name || created.Collection != collection {
+		t.Fatalf("created %+v", created)
+	}
+
+	login := c.login(r.Email, r.Password).want(t, 200)
+	token := login.text("access_token")
+	if seconds, _ := login.object()["expires_in"].(float64); token == "" || login.text("token_type") != "bearer" || seconds < 1 {
+		t.Fatalf("logged in: type %q, expires in %v s, a token of %d bytes", login.text("token_type"), seconds, len(token))
+	}
+
+	got := c.get(r.Name).want(t, 200).organization(t)
+	want := organization{created.ID, r.Name, collection, got.CreatedAt, got.CreatedAt}
+	if diff := cmp.Diff(want, got); diff != "" || got.CreatedAt.IsZero() {
+		t.Errorf("get (-want +got):\n%s", diff)
+	}
+
+	renamed := c.update(token, object{"organization_name": r.Name + " India"}).want(t, 200).organization(t)
+	want = organization{created.ID, r.Name + " India", collection + "_india", got.CreatedAt, renamed.UpdatedAt}
+	if diff := cmp.Diff(want, renamed); diff != "" || renamed.UpdatedAt.Before(got.UpdatedAt) {
+		t.Errorf("update (-want +got):\n%s", diff)
+	}
+	c.get(r.Name).want(t, 404)
+	if diff := cmp.Diff(renamed, c.get(r.Name+" India").want(t, 200).organization(t)); diff != "" {
+		t.Errorf("get after the update (-want +got):\n%s", diff)
+	}
+
+	password := newPassword()
+	change := object{"password": password, "current_password": r.Password}
+	c.update(token, change).want(t, 200)
+	c.update(token, object{"organization_name": r.Name}).want(t, 401)
+	c.delete(token).want(t, 401)
+	c.login(r.Email, r.Password).want(t, 401)
+	token = mustLogin(c, r.Email, password)
+
+	a := c.delete(token, r.Name+" India").want(t, 200)
+	if a.text("id") != created.ID || a.text("organization_name") != r.Name+" India" || len(a.object()) != 3 {
+		t.Errorf("%v", a)
+	}
+	wantUTC(t, a, "deleted_at")
+	c.get(r.Name+" India").want(t, 404)
+	c.delete(token).want(t, 401)
+	c.login(r.Email, password).want(t, 401)
+}
+
+// TestUpdate changes everything there is to change, at once and one by one.
+func TestUpdate(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	o := newTenant(c)
+	word, password := unique(), newPassword()
+	a := c.update(o.token, object{
+		"organization_name": "All " + word, "email": word + "@example.com", "password": password, "current_password": o.Password,
+	}).want(t, 200)
+	if a.text("id") != o.id || a.text("collection_name") != "org_all_"+word {
+		t.Errorf("%v", a)
+	}
+	c.update(o.token, object{"organization_name": o.Name}).want(t, 401)
+	c.login(o.Email, password).want(t, 401)
+	c.login(word+"@example.com", o.Password).want(t, 401)
+	token := mustLogin(c, word+"@example.com", password)
+
+	// What was given up is free, for itself, too.
+	c.update(token, object{"email": o.Email, "current_password": password}).want(t, 200)
+	c.update(token, object{"organization_name": o.Name}).want(t, 401)
+	token = mustLogin(c, o.Email, password)
+	c.update(token, object{"organization_name": o.Name}).want(t, 200)
+	c.create(registration{"All " + word, word + "@example.com", newPassword()}).want(t, 201)
+
+	// A name that differs in looks alone is another display name only.
+	a = c.update(token, object{"organization_name": "  TENANT   " + o.Name[len("Tenant "):] + "! "}).want(t, 200)
+	if want := "TENANT " + o.Name[len("Tenant "):] + "!"; a.text("organization_name") != want ||
+		a.text("collection_name") != "org_tenant_"+o.Name[len("Tenant "):] {
+		t.Errorf("%v; want the name %s", a, want)
+	}
+	c.get(o.Name).want(t, 200)
+}
