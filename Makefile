@@ -4,9 +4,6 @@
 # does so too; a test compares.
 BUILD_ENV = CGO_ENABLED=0 GOFLAGS='-tags=lambda.norpc -ldflags=-s -buildvcs=false'
 
-# Architecture of the machine, for what runs the functions on it.
-ARCHITECTURE := $(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
-
 # The race detector needs a C compiler.
 RACE := $(shell command -v $$(go env CC) >/dev/null 2>&1 && echo -race)
 
@@ -65,13 +62,18 @@ build: ## the deployment's binaries, by SAM CLI
 	go build ./functions/...
 	$(BUILD_ENV) sam build
 
+# What the guided deployment was told is in a file of its own.
+DEPLOYMENT = samconfig.deploy.toml
+
 .PHONY: deploy
 deploy: build ## to AWS; guided the first time
-	sam deploy $(if $(wildcard samconfig.deploy.toml),--config-file samconfig.deploy.toml,--guided --save-params --config-file $(CURDIR)/samconfig.deploy.toml)
+	@if [ -e $(DEPLOYMENT) ]; then sam deploy --config-file $(CURDIR)/$(DEPLOYMENT); else \
+		cp samconfig.toml $(DEPLOYMENT); \
+		sam deploy --guided --config-file $(CURDIR)/$(DEPLOYMENT) || { rm $(DEPLOYMENT); exit 1; }; fi
 
 .PHONY: undeploy
 undeploy: ## delete the stack
-	sam delete $(if $(wildcard samconfig.deploy.toml),--config-file samconfig.deploy.toml)
+	sam delete --config-file $(CURDIR)/$(DEPLOYMENT)
 
 .PHONY: help
 help: ## this list

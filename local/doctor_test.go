@@ -13,8 +13,8 @@ import (
 )
 
 func TestDoctor(t *testing.T) {
+	db := mongodbtest.New(t) // before the current folder is another one
 	newProject(t)
-	db := mongodbtest.New(t)
 	store := db.Open(t)
 	service := &org.Service{Store: store, Database: db.Name, Passwords: auth.Passwords{Cost: 4}}
 	if err := store.EnsureIndexes(t.Context()); err != nil {

@@ -3,7 +3,6 @@ package mongodb
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -386,11 +385,16 @@ type index struct {
 	expires    bool // MongoDB deletes a document at the time in the field
 }
 
-// name is the one that MongoDB gives such an index by itself.
-func (i index) name() string { return i.field + "_1" }
+// name returns the index's full name, of which the part behind the collection's
+// is what MongoDB calls such an index by itself.
+func (i index) name() string { return i.collection.Name() + "." + i.field + "_1" }
 
 func (s *Store) EnsureIndexes(ctx context.Context) error {
-	for _, i := range s.indexes() {
+	missing, err := s.missingIndexes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range missing {
 		model := mongo.IndexModel{Keys: bson.D{{Key: i.field, Value: 1}}, Options: options.Index().SetUnique(i.unique)}
 		if i.expires {
 			model.Options.SetExpireAfterSeconds(0)
@@ -401,22 +405,36 @@ func (s *Store) EnsureIndexes(ctx context.Context) error {
 			_, err = i.collection.Indexes().CreateOne(ctx, model)
 		}
 		if err != nil {
-			return convert(fmt.Sprintf("create index on %s of %s", i.field, i.collection.Name()), err)
+			return convert("create index "+i.name(), err)
 		}
 	}
 	return nil
 }
 
 func (s *Store) MissingIndexes(ctx context.Context) ([]string, error) {
-	var missing []string
+	missing, err := s.missingIndexes(ctx)
+	names := make([]string, len(missing))
+	for i, index := range missing {
+		names[i] = index.name()
+	}
+	return names, err
+}
+
+func (s *Store) missingIndexes(ctx context.Context) ([]index, error) {
+	there := map[string][]mongo.IndexSpecification{} // by collection
+	var missing []index
 	for _, i := range s.indexes() {
-		specs, err := i.collection.Indexes().ListSpecifications(ctx)
-		err = convert("list indexes", err)
-		if err != nil && !errors.Is(err, org.ErrNotFound) {
-			return nil, err
+		specs, listed := there[i.collection.Name()]
+		if !listed {
+			var err error
+			specs, err = i.collection.Indexes().ListSpecifications(ctx)
+			if err = convert("list indexes", err); err != nil && !errors.Is(err, org.ErrNotFound) {
+				return nil, err
+			}
+			there[i.collection.Name()] = specs
 		}
-		if !slices.ContainsFunc(specs, func(spec mongo.IndexSpecification) bool { return spec.Name == i.name() }) {
-			missing = append(missing, i.collection.Name()+"."+i.name())
+		if !slices.ContainsFunc(specs, func(spec mongo.IndexSpecification) bool { return spec.Name == i.field+"_1" }) {
+			missing = append(missing, i)
 		}
 	}
 	return missing, nil

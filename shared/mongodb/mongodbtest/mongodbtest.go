@@ -3,16 +3,20 @@
 package mongodbtest
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"orgservice/local/embedded"
 	"orgservice/shared/mongodb"
 )
 
@@ -23,17 +27,65 @@ type Database struct {
 	Client *mongo.Client // for what a store does not do
 }
 
+// embedded returns the connection string of an embedded database, which is a
+// process of its own: without the race detector, which would make the database
+// several times slower and is not meant for it. There are a few of them, taken
+// in turn, so that tests that run at once don't wait for each other, and they
+// end with this process, whatever ends that.
+func embedded() (string, error) {
+	mu.Lock()
+	defer mu.Unlock()
+	if len(servers) < mostServers {
+		s, err := start()
+		if err != nil {
+			return "", fmt.Errorf("embedded database: %w", err)
+		}
+		servers = append(servers, s)
+	}
+	next++
+	return servers[next%len(servers)].url, nil
+}
+
+const mostServers = 3
+
+var (
+	mu      sync.Mutex
+	servers []server
+	next    int
+)
+
+type server struct {
+	url   string
+	stdin io.Closer // nobody writes to it; it is closed when nobody refers to it
+}
+
+func start() (server, error) {
+	cmd := exec.Command("go", "run", "orgservice/local/embedded/serve")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return server{}, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return server{}, err
+	}
+	if err := cmd.Start(); err != nil {
+		return server{}, err
+	}
+	url, err := bufio.NewReader(out).ReadString('\n')
+	return server{strings.TrimSpace(url), in}, err
+}
+
 // New returns a database that goes away with the test.
 func New(t testing.TB) Database {
 	t.Helper()
 	url := os.Getenv("MONGO_URL")
 	if url == "" {
-		server, err := embedded.Start(t.TempDir(), "127.0.0.1:0")
-		if err != nil {
+		var err error
+		if url, err = embedded(); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(server.Close)
-		url = server.URL()
 	}
 	client, err := mongo.Connect(options.Client().ApplyURI(url))
 	if err != nil {

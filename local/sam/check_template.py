@@ -1,0 +1,334 @@
+"""Checks what is deployed: the CloudFormation resources that AWS SAM makes of template.yaml, by the
+translator that the service itself runs, and the keys of samconfig.toml, the unknown among which SAM CLI
+passes over in silence.
+
+usage: check_template.py TEMPLATE SAMCONFIG
+"""
+
+import os
+import re
+import sys
+import tomllib
+
+import click
+import samcli.commands.build
+import samcli.commands.deploy
+import samcli.commands.local.local
+import samcli.commands.validate.validate
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+OPEN, TOKEN = "NONE", "Token"
+
+ROUTES = {
+    "POST /org/create": (OPEN, "CreateFunction"),
+    "GET /org/get": (OPEN, "GetFunction"),
+    "PUT /org/update": (TOKEN, "UpdateFunction"),
+    "DELETE /org/delete": (TOKEN, "DeleteFunction"),
+    "POST /admin/login": (OPEN, "LoginFunction"),
+    "POST /admin/refresh": (OPEN, "RefreshFunction"),
+    "POST /admin/logout": (OPEN, "LogoutFunction"),
+    "GET /admin/me": (TOKEN, "MeFunction"),
+    "GET /.well-known/jwks.json": (OPEN, "JwksFunction"),
+}
+HASHING = {"CreateFunction", "UpdateFunction", "LoginFunction"}  # run bcrypt
+THROTTLED = {"POST /org/create", "POST /admin/login"}  # more than the others
+SIGNING_KEY = "the key that signs"
+SECRETS = {  # that a function may read
+    "CreateFunction": {"MongoUrlSecret"},
+    "GetFunction": {"MongoUrlSecret"},
+    "UpdateFunction": {"MongoUrlSecret"},
+    "DeleteFunction": {"MongoUrlSecret"},
+    "LoginFunction": {"MongoUrlSecret", SIGNING_KEY},
+    "RefreshFunction": {"MongoUrlSecret", SIGNING_KEY},
+    "LogoutFunction": {"MongoUrlSecret"},
+    "MeFunction": {"MongoUrlSecret"},
+    "JwksFunction": set(),
+    "AuthorizerFunction": {"JwtSecret"},
+    "ReconcileFunction": {"MongoUrlSecret"},
+}
+ARN = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:key-AbCdEf"
+STACKS = {  # parameters, and what is the key that signs
+    "with its own secret": ({}, "JwtSecret"),
+    "with a private key": ({"JwtPrivateKeySecret": ARN}, "JwtPrivateKeySecret"),
+    "without its own secret": ({"JwtPrivateKeySecret": ARN, "JwtAcceptSecret": "false"}, "JwtPrivateKeySecret"),
+}
+SECRET_VARIABLES = {"MONGO_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY"}
+SCHEDULES = {"rate(1 minute)": None, "rate(1 hour)": '{"full":true}'}
+GATEWAY_PATIENCE = 30  # seconds, of an HTTP API with a function
+STALE_AFTER = 60  # seconds, org.StaleAfter: by then whoever began an operation must be gone
+ONE_CPU = 1769  # MB, where Lambda gives a function one
+TYPES = {  # all that may be made
+    "AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::Stage", "AWS::Events::Rule", "AWS::IAM::Role", "AWS::Lambda::Function",
+    "AWS::Lambda::Permission", "AWS::Logs::LogGroup", "AWS::SecretsManager::Secret",
+}  # fmt: skip
+BASIC_ROLE = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+
+failures = {}  # as a set that keeps its order
+
+
+def check(ok, message):
+    if not ok:
+        failures[message] = True
+
+
+def equal(got, want, what):
+    check(got == want, f"{what} is {got!r}, not {want!r}")
+
+
+def translate(source, parameters):
+    """The resources that CloudFormation gets and makes sense of, by type and logical id."""
+    template = yaml_parse(source)
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            # As "sam package" leaves it.
+            resource["Properties"]["CodeUri"] = "s3://bucket/key"
+    out = Translator({"AWSLambdaBasicExecutionRole": BASIC_ROLE}, Parser()).translate(template, parameters)
+    values = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()} | parameters
+    conditions = {name: holds(condition, values) for name, condition in template.get("Conditions", {}).items()}
+    resources = {}
+    for name, resource in out["Resources"].items():
+        resources.setdefault(resource["Type"], {})[name] = choose(resource, conditions)
+    return resources
+
+
+def holds(condition, parameters):
+    match condition:
+        case {"Ref": name}:
+            return parameters[name]
+        case {"Fn::Equals": [a, b]}:
+            return holds(a, parameters) == holds(b, parameters)
+        case {"Fn::Not": [a]}:
+            return not holds(a, parameters)
+        case str():
+            return condition
+    raise ValueError(f"a condition that is not understood here: {condition}")
+
+
+def choose(value, conditions):
+    """The value with every Fn::If replaced by what it chooses."""
+    match value:
+        case {"Fn::If": [name, a, b]}:
+            return choose(a if conditions[name] else b, conditions)
+        case dict():
+            return {key: choose(v, conditions) for key, v in value.items()}
+        case list():
+            return [choose(v, conditions) for v in value]
+    return value
+
+
+def ref(value):
+    """The logical id that a Ref, a GetAtt of an ARN, a Sub of nothing else or a version of a secret names."""
+    match value:
+        case {"Ref": name}:
+            return name
+        case {"Fn::GetAtt": [name, "Arn"]}:
+            return name
+        case {"Fn::GetAtt": str(attribute)} if attribute.endswith(".Arn"):
+            return attribute.removesuffix(".Arn")
+        case {"Fn::Sub": "${JwtSecret}::AWSPREVIOUS:"}:
+            return "JwtSecret"
+        case {"Fn::Sub": [str(text), {**names}]} if len(names) == 1 and text == "${%s}" % next(iter(names)):
+            return ref(next(iter(names.values())))
+    return None
+
+
+def check_routes(api):
+    body = api["Properties"]["Body"]
+    got = {}
+    for path, item in body["paths"].items():
+        for method, operation in item.items():
+            key = f"{method.upper()} {path}"
+            schemes = [name for requirement in operation.get("security", []) for name in requirement]
+            integration = operation["x-amazon-apigateway-integration"]
+            function = integration["uri"]["Fn::Sub"].split("${")[-1].split(".Arn}")[0]
+            got[key] = (" or ".join(schemes) or "nothing", function)
+            equal(integration["payloadFormatVersion"], "2.0", f"payload format of {key}")
+    for key in sorted(ROUTES.keys() | got.keys()):
+        equal(got.get(key), ROUTES.get(key), f"route {key}")
+
+    schemes = body["components"]["securitySchemes"]
+    equal(list(schemes), [TOKEN], "authorizers")
+    authorizer = schemes.get(TOKEN, {}).get("x-amazon-apigateway-authorizer", {})
+    equal(authorizer.get("type"), "request", "type of the authorizer")
+    equal(authorizer.get("authorizerPayloadFormatVersion"), "2.0", "payload format of the authorizer")
+    equal(authorizer.get("enableSimpleResponses"), True, "simple responses of the authorizer")
+    equal(authorizer.get("identitySource"), ["$request.header.Authorization"], "identity source")
+    check(0 < authorizer.get("authorizerResultTtlInSeconds", 0) <= 300, "a verdict is kept too long, or not at all")
+    names = authorizer.get("authorizerUri", {}).get("Fn::Sub", ["", {}])[1]
+    equal([ref(value) for value in names.values()], ["AuthorizerFunction"], "function of the authorizer")
+
+    cors = body["x-amazon-apigateway-cors"]
+    equal(cors.get("allowOrigins"), ["https://a.example", "https://b.example"], "allowed origins")
+    equal(cors.get("allowCredentials", False), False, "credentials from pages")
+
+
+def check_stage(stage):
+    properties = stage["Properties"]
+    equal(properties["StageName"], "$default", "stage")
+    defaults = properties.get("DefaultRouteSettings", {})
+    for name in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+        check(name in defaults, f"routes have no {name}")
+    settings = properties.get("RouteSettings", {})
+    equal(set(settings), THROTTLED, "routes with settings of their own")
+    for key, own in settings.items():
+        for name in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+            check(name in own and own[name] != defaults.get(name), f"{key} has no {name} of its own")
+    logs = properties.get("AccessLogSettings", {})
+    equal(ref(logs.get("DestinationArn")), "AccessLogs", "destination of the access log")
+    for variable in ("requestId", "routeKey", "status", "identity.sourceIp", "integrationErrorMessage", "authorizer.error"):
+        check(f'"$context.{variable}"' in logs.get("Format", ""), f"the access log lacks {variable}")
+
+
+def may_read(function, key):
+    return {key if secret == SIGNING_KEY else secret for secret in SECRETS.get(function, ())}
+
+
+def check_functions(functions, secrets, parameters, resolved, key):
+    equal(set(functions), set(SECRETS), "functions")
+    for name, function in functions.items():
+        p = function["Properties"]
+        equal(p["Runtime"], "provided.al2023", f"runtime of {name}")
+        equal(p["Handler"], "bootstrap", f"handler of {name}")
+        equal(p.get("Architectures"), [{"Ref": "Architecture"}], f"architecture of {name}")
+        limit = STALE_AFTER if name == "ReconcileFunction" else GATEWAY_PATIENCE
+        check(p["Timeout"] < limit, f"{name} may run for {p['Timeout']} s, which is not less than {limit} s")
+        memory = p["MemorySize"]
+        check(memory == ONE_CPU if name in HASHING else 128 <= memory < ONE_CPU, f"{name} has {memory} MB")
+        check("ReservedConcurrentExecutions" not in p, f"{name} reserves what a new account has not")
+        logging = p.get("LoggingConfig", {})
+        equal(ref(logging.get("LogGroup")), "FunctionLogs", f"log group of {name}")
+        equal(logging.get("LogFormat"), "JSON", f"log format of {name}")
+
+        held = set()
+        for variable, value in p.get("Environment", {}).get("Variables", {}).items():
+            name_of = ref(value)
+            check(not parameters.get(name_of, {}).get("NoEcho"), f"{variable} of {name} is a secret in the clear")
+            if variable in SECRET_VARIABLES and value != "" and resolved.get(name_of) != "":
+                known = name_of in secrets or name_of == "JwtPrivateKeySecret"
+                check(known, f"{variable} of {name} is a secret in the clear")
+                held.add(name_of)
+            else:
+                check(name_of not in secrets, f"{variable} of {name} is a secret that it does not take")
+        check(held <= may_read(name, key), f"{name} has {held - may_read(name, key)} in its environment, which it may not read")
+        check(held or name in ("JwksFunction", "AuthorizerFunction"), f"{name} has no secret in its environment")
+        equal(ref(p["Role"]), f"{name}Role", f"role of {name}")
+
+
+def check_roles(roles, key):
+    equal(set(roles), {f"{name}Role" for name in SECRETS}, "roles")
+    for name, role in roles.items():
+        p = role["Properties"]
+        equal(p.get("ManagedPolicyArns"), [BASIC_ROLE], f"managed policies of {name}")
+        allowed = set()
+        for policy in p.get("Policies", []):
+            for statement in policy["PolicyDocument"]["Statement"]:
+                equal(statement["Effect"], "Allow", f"effect of a statement of {name}")
+                equal(statement["Action"], ["secretsmanager:GetSecretValue"], f"action of a statement of {name}")
+                allowed.add(ref(statement["Resource"]) or repr(statement["Resource"]))
+        equal(allowed, may_read(name.removesuffix("Role"), key), f"what {name} may read")
+        for statement in p["AssumeRolePolicyDocument"]["Statement"]:
+            equal(statement["Principal"], {"Service": ["lambda.amazonaws.com"]}, f"who may assume {name}")
+
+
+def check_permissions(permissions, rules):
+    """Who may call the functions: the gateway for each route and its authorizer, and the schedules."""
+    got = {}
+    for name, permission in permissions.items():
+        p = permission["Properties"]
+        equal(p["Action"], "lambda:InvokeFunction", f"action of {name}")
+        source = p.get("SourceArn", {})
+        match source:
+            case {"Fn::Sub": [str(arn), {**names}]}:
+                equal(ref(names.get("__ApiId__")), "Api", f"API of {name}")
+                source = arn.split("${__ApiId__}")[-1]
+            case _:
+                source = ref(source)
+        got[(p["Principal"], source)] = ref(p["FunctionName"]) or p["FunctionName"]
+    want = {("apigateway.amazonaws.com", "/authorizers/*"): "AuthorizerFunction"}
+    for key, (_, function) in ROUTES.items():
+        want["apigateway.amazonaws.com", "/${__Stage__}/" + key.replace(" ", "")] = function
+    for name in rules:
+        want["events.amazonaws.com", name] = "ReconcileFunction"
+    for key in sorted(want.keys() | got.keys(), key=str):
+        equal(got.get(key), want.get(key), f"what {key} may call")
+
+    schedules = {}
+    for name, rule in rules.items():
+        p = rule["Properties"]
+        check("ScheduleExpression" in p and p.get("State", "ENABLED") == "ENABLED", f"{name} is not on")
+        for target in p["Targets"]:
+            equal(ref(target["Arn"]), "ReconcileFunction", f"target of {name}")
+            schedules[p.get("ScheduleExpression")] = target.get("Input")
+    equal(schedules, SCHEDULES, "schedules")
+
+
+def check_rest(resources, template):
+    check(resources.keys() <= TYPES, f"resources of the types {sorted(resources.keys() - TYPES)}, which nobody asked for")
+    for name, group in resources["AWS::Logs::LogGroup"].items():
+        check(ref(group["Properties"].get("RetentionInDays")) == "LogRetentionDays", f"{name} is kept for ever")
+    secrets = resources["AWS::SecretsManager::Secret"]
+    equal(set(secrets), {"MongoUrlSecret", "JwtSecret"}, "secrets")
+    equal(ref(secrets["MongoUrlSecret"]["Properties"].get("SecretString")), "MongoUrl", "value of MongoUrlSecret")
+    generated = secrets["JwtSecret"]["Properties"].get("GenerateSecretString", {})
+    check(generated.get("PasswordLength", 0) >= 32, "JwtSecret is not made of 32 random characters or more")
+    for name, parameter in template["Parameters"].items():
+        equal(bool(parameter.get("NoEcho")), name == "MongoUrl", f"NoEcho of {name}")
+    check("Default" not in template["Parameters"]["MongoUrl"], "MongoUrl has a default")
+    pattern = template["Parameters"]["JwtPrivateKeySecret"].get("AllowedPattern", ".*")
+    check(re.fullmatch(pattern, ARN) and re.fullmatch(pattern, ""), "JwtPrivateKeySecret may not be an ARN, or nothing")
+    check(not re.fullmatch(pattern, "-----BEGIN PRIVATE KEY-----"), "JwtPrivateKeySecret may be the key itself")
+    for name, output in template["Outputs"].items():
+        check(ref(output["Value"]) != "MongoUrl", f"the output {name} shows a secret")
+
+
+def check_samconfig(path):
+    with open(path, "rb") as file:
+        config = tomllib.load(file)
+    equal(config.pop("version"), 0.1, "version of samconfig.toml")
+    commands = {"global": set()}
+    for module in (samcli.commands.build, samcli.commands.validate.validate, samcli.commands.local.local, samcli.commands.deploy):
+        name, command = module.__name__.split(".")[-1], module.cli
+        found = {name: command}
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            # "local start-api" is written as local_start_api.
+            subcommands = {sub: command.get_command(context, sub) for sub in command.list_commands(context)}
+            found = {f"{name}_{sub}".replace("-", "_"): subcommand for sub, subcommand in subcommands.items()}
+        for name, command in found.items():
+            commands[name] = {parameter.name for parameter in command.params}
+            commands["global"] |= commands[name]
+    for environment in config.values():
+        for name, section in environment.items():
+            check(name in commands, f"samconfig.toml: there is no command {name}")
+            for key in section["parameters"]:
+                check(key in commands.get(name, ()), f"samconfig.toml: {name} has no parameter {key}")
+
+
+def main(template_path, samconfig_path):
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # which the translator wants
+    with open(template_path) as file:
+        source = file.read()
+    template = yaml_parse(source)
+    for stack, (parameters, key) in STACKS.items():
+        # CloudFormation hands a list parameter to the translator as a list.
+        parameters = {"MongoUrl": "mongodb://db.example", "CorsOrigins": ["https://a.example", "https://b.example"], **parameters}
+        resolved = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()} | parameters
+        resources = translate(source, parameters)
+        check_routes(resources["AWS::ApiGatewayV2::Api"]["Api"])
+        check_stage(resources["AWS::ApiGatewayV2::Stage"]["ApiApiGatewayDefaultStage"])
+        check_functions(
+            resources["AWS::Lambda::Function"], resources["AWS::SecretsManager::Secret"], template["Parameters"], resolved, key
+        )
+        check_roles(resources["AWS::IAM::Role"], key)
+        check_permissions(resources["AWS::Lambda::Permission"], resources.get("AWS::Events::Rule", {}))
+        check_rest(resources, template)
+    check_samconfig(samconfig_path)
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

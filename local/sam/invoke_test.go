@@ -1,0 +1,243 @@
+//go:build sam
+
+package sam
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/google/go-cmp/cmp"
+
+	"orgservice/shared/org"
+)
+
+// TestInvoke runs every function once and more by "sam local invoke", with the
+// sample events in their natural order: a life of the example organization. It
+// needs ORGSERVICE_SAM_BUILD, the folder of the built template,
+// ORGSERVICE_SAM_ARCHITECTURE, what it was built for, and
+// ORGSERVICE_SAM_NETWORK, the Docker network with an empty database on it.
+func TestInvoke(t *testing.T) {
+	i := invoker{
+		build:        need(t, "ORGSERVICE_SAM_BUILD"),
+		architecture: need(t, "ORGSERVICE_SAM_ARCHITECTURE"),
+		network:      need(t, "ORGSERVICE_SAM_NETWORK"),
+	}
+
+	report := invoke[org.Report](t, i, "Reconcile", sample(t, "reconcile"))
+	if diff := cmp.Diff(org.Report{Finished: []org.Finding{}, Undone: []org.Finding{}, Removed: []org.Finding{}, Odd: []org.Finding{}}, report); diff != "" {
+		t.Errorf("reconcile of an empty database (-want +got):\n%s", diff)
+	}
+
+	var created struct {
+		ID         string `json:"id"`
+		Name       string `json:"organization_name"`
+		Collection string `json:"collection_name"`
+	}
+	i.call(t, "Create", sample(t, "create"), 201, &created)
+	if created.ID == "" || created.Name != "Akshay Pvt Ltd" || created.Collection != "org_akshay_pvt_ltd" {
+		t.Errorf("created %+v", created)
+	}
+	i.call(t, "Create", sample(t, "create"), 409, nil)
+
+	got := created
+	got.Name = ""
+	i.call(t, "Get", sample(t, "get"), 200, &got)
+	if got != created {
+		t.Errorf("got %+v after creating %+v", got, created)
+	}
+
+	type tokens struct {
+		Access    string `json:"access_token"`
+		ExpiresIn int    `json:"expires_in"`
+		Refresh   string `json:"refresh_token"`
+	}
+	var login tokens
+	i.call(t, "Login", sample(t, "login"), 200, &login)
+	if login.Access == "" || login.ExpiresIn != 3600 || login.Refresh == "" {
+		t.Errorf("tokens of %d and %d bytes, the first for %d seconds", len(login.Access), len(login.Refresh), login.ExpiresIn)
+	}
+	refresh := sample(t, "refresh")
+	i.call(t, "Refresh", refresh, 401, nil)
+	refresh["body"] = fmt.Sprintf(`{"refresh_token":%q}`, login.Refresh)
+	i.call(t, "Refresh", refresh, 200, &login)
+
+	// The sample's own token is genuine, but names nobody.
+	decision := invoke[verdict](t, i, "Authorizer", sample(t, "authorizer"))
+	context := at(t, sample(t, "update"), "requestContext", "authorizer", "lambda")
+	if diff := cmp.Diff(verdict{IsAuthorized: true, Context: context}, decision); diff != "" {
+		t.Errorf("verdict on the sample's token (-want +got):\n%s", diff)
+	}
+	i.call(t, "Update", sample(t, "update"), 401, nil)
+
+	authorizer := sample(t, "authorizer")
+	authorizer["identitySource"] = []any{"Bearer " + login.Access + "x"}
+	if decision = invoke[verdict](t, i, "Authorizer", authorizer); decision.IsAuthorized || decision.Context != nil {
+		t.Errorf("verdict on a forged token: %+v", decision)
+	}
+	authorizer["identitySource"] = []any{"Bearer " + login.Access}
+	decision = invoke[verdict](t, i, "Authorizer", authorizer)
+	if !decision.IsAuthorized || decision.Context["organization_id"] != created.ID {
+		t.Fatalf("verdict on a token of %s: %+v", created.ID, decision)
+	}
+	// as is an event as the gateway sends it after that verdict.
+	as := func(name string) map[string]any {
+		event := sample(t, name)
+		at(t, event, "requestContext", "authorizer")["lambda"] = decision.Context
+		return event
+	}
+
+	var me struct {
+		Email          string `json:"email"`
+		OrganizationID string `json:"organization_id"`
+	}
+	i.call(t, "Me", as("me"), 200, &me)
+	if me.Email != "admin@example.com" || me.OrganizationID != created.ID {
+		t.Errorf("the token of %s is that of %+v", created.ID, me)
+	}
+	updated := created
+	i.call(t, "Update", as("update"), 200, &updated)
+	if updated.ID != created.ID || updated.Name != "Akshay Industries Pvt Ltd" || updated.Collection != "org_akshay_industries_pvt_ltd" {
+		t.Errorf("updated %+v to %+v", created, updated)
+	}
+	i.call(t, "Get", sample(t, "get"), 404, nil)
+
+	var deleted struct {
+		ID string `json:"id"`
+	}
+	i.call(t, "Delete", as("delete"), 200, &deleted)
+	if deleted.ID != created.ID {
+		t.Errorf("deleted %s, want %s", deleted.ID, created.ID)
+	}
+	logout := sample(t, "logout")
+	logout["body"] = fmt.Sprintf(`{"refresh_token":%q}`, login.Refresh)
+	i.call(t, "Logout", logout, 204, nil)
+
+	var set struct {
+		Keys []any `json:"keys"`
+	}
+	i.call(t, "Jwks", sample(t, "jwks"), 200, &set)
+	if len(set.Keys) > 0 {
+		t.Errorf("keys without any in env.json: %v", set.Keys)
+	}
+	report = invoke[org.Report](t, i, "Reconcile", map[string]any{"full": true})
+	if len(report.Odd) > 0 {
+		t.Errorf("reconcile afterwards: %+v", report.Odd)
+	}
+}
+
+type verdict = events.APIGatewayV2CustomAuthorizerSimpleResponse
+
+// need returns an environment variable that test.sh sets.
+func need(t *testing.T, name string) string {
+	t.Helper()
+	value := os.Getenv(name)
+	if value == "" {
+		t.Fatalf("%s is not set: run local/sam/test.sh", name)
+	}
+	return value
+}
+
+// sample returns a sample event.
+func sample(t *testing.T, name string) map[string]any {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("..", "..", "events", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var event map[string]any
+	if err := json.Unmarshal(data, &event); err != nil {
+		t.Fatalf("%s.json: %v", name, err)
+	}
+	return event
+}
+
+// at returns the object inside an event at a path.
+func at(t *testing.T, event map[string]any, path ...string) map[string]any {
+	t.Helper()
+	for _, key := range path {
+		next, ok := event[key].(map[string]any)
+		if !ok {
+			t.Fatalf("the event has no object %s", key)
+		}
+		event = next
+	}
+	return event
+}
+
+// invoker runs functions by "sam local invoke".
+type invoker struct{ build, architecture, network string }
+
+// run returns what a function answers, which must not be an error.
+func (i invoker) run(t *testing.T, function string, event any) []byte {
+	t.Helper()
+	input, err := json.Marshal(event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sam", "local", "invoke", function+"Function",
+		"--config-file", samConfig(t), "--env-vars", filepath.Join("..", "env.json"),
+		"--template", filepath.Join(i.build, "template.yaml"), "--parameter-overrides", "Architecture="+i.architecture,
+		"--docker-network", i.network, "--event", "-")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &stdout, &stderr
+	err = cmd.Run()
+	// SAM CLI exits with 0 when the function fails, too.
+	var failure struct {
+		Message *string `json:"errorMessage"`
+	}
+	if err == nil {
+		err = json.Unmarshal(stdout.Bytes(), &failure)
+	}
+	if err == nil && failure.Message != nil {
+		err = fmt.Errorf("the function failed: %s", *failure.Message)
+	}
+	if err != nil {
+		t.Fatalf("sam local invoke %sFunction: %v\n%s\n%s", function, err, stdout.String(), stderr.String())
+	}
+	return stdout.Bytes()
+}
+
+func invoke[T any](t *testing.T, i invoker, function string, event any) T {
+	t.Helper()
+	var response T
+	decoder := json.NewDecoder(bytes.NewReader(i.run(t, function, event)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&response); err != nil {
+		t.Fatalf("%s: %v", function, err)
+	}
+	return response
+}
+
+// call invokes a function as the gateway does and decodes the body of its
+// response into body, unless that is nil.
+func (i invoker) call(t *testing.T, function string, event any, status int, body any) {
+	t.Helper()
+	response := invoke[events.APIGatewayV2HTTPResponse](t, i, function, event)
+	if response.StatusCode != status {
+		t.Fatalf("%s answered %d %s, want %d", function, response.StatusCode, response.Body, status)
+	}
+	if response.Headers["X-Request-Id"] == "" || response.IsBase64Encoded {
+		t.Errorf("%s answered with the headers %v, in base64: %v", function, response.Headers, response.IsBase64Encoded)
+	}
+	if body != nil {
+		if err := json.Unmarshal([]byte(response.Body), body); err != nil {
+			t.Fatalf("%s answered %s: %v", function, response.Body, err)
+		}
+	}
+}
+
+// samConfig returns the absolute path of samconfig.toml.
+func samConfig(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "..", "samconfig.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

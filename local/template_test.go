@@ -1,0 +1,291 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+
+	"orgservice/local/gateway"
+	"orgservice/shared/auth"
+)
+
+// samTemplate is what these tests read of template.yaml.
+type samTemplate struct {
+	Resources map[string]struct {
+		Type       string `yaml:"Type"`
+		Properties struct {
+			CodeURI     string `yaml:"CodeUri"`
+			Environment struct {
+				Variables map[string]yaml.Node `yaml:"Variables"`
+			} `yaml:"Environment"`
+			Events map[string]struct {
+				Type       string `yaml:"Type"`
+				Properties struct {
+					Method string `yaml:"Method"`
+					Path   string `yaml:"Path"`
+					Auth   struct {
+						Authorizer string `yaml:"Authorizer"`
+					} `yaml:"Auth"`
+				} `yaml:"Properties"`
+			} `yaml:"Events"`
+		} `yaml:"Properties"`
+	} `yaml:"Resources"`
+}
+
+// functionOf is a function of the template.
+type functionOf struct {
+	name      string   // of its folder
+	variables []string // that it is given
+	route     string   // "" if it has none
+	open      bool
+}
+
+func readFunctions(t *testing.T) map[string]functionOf {
+	t.Helper()
+	var template samTemplate
+	if err := yaml.Unmarshal(readFile(t, "template.yaml"), &template); err != nil {
+		t.Fatal(err)
+	}
+	functions := map[string]functionOf{}
+	for _, resource := range template.Resources {
+		if resource.Type != "AWS::Serverless::Function" {
+			continue
+		}
+		f := functionOf{
+			name:      filepath.Base(resource.Properties.CodeURI),
+			variables: slices.Sorted(maps.Keys(resource.Properties.Environment.Variables)),
+		}
+		for _, event := range resource.Properties.Events {
+			if event.Type == "HttpApi" {
+				f.route = event.Properties.Method + " " + event.Properties.Path
+				f.open = event.Properties.Auth.Authorizer == "NONE"
+			}
+		}
+		functions[f.name] = f
+	}
+	return functions
+}
+
+func readFile(t *testing.T, path ...string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(append([]string{".."}, path...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// readEvent reads a sample event, in which nothing may stand that the type
+// does not know.
+func readEvent[T any](t *testing.T, name string) T {
+	t.Helper()
+	var event T
+	decoder := json.NewDecoder(bytes.NewReader(readFile(t, "events", name+".json")))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&event); err != nil {
+		t.Fatalf("%s.json: %v", name, err)
+	}
+	return event
+}
+
+// TestFolders: every function is deployed, and has a sample event.
+func TestFolders(t *testing.T) {
+	names := func(pattern, suffix string) []string {
+		paths, err := filepath.Glob(filepath.Join("..", pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, path := range paths {
+			paths[i] = strings.TrimSuffix(filepath.Base(path), suffix)
+		}
+		return paths
+	}
+	deployed := slices.Sorted(maps.Keys(readFunctions(t)))
+	if diff := cmp.Diff(names("functions/*", ""), deployed); diff != "" {
+		t.Errorf("functions in the template (-folders +template):\n%s", diff)
+	}
+	if diff := cmp.Diff(deployed, names("events/*.json", ".json")); diff != "" {
+		t.Errorf("sample events (-functions +events):\n%s", diff)
+	}
+}
+
+// variablesOf are those that the loaders of package config read.
+var variablesOf = map[string][]string{
+	"LoadDatabase":   {"MONGO_URL", "MASTER_DB"},
+	"LoadTokens":     {"JWT_PRIVATE_KEY", "JWT_SECRET", "JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN"},
+	"LoadVerifier":   {"JWT_PUBLIC_KEYS", "JWT_SECRET", "JWT_SECRET_PREVIOUS"},
+	"LoadKeySet":     {"JWT_PUBLIC_KEYS"},
+	"LoadBcryptCost": {"BCRYPT_COST"},
+}
+
+// TestVariables: a function is given the variables that it reads and no
+// others, which SAM CLI needs to pass on those of env.json, too.
+func TestVariables(t *testing.T) {
+	loader := regexp.MustCompile(`\bconfig\.(Load\w+)\(`)
+	given := map[string]bool{}
+	for name, f := range readFunctions(t) {
+		var read []string
+		for _, m := range loader.FindAllStringSubmatch(string(readFile(t, "functions", name, "main.go")), -1) {
+			variables := variablesOf[m[1]]
+			if variables == nil {
+				t.Errorf("function %s calls config.%s, of which this test knows nothing", name, m[1])
+			}
+			read = append(read, variables...)
+		}
+		slices.Sort(read)
+		if diff := cmp.Diff(slices.Compact(read), f.variables); diff != "" {
+			t.Errorf("variables of %s (-read +given):\n%s", name, diff)
+		}
+		for _, v := range f.variables {
+			given[v] = true
+		}
+	}
+	env := readEnvJSON(t)
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(given)), slices.Sorted(maps.Keys(env))); diff != "" {
+		t.Errorf("variables in env.json (-given +env.json):\n%s", diff)
+	}
+	if s := env["JWT_SECRET"]; len(s) < auth.MinSecretBytes || !strings.Contains(s, "development only") {
+		t.Errorf("JWT_SECRET in env.json is %q", s)
+	}
+}
+
+func readEnvJSON(t *testing.T) map[string]string {
+	t.Helper()
+	var env struct{ Parameters map[string]string }
+	if err := json.Unmarshal(readFile(t, "local", "env.json"), &env); err != nil {
+		t.Fatal(err)
+	}
+	return env.Parameters
+}
+
+func TestEvents(t *testing.T) {
+	for name, f := range readFunctions(t) {
+		if f.route == "" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			event := readEvent[events.APIGatewayV2HTTPRequest](t, name)
+			checkRequest(t, event)
+			if event.RouteKey != f.route || event.RequestContext.HTTP.Method+" "+event.RawPath != f.route {
+				t.Errorf("the event is that of %s and %s %s, not of %s",
+					event.RouteKey, event.RequestContext.HTTP.Method, event.RawPath, f.route)
+			}
+			authorizer := event.RequestContext.Authorizer
+			if f.open {
+				if authorizer != nil || event.Headers["authorization"] != "" {
+					t.Error("an open route has no caller")
+				}
+				return
+			}
+			if authorizer == nil {
+				t.Fatal("there is no caller")
+			}
+			caller, ok := auth.CallerFromContext(authorizer.Lambda)
+			if !ok || !caller.ExpiresAt.After(time.Now().AddDate(10, 0, 0)) {
+				t.Errorf("the caller is %+v", caller)
+			}
+			if diff := cmp.Diff(caller.Context(), authorizer.Lambda); diff != "" {
+				t.Errorf("context (-written +event):\n%s", diff)
+			}
+		})
+	}
+}
+
+// checkRequest checks what a request says of itself twice.
+func checkRequest(t *testing.T, e events.APIGatewayV2HTTPRequest) {
+	t.Helper()
+	c := e.RequestContext
+	if e.Version != "2.0" || c.Stage != "$default" || c.RouteKey != e.RouteKey || c.HTTP.Path != e.RawPath {
+		t.Errorf("version %s, stage %s, route %s and %s, path %s and %s", e.Version, c.Stage, e.RouteKey, c.RouteKey, e.RawPath, c.HTTP.Path)
+	}
+	at, err := time.Parse("02/Jan/2006:15:04:05 -0700", c.Time)
+	if err != nil || time.UnixMilli(c.TimeEpoch).Truncate(time.Second).Compare(at) != 0 {
+		t.Errorf("time %s and %d: %v", c.Time, c.TimeEpoch, err)
+	}
+	if e.IsBase64Encoded || e.Headers["content-length"] != strconv.Itoa(len(e.Body)) || e.Body != "" && !json.Valid([]byte(e.Body)) {
+		t.Errorf("the body %q of %s bytes, in base64: %v", e.Body, e.Headers["content-length"], e.IsBase64Encoded)
+	}
+	if e.Headers["host"] != c.DomainName || !strings.HasPrefix(c.DomainName, c.DomainPrefix+".") || c.DomainPrefix != c.APIID ||
+		e.Headers["user-agent"] != c.HTTP.UserAgent || e.Headers["x-forwarded-for"] != c.HTTP.SourceIP {
+		t.Errorf("headers %v of %+v", e.Headers, c)
+	}
+	for name := range e.Headers {
+		if name != strings.ToLower(name) || name == "cookie" {
+			t.Errorf("header %s", name)
+		}
+	}
+	if (e.RawQueryString == "") != (len(e.QueryStringParameters) == 0) || len(e.Cookies) == 0 {
+		t.Errorf("query %q and %v, cookies %v", e.RawQueryString, e.QueryStringParameters, e.Cookies)
+	}
+}
+
+// TestAuthorizerEvent: the token is that of the other events' caller, signed
+// with the secret of env.json.
+func TestAuthorizerEvent(t *testing.T) {
+	event := readEvent[events.APIGatewayV2CustomAuthorizerV2Request](t, "authorizer")
+	update := readEvent[events.APIGatewayV2HTTPRequest](t, "update")
+	context := update.RequestContext
+	context.Authorizer = nil
+	want := events.APIGatewayV2CustomAuthorizerV2Request{
+		Version:        "2.0",
+		Type:           "REQUEST",
+		RouteArn:       "arn:aws:execute-api:us-east-1:" + context.AccountID + ":" + context.APIID + "/$default/PUT/org/update",
+		IdentitySource: []string{update.Headers["authorization"]},
+		RouteKey:       update.RouteKey,
+		RawPath:        update.RawPath,
+		Cookies:        update.Cookies,
+		Headers:        update.Headers,
+		RequestContext: context,
+	}
+	if diff := cmp.Diff(want, event); diff != "" {
+		t.Errorf("event (-of update.json +authorizer.json):\n%s", diff)
+	}
+	verifier, err := auth.NewVerifier([]byte(readEnvJSON(t)["JWT_SECRET"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"authorizer", "update", "delete", "me"} {
+		header := readEvent[struct {
+			events.APIGatewayV2HTTPRequest
+			Type           string   `json:"type"`
+			RouteArn       string   `json:"routeArn"`
+			IdentitySource []string `json:"identitySource"`
+		}](t, name).Headers["authorization"]
+		caller, err := verifier.Verify(strings.TrimPrefix(header, "Bearer "))
+		if err != nil {
+			t.Errorf("%s.json: %v", name, err)
+		} else if diff := cmp.Diff(caller.Context(), update.RequestContext.Authorizer.Lambda); diff != "" {
+			t.Errorf("%s.json: caller (-token +context):\n%s", name, diff)
+		}
+	}
+}
+
+func TestScheduledEvent(t *testing.T) {
+	event := readEvent[events.EventBridgeEvent](t, "reconcile")
+	if event.Source != "aws.events" || event.DetailType != "Scheduled Event" || string(event.Detail) != "{}" || len(event.Resources) != 1 {
+		t.Errorf("event %+v", event)
+	}
+}
+
+// TestBuildFlags: what is deployed and what SAM CLI runs is built as the local
+// gateway builds.
+func TestBuildFlags(t *testing.T) {
+	flags := "CGO_ENABLED=0 GOFLAGS='-tags=" + gateway.BuildTags + " -ldflags=" + gateway.LDFlags + " -buildvcs=false'"
+	for _, path := range [][]string{{"Makefile"}, {"local", "sam", "lib.sh"}} {
+		if !bytes.Contains(readFile(t, path...), []byte(flags)) {
+			t.Errorf("%s does not have %s", filepath.Join(path...), flags)
+		}
+	}
+}
