@@ -90,6 +90,18 @@ func (c *client) delete(token string, confirmation ...string) answer {
 	return c.call("DELETE", "/org/delete"+query, nil, "Authorization", "Bearer "+token)
 }
 
+func (c *client) refresh(token string) answer {
+	return c.call("POST", "/admin/refresh", object{"refresh_token": token})
+}
+
+func (c *client) logout(token string) answer {
+	return c.call("POST", "/admin/logout", object{"refresh_token": token})
+}
+
+func (c *client) me(token string) answer {
+	return c.call("GET", "/admin/me", nil, "Authorization", "Bearer "+token)
+}
+
 // object is a JSON object.
 type object = map[string]any
 
@@ -172,9 +184,16 @@ func (c *client) check(a answer, requestID string) {
 	if a.status >= 400 {
 		contentType = "application/problem+json"
 	}
+	if a.status == http.StatusNoContent {
+		contentType = a.header.Get("Content-Type") // of nothing
+	}
+	caching := "no-store"
+	if strings.HasSuffix(a.request, "/.well-known/jwks.json") {
+		caching = "public, max-age=300"
+	}
 	for name, want := range map[string]string{
 		"Content-Type":              contentType,
-		"Cache-Control":             "no-store",
+		"Cache-Control":             caching,
 		"X-Content-Type-Options":    "nosniff",
 		"Strict-Transport-Security": "max-age=63072000; includeSubDomains",
 	} {

@@ -27,8 +27,8 @@ database_image() {
   local dir
   dir=$(mktemp -d)
   mkdir -m 1777 "$dir/tmp"
-  CGO_ENABLED=0 GOOS=linux GOARCH=$goarch go build -buildvcs=false -ldflags=-s -o "$dir/db" ./local/sam/db
-  tar -C "$dir" -c db tmp | docker import -c 'ENTRYPOINT ["/db"]' - "$1"
+  CGO_ENABLED=0 GOOS=linux GOARCH=$goarch go build -buildvcs=false -ldflags=-s -o "$dir/db" ./local/embedded/serve
+  tar -C "$dir" -c db tmp | docker import -c 'ENTRYPOINT ["/db", "-addr", "0.0.0.0:27017"]' - "$1"
   rm -r "$dir"
 }
 
@@ -36,11 +36,11 @@ database_image() {
 # and returns when it listens.
 database() {
   local id
-  id=$(docker run -d --rm --network "$2" --network-alias mongo "${@:3}" "$1")
+  id=$(docker run -d -i --rm --network "$2" --network-alias mongo "${@:3}" "$1")
   echo "$id"
   until_ 30 database_listens "$id"
 }
-database_listens() { docker logs "$1" 2>&1 | grep -q '^listening'; }
+database_listens() { docker logs "$1" 2>&1 | grep -q '^mongodb:'; }
 
 # until_ SECONDS COMMAND... waits until the command succeeds.
 until_() {

@@ -1,37 +1,49 @@
-// Command serve runs the embedded database for the tests of other packages, in
-// a process of its own: it prints its connection string, and ends, and forgets
-// everything, when its standard input does.
+// Command serve runs the embedded database in a process, or a container, of
+// its own: it prints its connection string, and ends, and forgets everything,
+// when its standard input does or it is told to.
 package main
 
 import (
+	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"orgservice/local/embedded"
 )
 
 func main() {
-	if err := run(os.Stdin, os.Stdout); err != nil {
+	addr := flag.String("addr", "127.0.0.1:0", "address to listen on")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		stop()
+	}()
+	if err := run(ctx, *addr); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(in io.Reader, out io.Writer) error {
+func run(ctx context.Context, addr string) error {
 	dir, err := os.MkdirTemp("", "embedded")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	server, err := embedded.Start(dir, "127.0.0.1:0")
+	server, err := embedded.Start(dir, addr)
 	if err != nil {
 		return err
 	}
 	defer server.Close()
-	if _, err := fmt.Fprintln(out, server.URL()); err != nil {
+	if _, err := fmt.Println(server.URL()); err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, in)
-	return err
+	<-ctx.Done()
+	return nil
 }
