@@ -31,9 +31,11 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"orgservice/local/embedded"
 	"orgservice/local/gateway"
+	"orgservice/shared/auth"
 	"orgservice/shared/config"
 	"orgservice/shared/mongodb"
 )
@@ -318,11 +320,20 @@ func (p *project) settings(ctx context.Context) error {
 		return err
 	}
 	defer store.Close(ctx)
-	if _, err := config.LoadTokens(ctx); err != nil {
+	tokens, err := config.LoadTokens(ctx)
+	if err != nil {
 		return err
 	}
-	if _, err := config.LoadVerifier(ctx, true); err != nil {
+	verifier, err := config.LoadVerifier(ctx, true)
+	if err != nil {
 		return err
+	}
+	token, err := tokens.Signer.Sign(auth.Caller{AdminID: "x", OrganizationID: "x", SessionID: "x", ExpiresAt: time.Now().Add(time.Hour)}, time.Now())
+	if err != nil {
+		return err
+	}
+	if _, err := verifier.Verify(token); err != nil {
+		return errors.New("JWT_PUBLIC_KEYS: must hold the public key of JWT_PRIVATE_KEY")
 	}
 	_, err = config.LoadBcryptCost()
 	return err

@@ -40,6 +40,7 @@ type authorizer struct {
 	verifier *auth.Verifier
 	all      bool // the verifier has all keys
 	loaded   time.Time
+	failed   error // of the last time that the keys were looked up
 }
 
 func (a *authorizer) load(ctx context.Context, all bool) error {
@@ -48,6 +49,7 @@ func (a *authorizer) load(ctx context.Context, all bool) error {
 	if err == nil {
 		a.verifier = verifier
 	}
+	a.failed = err
 	return err
 }
 
@@ -58,13 +60,19 @@ func (a *authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomA
 		return refused, nil
 	}
 	caller, err := a.verifier.Verify(token)
-	if errors.Is(err, auth.ErrUnknownKey) && (!a.all || time.Since(a.loaded) >= reloadInterval) {
-		// The key may have been rotated since this process began.
-		if err := a.load(ctx, true); err != nil {
-			slog.ErrorContext(ctx, "keys not loaded", "error", err.Error())
-			return refused, err
+	if errors.Is(err, auth.ErrUnknownKey) {
+		if !a.all || time.Since(a.loaded) >= reloadInterval {
+			// The key may have been rotated since this process began.
+			if err := a.load(ctx, true); err != nil {
+				slog.ErrorContext(ctx, "keys not loaded", "error", err.Error())
+			}
+			caller, err = a.verifier.Verify(token)
 		}
-		caller, err = a.verifier.Verify(token)
+		if a.failed != nil && errors.Is(err, auth.ErrUnknownKey) {
+			// Nobody knows whether the token is good. The gateway keeps a
+			// refusal for a while, and an error not.
+			return refused, a.failed
+		}
 	}
 	if err != nil {
 		slog.InfoContext(ctx, "refused", "error", err.Error())

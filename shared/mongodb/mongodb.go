@@ -51,11 +51,12 @@ var _ org.Store = (*Store)(nil)
 // server that can't be reached. Further options, if any, are those of a test.
 func Open(url, database string, more ...*options.ClientOptions) (*Store, error) {
 	client, err := mongo.Connect(append([]*options.ClientOptions{options.Client().
-		SetWriteConcern(writeconcern.Majority()).
 		ApplyURI(url).
 		SetAppName("organization-management-service").
-		// Every decision is made on what it has just read.
+		// Every decision is made on what was just read, and what was answered
+		// stays, whatever the connection string says.
 		SetReadPreference(readpref.Primary()).
+		SetWriteConcern(writeconcern.Majority()).
 		SetServerSelectionTimeout(selectionTimeout).
 		SetConnectTimeout(connectTimeout).
 		SetTimeout(operationTimeout).

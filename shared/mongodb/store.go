@@ -130,6 +130,11 @@ func (s *Store) OrganizationByKey(ctx context.Context, key string) (org.Organiza
 	return doc.organization(), convert("find organization", err)
 }
 
+func (s *Store) OrganizationByClaim(ctx context.Context, claimID string) (org.Organization, error) {
+	doc, err := findOne[organizationDoc](ctx, s.organizations, bson.D{{Key: "claims", Value: claimID}})
+	return doc.organization(), convert("find organization", err)
+}
+
 func (s *Store) Organizations(ctx context.Context) ([]org.Organization, error) {
 	return findAll(ctx, s.organizations, bson.D{}, organizationDoc.organization)
 }
@@ -327,6 +332,8 @@ func (s *Store) RenameCollection(ctx context.Context, database, from, to string)
 	err := s.client.Database("admin").RunCommand(ctx, bson.D{
 		{Key: "renameCollection", Value: database + "." + from},
 		{Key: "to", Value: database + "." + to},
+		// A command that is run as it is does not get the client's.
+		{Key: "writeConcern", Value: bson.D{{Key: "w", Value: "majority"}}},
 	}).Err()
 	return convert("rename collection", err)
 }
@@ -367,6 +374,7 @@ func (s *Store) Collections(ctx context.Context, database string) ([]string, err
 func (s *Store) indexes() []index {
 	return []index{
 		{collection: s.organizations, field: "name_key", unique: true},
+		{collection: s.organizations, field: "claims"},
 		{collection: s.organizations, field: "operation.touched_at"},
 		{collection: s.admins, field: "email", unique: true},
 		{collection: s.admins, field: "organization_id"},

@@ -121,6 +121,7 @@ func (w *world) seed(o org.Organization) {
 	}
 	_, err = w.db.Client.Database(w.db.Name).Collection("sessions").InsertOne(context.Background(), bson.D{
 		{Key: "_id", Value: o.ID}, {Key: "admin_id", Value: adminID}, {Key: "organization_id", Value: organizationID},
+		{Key: "expires_at", Value: w.clock().AddDate(1, 0, 0)},
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -83,7 +83,7 @@ func (s *Service) create(ctx context.Context, o Organization, admin Admin, passw
 	err = s.Store.CreateCollection(ctx, o.Database, o.Collection)
 	if errors.Is(err, ErrConflict) {
 		// Nobody else has the claim, so it is a stray. An empty one serves.
-		err = s.adopt(ctx, o)
+		err = s.refuseUnlessEmpty(ctx, o.Database, o.Collection)
 	}
 	if err != nil {
 		return o, err
@@ -92,10 +92,10 @@ func (s *Service) create(ctx context.Context, o Organization, admin Admin, passw
 	return o, s.commit(ctx, &o)
 }
 
-// adopt makes sure that a collection which was there before its organization
-// holds nobody's documents.
-func (s *Service) adopt(ctx context.Context, o Organization) error {
-	empty, err := s.Store.CollectionIsEmpty(ctx, o.Database, o.Collection)
+// refuseUnlessEmpty returns ErrConflict if a collection that is not yet the
+// organization's holds documents.
+func (s *Service) refuseUnlessEmpty(ctx context.Context, database, collection string) error {
+	empty, err := s.Store.CollectionIsEmpty(ctx, database, collection)
 	if err == nil && !empty {
 		err = refuse(Conflict, "the name can't be used: its collection exists and holds documents")
 	}
@@ -132,6 +132,9 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c Change) (Org
 	}
 	if c.CurrentPassword != nil {
 		admin, err := s.Store.Admin(ctx, o.ID, caller.AdminID)
+		if errors.Is(err, ErrNotFound) {
+			err = errRevoked
+		}
 		if err != nil {
 			return Organization{}, err
 		}
@@ -178,7 +181,18 @@ func (op *Operation) exchange(old, claim string) {
 }
 
 func (s *Service) update(ctx context.Context, o Organization, op Operation, password *string) (Organization, error) {
-	if err := s.claim(ctx, o, op, without(op.Claims, o.Claims)); err != nil {
+	err := atOnce(
+		func() error { return s.claim(ctx, o, op, without(op.Claims, o.Claims)) },
+		func() error {
+			if op.Collection == o.Collection {
+				return nil
+			}
+			// Whoever has the claim then, these documents are not the
+			// organization's.
+			return s.refuseUnlessEmpty(ctx, o.Database, op.Collection)
+		},
+	)
+	if err != nil {
 		return o, err
 	}
 	if password != nil {
@@ -211,11 +225,11 @@ func (s *Service) forward(ctx context.Context, o Organization) (Organization, er
 			TokenVersion: op.TokenVersion, UpdatedAt: op.StartedAt,
 		})
 	}
-	if errors.Is(err, ErrConflict) {
-		return s.rollBack(ctx, o, err)
+	if errors.Is(err, ErrUnavailable) {
+		return o, err
 	}
 	if err != nil {
-		return o, err
+		return s.rollBack(ctx, o, err)
 	}
 	old := without(o.Claims, op.Claims)
 	o.Name, o.Key, o.Collection, o.Claims = op.Name, op.Key, op.Collection, op.Claims
@@ -267,14 +281,17 @@ func (s *Service) move(ctx context.Context, o Organization) error {
 	}
 	switch {
 	case fromExists && toExists:
-		// Nobody else has the claim on the new name, so what stands there is
-		// a stray. An empty one can go.
 		empty, err := s.Store.CollectionIsEmpty(ctx, o.Database, to)
 		if err != nil {
 			return err
 		}
 		if !empty {
-			return refuse(Conflict, "the name can't be used: its collection exists and holds documents")
+			// There were no documents when the operation began, and nobody
+			// else has the claim: the collection was moved, and the one of
+			// the old name was made by a late write.
+			s.log().ErrorContext(ctx, "collection was written to under its old name",
+				"organization_id", o.ID, "collection", from)
+			return nil
 		}
 		if err := s.lease(o.Operation); err != nil {
 			return err
@@ -293,10 +310,19 @@ func (s *Service) move(ctx context.Context, o Organization) error {
 	return s.Store.CreateCollection(ctx, o.Database, to)
 }
 
-// rollBack undoes an Updating operation whose admin is unchanged, and returns
-// the cause, which is why it can't go forward.
+// rollBack undoes an Updating operation, and returns the cause, which is why it
+// can't go forward. Once the admin is changed, nothing is undone.
 func (s *Service) rollBack(ctx context.Context, o Organization, cause error) (Organization, error) {
 	op := o.Operation
+	if op.AdminID != "" {
+		admin, err := s.Store.Admin(ctx, o.ID, op.AdminID)
+		if err != nil {
+			return o, err
+		}
+		if admin.TokenVersion >= op.TokenVersion {
+			return o, cause
+		}
+	}
 	if op.Collection != o.Collection {
 		exists, err := s.Store.CollectionExists(ctx, o.Database, o.Collection)
 		if err == nil {
@@ -555,8 +581,12 @@ func (s *Service) settle(ctx context.Context, o Organization) (Organization, err
 	if o.Operation == nil || !s.stale(o.Operation.TouchedAt) {
 		return o, nil
 	}
-	if err := s.repair(ctx, o); err != nil && !errors.Is(err, ErrConflict) {
+	err := s.repair(ctx, o)
+	if errors.Is(err, ErrUnavailable) {
 		return o, err
+	}
+	if err != nil && !errors.Is(err, ErrConflict) {
+		s.log().ErrorContext(ctx, "operation not repaired", "organization_id", o.ID, "error", err)
 	}
 	return s.Store.Organization(ctx, o.ID)
 }
@@ -600,8 +630,8 @@ func (s *Service) resume(ctx context.Context, o Organization) (Organization, err
 // it, or finishes it if it is past the journal. It returns what Create, Update
 // and Delete do. What it can't do, reconcile will.
 func (s *Service) recover(ctx context.Context, o Organization, op Operation, cause error) (Organization, error) {
-	if s.lease(&op) != nil {
-		return Organization{}, cause
+	if err := s.lease(&op); err != nil {
+		return Organization{}, err // others decide what became of it
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recoverTime)
 	defer cancel()
@@ -618,6 +648,12 @@ func (s *Service) recover(ctx context.Context, o Organization, op Operation, cau
 	case current.Operation == nil || current.Operation.ID != op.ID:
 		// Either it did not come to its journal, or it was committed and
 		// another one after it.
+		if op.Kind == Updating && current.Revision == op.Revision && errors.Is(cause, ErrUnavailable) {
+			// Its journal may still be on the way. It must not arrive.
+			if err = s.write(ctx, &current); err != nil {
+				break
+			}
+		}
 		s.releaseOld(ctx, o.ID, slices.DeleteFunc(slices.Clone(o.Claims), current.uses), op.Revision)
 		err = s.Store.ReleaseClaimsOf(ctx, o.ID, op.ID, current.Claims)
 	case op.Kind == Updating:

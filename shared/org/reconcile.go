@@ -109,6 +109,16 @@ func (s *Service) Reconcile(ctx context.Context, full bool) (Report, error) {
 		}
 		report.Removed = append(report.Removed, f)
 	}
+	if err != nil || len(report.Odd) == 0 {
+		return report, err
+	}
+	// What is found only once was under way.
+	again, err := s.Inspect(ctx)
+	report.Odd = slices.DeleteFunc(report.Odd, func(f Finding) bool {
+		return f.Error == "" && !slices.ContainsFunc(again, func(g Finding) bool {
+			return g.Kind == f.Kind && g.OrganizationID == f.OrganizationID && g.Subject == f.Subject
+		})
+	})
 	return report, err
 }
 
@@ -139,8 +149,6 @@ func (s *Service) since(f Finding, t time.Time) Finding {
 // returns what does not fit, changing nothing. While others change the
 // database it may find what is merely under way.
 func (s *Service) Inspect(ctx context.Context) ([]Finding, error) {
-	// Claims and admins are read before the organizations they belong to are
-	// read again, one by one, where something is wrong.
 	claims, err := s.Store.Claims(ctx)
 	if err != nil {
 		return nil, err

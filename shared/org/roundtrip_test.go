@@ -33,14 +33,14 @@ func TestRoundTrips(t *testing.T) {
 			return err
 		}},
 		{"get", []int{1}, func() error { _, err := s.Get(ctx, "bolt"); return err }},
-		{"login", []int{3, 4}, func() error {
+		{"login", []int{4, 3}, func() error {
 			tokens, err := s.Login(ctx, org.Credentials{Email: "admin@bolt.test", Password: password, ClientAddress: "192.0.2.1"})
 			if err == nil {
 				caller = callerIn(t, tokens)
 			}
 			return err
 		}},
-		{"rename", []int{2, 1, 1, 1, 1, 1}, func() error {
+		{"rename", []int{2, 2, 1, 1, 1, 1}, func() error {
 			_, err := s.Update(ctx, caller, org.Change{OrganizationName: ptr("Core")})
 			return err
 		}},

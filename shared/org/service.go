@@ -183,13 +183,14 @@ func (s *Service) Get(ctx context.Context, name string) (Organization, error) {
 	return o, err
 }
 
+var errRevoked = refuse(Unauthenticated, "the access token has expired or was revoked: log in again")
+
 // authorize returns the organization that the caller may act for. The token
 // was verified before, maybe a while ago: here the database is asked whether
 // everything that it says still stands.
 func (s *Service) authorize(ctx context.Context, c auth.Caller) (Organization, error) {
-	revoked := refuse(Unauthenticated, "the access token has expired or was revoked: log in again")
 	if !s.now().Before(c.ExpiresAt) {
-		return Organization{}, revoked
+		return Organization{}, errRevoked
 	}
 	var o Organization
 	var session Session
@@ -203,15 +204,15 @@ func (s *Service) authorize(ctx context.Context, c auth.Caller) (Organization, e
 		func() (err error) { session, err = s.Store.Session(ctx, c.SessionID); return err },
 	)
 	if errors.Is(err, ErrNotFound) {
-		return Organization{}, revoked
+		return Organization{}, errRevoked
 	}
 	if err != nil {
 		return Organization{}, err
 	}
 	member := o.member(c.AdminID)
 	if o.Status != Active || member == nil || member.TokenVersion != c.TokenVersion ||
-		session.AdminID != c.AdminID {
-		return Organization{}, revoked
+		session.AdminID != c.AdminID || !s.now().Before(session.ExpiresAt) {
+		return Organization{}, errRevoked
 	}
 	return o, nil
 }

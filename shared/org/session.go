@@ -38,11 +38,18 @@ func (s *Service) Login(ctx context.Context, c Credentials) (Tokens, error) {
 	email := emailKey(c.Email)
 	var attempt attempt
 	var admin Admin
+	var o Organization
 	err := atOnce(
 		func() (err error) { attempt, err = s.admit(ctx, email, c.ClientAddress); return err },
 		func() (err error) {
 			if admin, err = s.Store.AdminByEmail(ctx, email); errors.Is(err, ErrNotFound) {
 				err = nil // as long as anybody else is waited for
+			}
+			return err
+		},
+		func() (err error) {
+			if o, err = s.Store.OrganizationByClaim(ctx, emailClaim(email)); errors.Is(err, ErrNotFound) {
+				err = nil
 			}
 			return err
 		},
@@ -57,6 +64,18 @@ func (s *Service) Login(ctx context.Context, c Credentials) (Tokens, error) {
 	if !ok {
 		return Tokens{}, refused
 	}
+	if o.ID != admin.OrganizationID || o.Operation != nil {
+		// A change of the email address may have been left halfway.
+		if o, err = s.Store.Organization(ctx, admin.OrganizationID); err == nil {
+			o, err = s.settle(ctx, o)
+		}
+		if errors.Is(err, ErrNotFound) {
+			return Tokens{}, refused
+		}
+		if err != nil {
+			return Tokens{}, err
+		}
+	}
 	now := s.now()
 	refresh := auth.NewRefreshToken(auth.NewSessionID())
 	session := Session{
@@ -64,22 +83,17 @@ func (s *Service) Login(ctx context.Context, c Credentials) (Tokens, error) {
 		TokenVersion: admin.TokenVersion, RefreshHash: refresh.Hash(),
 		CreatedAt: now, ExpiresAt: now.Add(s.SessionTTL),
 	}
-	var o Organization
+	if !stands(session, o) {
+		// It is being deleted, was suspended, or changes its admin. That the
+		// password was right does not show.
+		return Tokens{}, refused
+	}
 	err = atOnce(
-		func() (err error) { o, err = s.Store.Organization(ctx, admin.OrganizationID); return err },
 		func() error { return s.Store.InsertSession(ctx, session) },
 		func() error { s.succeeded(ctx, attempt); return nil },
 	)
-	if errors.Is(err, ErrNotFound) {
-		return Tokens{}, refused
-	}
 	if err != nil {
 		return Tokens{}, err
-	}
-	if !stands(session, o) {
-		// The organization is being deleted, or the admin changed. The session
-		// is worth nothing, and goes away when it expires.
-		return Tokens{}, refused
 	}
 	if s.Passwords.Outdated(admin.PasswordHash) {
 		s.rehash(ctx, admin, c.Password)
@@ -96,18 +110,18 @@ func stands(session Session, o Organization) bool {
 
 func (s *Service) tokens(session Session, refresh auth.RefreshToken) (Tokens, error) {
 	now := s.now()
-	expires := now.Add(s.TokenTTL)
+	ttl := min(s.TokenTTL, session.ExpiresAt.Sub(now).Truncate(time.Second))
 	access, err := s.Tokens.Sign(auth.Caller{
 		AdminID:        session.AdminID,
 		OrganizationID: session.OrganizationID,
 		TokenVersion:   session.TokenVersion,
 		SessionID:      session.ID,
-		ExpiresAt:      expires,
+		ExpiresAt:      now.Add(ttl),
 	}, now)
 	if err != nil {
 		return Tokens{}, err
 	}
-	return Tokens{Access: access, ExpiresIn: s.TokenTTL, Refresh: refresh.Text()}, nil
+	return Tokens{Access: access, ExpiresIn: ttl, Refresh: refresh.Text()}, nil
 }
 
 // rehash brings the hash of a password to the cost in force. The login that
@@ -214,5 +228,8 @@ func (s *Service) Me(ctx context.Context, caller auth.Caller) (Admin, Organizati
 		return Admin{}, Organization{}, err
 	}
 	admin, err := s.Store.Admin(ctx, o.ID, caller.AdminID)
+	if errors.Is(err, ErrNotFound) {
+		err = errRevoked
+	}
 	return admin, o, err
 }

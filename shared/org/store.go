@@ -41,6 +41,8 @@ type Store interface {
 	Organization(ctx context.Context, id string) (Organization, error)
 	// OrganizationByKey returns ErrNotFound when there is none of that key.
 	OrganizationByKey(ctx context.Context, key string) (Organization, error)
+	// OrganizationByClaim returns ErrNotFound when none holds the claim.
+	OrganizationByClaim(ctx context.Context, claimID string) (Organization, error)
 	// Organizations returns all organizations.
 	Organizations(ctx context.Context) ([]Organization, error)
 	// UnfinishedOrganizations returns those whose operation nobody has

@@ -13,12 +13,12 @@ import (
 // compared: so 100 at once are 100 in the count. A success takes its own
 // attempt back, and clears the account's.
 //
-// A window begins with the first attempt. In it so many attempts are free;
-// each further one is admitted a longer while after the one before. One that
-// comes too early is refused, takes itself back out of the count and so
-// lengthens nobody's wait: the owner of an account that is under attack waits
-// two minutes at most. At these figures an account takes 92 guesses an hour
-// (OWASP ASVS 4.0, 2.2.1, allows 100).
+// The count begins anew every quarter of an hour. In it so many attempts are
+// free; each further one is admitted a longer while after the one before, up to
+// two minutes. One that comes too early is refused and taken back out of the
+// count, so that hammering does not lengthen the wait. At these figures an
+// account takes about a hundred guesses an hour, the figure of OWASP ASVS 4.0,
+// 2.2.1. So many correct logins at once as are free all succeed.
 const (
 	attemptWindow       = 15 * time.Minute
 	accountFreeAttempts = 10
@@ -58,7 +58,7 @@ func (s *Service) admit(ctx context.Context, email, address string) (attempt, er
 	if wait := max(accountWait, addressWait); wait > 0 {
 		s.takeBack(ctx, a.account)
 		s.takeBack(ctx, a.address)
-		return a, &Error{Kind: Throttled, Message: "too many failed attempts: try again later", RetryAfter: wait}
+		return a, &Error{Kind: Throttled, Message: "too many failed attempts: try again later", RetryAfter: min(wait, maxAttemptWait)}
 	}
 	return a, nil
 }
@@ -101,10 +101,15 @@ func offset(n int64) time.Duration {
 
 // succeeded forgets what was counted against the account.
 func (s *Service) succeeded(ctx context.Context, a attempt) {
-	if err := s.Store.ForgetAttempts(ctx, a.account); err != nil {
-		s.log().WarnContext(ctx, "attempts not forgotten", "error", err)
-	}
-	s.takeBack(ctx, a.address)
+	atOnce(
+		func() error {
+			if err := s.Store.ForgetAttempts(ctx, a.account); err != nil {
+				s.log().WarnContext(ctx, "attempts not forgotten", "error", err)
+			}
+			return nil
+		},
+		func() error { s.takeBack(ctx, a.address); return nil },
+	)
 }
 
 // takeBack takes one attempt out of a count. If that fails somebody waits a
