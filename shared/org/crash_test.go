@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
@@ -27,6 +29,8 @@ type crash struct {
 	writesOnly bool   // only commands that change something are counted
 	glitch     bool   // it is no crash: only the one connection fails, after
 	meanwhile  func() // is called
+	late       bool   // it arrives when deliver is called, long after it failed
+	deliver    func() error
 
 	mu    sync.Mutex
 	armed bool
@@ -109,19 +113,39 @@ func (c *crashingConn) Write(b []byte) (int, error) {
 	if c.crash.meanwhile != nil {
 		defer c.crash.meanwhile()
 	}
+	if c.crash.late {
+		message := slices.Clone(b)
+		c.crash.deliver = func() error {
+			defer c.Conn.Close()
+			return c.carryOut(message)
+		}
+		return 0, errCrashed
+	}
 	if !c.crash.lost {
 		return 0, errCrashed
 	}
+	return len(b), c.carryOut(b)
+}
+
+// carryOut sends the message and waits for the answer, which tells that the
+// command was carried out.
+func (c *crashingConn) carryOut(b []byte) error {
 	if _, err := c.Conn.Write(b); err != nil {
-		return 0, err
+		return err
 	}
-	// The answer tells that the command was carried out.
 	var header [4]byte
 	if _, err := io.ReadFull(c.Conn, header[:]); err != nil {
-		return 0, err
+		return err
 	}
 	_, err := io.CopyN(io.Discard, c.Conn, int64(binary.LittleEndian.Uint32(header[:]))-4)
-	return len(b), err
+	return err
+}
+
+func (c *crashingConn) Close() error {
+	if c.broken && c.crash.late {
+		return nil // what was sent is still on the way
+	}
+	return c.Conn.Close()
 }
 
 func (c *crashingConn) Read(b []byte) (int, error) {
@@ -295,6 +319,60 @@ func TestGlitch(t *testing.T) {
 	if left.Load() > glitches.Load()/4 {
 		t.Errorf("%d of %d were left to reconcile", left.Load(), glitches.Load())
 	}
+}
+
+// TestLate lets one command of every operation arrive after the operation has
+// failed with it and cleaned up.
+func TestLate(t *testing.T) {
+	forEachCrash(t, "late", func(t *testing.T, p *play, n int, lost bool) (ended bool) {
+		if lost {
+			return true // it is neither lost nor not sent
+		}
+		w, o := p.stage(t, p.db)
+		c := &crash{at: n, glitch: true, late: true}
+		err := p.run(w, w.crashing(c), o)
+		if !c.happened() {
+			return true
+		}
+		p.crashes++
+		if err := c.deliver(); err != nil {
+			t.Fatal(err)
+		}
+		w.wait()
+		reconcile(t, w.service())
+		state := anonymous(p.look(w, w.service()), o)
+		if state != p.before && state != p.after || err == nil && state != p.after {
+			t.Errorf("%v was answered, and it is %q", err, state)
+		}
+		w.check()
+		return false
+	})
+}
+
+// TestLateWrite writes to the old name of a collection after it was moved, and
+// the process that moved it has died: MongoDB makes a collection of that name.
+func TestLateWrite(t *testing.T) {
+	w, s, o := stage(t)
+	const moved = 5 // two that read, the claim and a look at the new name, the journal, the move
+	if err := rename(w, w.crashing(&crash{at: moved + 1, lost: true}), o, "Bolt")(); !errors.Is(err, org.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	database := w.db.Client.Database(w.db.Name)
+	if _, err := database.Collection(o.Collection).InsertOne(t.Context(), bson.D{{Key: "late", Value: true}}); err != nil {
+		t.Fatal(err)
+	}
+	w.wait()
+	report, err := s.Reconcile(t.Context(), true)
+	if err != nil || len(report.Odd) != 1 || report.Odd[0].Kind != org.OrphanCollection {
+		t.Errorf("reconcile: %+v, %v; want the collection of the old name found odd", report, err)
+	}
+	if got, err := s.Get(t.Context(), "Bolt"); err != nil || got.Collection != "org_bolt" {
+		t.Errorf("Get = %+v, %v", got, err)
+	}
+	if err := database.Collection(o.Collection).Drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.check()
 }
 
 // maxCommands is more than any operation needs.

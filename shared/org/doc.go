@@ -79,7 +79,9 @@
 // next: a request that touches the organization, a creation or rename that
 // wants one of its claims, or Reconcile on its schedule. Unfinished operations
 // are found by the journal. Claims and admins that belong to nobody are found
-// by reading everything, which a full run of Reconcile does.
+// by reading everything, which a full run of Reconcile does. It also drops
+// collections that are empty and nobody's: a command to make one may arrive
+// after the creation that sent it was undone.
 //
 // A repairer can't hit a live operation: it acts only on what is older than
 // StaleAfter, while an operation begins no step on a name after half of that

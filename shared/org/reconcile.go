@@ -13,7 +13,8 @@ import (
 // FindingKind is a sort of thing that a sound database at rest has not.
 type FindingKind string
 
-// The kinds of findings. Reconcile repairs the first three.
+// The kinds of findings. Reconcile repairs the first three, and drops the
+// collections of nobody that are empty.
 const (
 	UnfinishedOperation FindingKind = "unfinished operation"
 	UnusedClaim         FindingKind = "unused claim"
@@ -43,7 +44,7 @@ type Finding struct {
 type Report struct {
 	Finished []Finding `json:"finished"` // operations that were carried to their end
 	Undone   []Finding `json:"undone"`   // creations that never committed
-	Removed  []Finding `json:"removed"`  // claims and admins that had no organization
+	Removed  []Finding `json:"removed"`  // claims, admins and empty collections that had no organization
 	Odd      []Finding `json:"odd"`      // what needs a person's eyes
 }
 
@@ -95,6 +96,12 @@ func (s *Service) Reconcile(ctx context.Context, full bool) (Report, error) {
 			err = s.releaseUnused(ctx, f.claim)
 		case f.Kind == OrphanAdmin && s.stale(f.Since):
 			err = s.deleteOrphan(ctx, f.admin)
+		case f.Kind == OrphanCollection:
+			var dropped bool
+			if dropped, err = s.dropStray(ctx, f.Subject); err == nil && !dropped {
+				report.Odd = append(report.Odd, f)
+				continue
+			}
 		case f.Kind == UnfinishedOperation, f.Kind == UnusedClaim, f.Kind == OrphanAdmin:
 			continue // under way, or reported above
 		default:
@@ -132,6 +139,28 @@ func (s *Service) deleteOrphan(ctx context.Context, a Admin) error {
 		return nil
 	}
 	return s.Store.DeleteAdmin(ctx, a.ID)
+}
+
+// dropStray drops a collection that nobody has a claim on, if it is empty, and
+// reports whether it did. Such a one is left by a command that arrives long
+// after the creation of its organization was undone.
+func (s *Service) dropStray(ctx context.Context, subject string) (dropped bool, err error) {
+	database, name, _ := strings.Cut(subject, ".")
+	// With the claim nobody can begin to use the name meanwhile.
+	c := Claim{ID: name, OrganizationID: s.Store.NewID(), OperationID: s.Store.NewID(), ClaimedAt: s.now()}
+	taken, err := s.Store.InsertClaims(ctx, []Claim{c})
+	if err != nil || taken != "" {
+		return false, err
+	}
+	empty, err := s.Store.CollectionIsEmpty(ctx, database, name)
+	if err == nil && empty {
+		err = s.Store.DropCollection(ctx, database, name)
+		dropped = err == nil
+	}
+	if releaseErr := s.Store.ReleaseClaim(ctx, c); err == nil {
+		err = releaseErr
+	}
+	return dropped, err
 }
 
 func (s *Service) unfinished(o Organization) Finding {
