@@ -131,7 +131,7 @@ func start(t *testing.T, environ []string, args ...string) (url, data string) {
 			t.Errorf("after a signal: %v", err)
 		}
 	})
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if m := ready.FindStringSubmatch(out.String()); m != nil && m[1] == m[3] {
 			return m[1], strings.TrimPrefix(m[2], "in ")
 		}

@@ -71,8 +71,9 @@ type process struct {
 
 var readyMessage = regexp.MustCompile(`(?m)^listening on (http://\S+), the data is in `)
 
-// patience is how long to wait for what must come.
-const patience = time.Minute
+// patience is how long to wait for what must come: a gateway that compiles
+// everything for the first time, while other tests do, takes minutes.
+const patience = 10 * time.Minute
 
 // startLocal starts a gateway and returns when it listens.
 func startLocal(data string, env []string, args ...string) (*process, error) {
