@@ -188,7 +188,7 @@ func (c *client) check(a answer, requestID string) {
 		contentType = a.header.Get("Content-Type") // of nothing
 	}
 	caching := "no-store"
-	if strings.HasSuffix(a.request, "/.well-known/jwks.json") {
+	if strings.HasSuffix(a.request, "/.well-known/jwks.json") && a.status < 400 {
 		caching = "public, max-age=300"
 	}
 	for name, want := range map[string]string{

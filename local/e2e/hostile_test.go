@@ -24,16 +24,43 @@ func TestOtherTenant(t *testing.T) {
 	for _, field := range []string{"id", "_id", "organization_id", "collection_name", "admin_id", "$set"} {
 		c.update(o.token, object{"organization_name": "New " + o.Name, field: victim.id}).want(t, 400)
 	}
-	for _, query := range []string{"id=", "organization_id=", "name="} {
-		a := c.call("PUT", "/org/update?"+query+victim.id, object{"organization_name": o.Name}, "Authorization", "Bearer "+o.token)
-		if a.want(t, 200).text("id") != o.id {
-			t.Errorf("%v; want %s", a, o.id)
-		}
+	for _, name := range []string{"id", "organization_id", "name"} {
+		c.call("PUT", "/org/update?"+name+"="+victim.id, object{"organization_name": o.Name}, "Authorization", "Bearer "+o.token).
+			wantFields(t, name)
 	}
 	if a := c.delete(o.token).want(t, 200); a.text("id") != o.id {
 		t.Errorf("%v; want %s", a, o.id)
 	}
 	victim.wantIntact(c)
+}
+
+// TestOtherMeant deletes with a good token, and says in ways that the contract
+// does not know that another organization is meant.
+func TestOtherMeant(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	o, other := newTenant(c), newTenant(c)
+	remove := func(query string, body any) answer {
+		return c.call("DELETE", "/org/delete"+query, body, "Authorization", "Bearer "+o.token)
+	}
+	for _, name := range []string{"name", "organizationName", "Organization_Name", "organization_name[]", "id"} {
+		remove("?"+url.Values{name: {other.Name}}.Encode(), nil).wantFields(t, name)
+		remove("?"+url.Values{name: {other.Name}, "organization_name": {o.Name}}.Encode(), nil).wantFields(t, name)
+	}
+	remove("?"+url.Values{"name": {other.Name}, "id": {other.id}, "organization_name": {o.Name, other.Name}}.Encode(), nil).
+		wantFields(t, "name", "id", "organization_name")
+	for _, body := range []any{object{"organization_name": other.Name}, object{"name": other.Name}, object{}, other.Name, " "} {
+		remove("", body).want(t, 400)
+		remove("?"+url.Values{"organization_name": {o.Name}}.Encode(), body).want(t, 400)
+	}
+	for _, found := range []tenant{o, other} {
+		found.wantIntact(c)
+	}
+	// The others that take no body, or no parameter.
+	for _, path := range []string{"/org/get?organization_name=" + url.QueryEscape(o.Name), "/admin/me", "/.well-known/jwks.json"} {
+		c.call("GET", path, object{}, "Authorization", "Bearer "+o.token).want(t, 400)
+	}
+	c.call("GET", "/org/get?"+url.Values{"organization_name": {o.Name}, "name": {other.Name}}.Encode(), nil).wantFields(t, "name")
 }
 
 // TestFreedName registers a name that somebody had before.
@@ -116,8 +143,9 @@ func TestInjection(t *testing.T) {
 		c.login(text, o.Password).want(t, 401)
 		c.login(o.Email, text).want(t, 401)
 	}
-	for _, query := range []string{"organization_name[$ne]=x", "organization_name%5B%24regex%5D=.*", "organization_name[]=" + url.QueryEscape(o.Name)} {
-		c.call("GET", "/org/get?"+query, nil).wantFields(t, "organization_name")
+	for _, name := range []string{"organization_name[$ne]", "organization_name[$regex]", "organization_name[]"} {
+		c.call("GET", "/org/get?"+name+"=.*", nil).wantFields(t, name)
+		c.call("GET", "/org/get?"+url.Values{name: {o.Name}}.Encode(), nil).wantFields(t, name)
 	}
 	for _, name := range []string{"*", ".*", "%", "^.*$", "_", "$"} {
 		c.get(name).wantFields(t, "organization_name")
@@ -207,7 +235,7 @@ func TestEncodings(t *testing.T) {
 			if query == url.PathEscape(r.Name) {
 				query = strings.NewReplacer("&", "%26", "+", "%2B", "=", "%3D").Replace(query)
 			}
-			a := c.call("GET", "/org/get?x=%2525&organization_name="+query+"&y=", nil)
+			a := c.call("GET", "/org/get?organization_name="+query, nil)
 			if a.status != 200 || a.text("id") != created.text("id") {
 				t.Errorf("%v; want %s", a, created.text("id"))
 			}

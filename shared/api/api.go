@@ -4,41 +4,38 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
+	"orgservice/shared/auth"
 	"orgservice/shared/org"
 )
 
 // Create handles POST /org/create.
 func Create(s *org.Service) http.Handler {
-	return handler(http.StatusCreated, func(r *http.Request) (any, error) {
-		registration, err := decode[org.Registration](r)
-		if err != nil {
-			return nil, err
-		}
-		o, err := s.Create(r.Context(), registration)
+	return handler(endpoint{status: http.StatusCreated}, func(r request[org.Registration]) (any, error) {
+		o, err := s.Create(r.Context(), r.content)
 		return createdOrganization{ID: o.ID, Name: o.Name, Collection: o.Collection}, err
 	})
 }
 
 // Get handles GET /org/get.
 func Get(s *org.Service) http.Handler {
-	return handler(http.StatusOK, func(r *http.Request) (any, error) {
-		name, err := queryParameter(r, "organization_name")
-		if err != nil {
-			return nil, err
-		}
+	return handler(endpoint{query: []string{"organization_name"}}, func(r request[nothing]) (any, error) {
+		name := r.query["organization_name"]
 		if name == nil {
 			name = new(string) // which is not a name
 		}
@@ -49,83 +46,51 @@ func Get(s *org.Service) http.Handler {
 
 // Update handles PUT /org/update.
 func Update(s *org.Service) http.Handler {
-	return handler(http.StatusOK, func(r *http.Request) (any, error) {
-		caller, err := callerOf(r)
-		if err != nil {
-			return nil, err
-		}
-		change, err := decode[org.Change](r)
-		if err != nil {
-			return nil, err
-		}
-		o, err := s.Update(r.Context(), caller, change)
+	return handler(endpoint{private: true}, func(r request[org.Change]) (any, error) {
+		o, err := s.Update(r.Context(), r.caller, r.content)
 		return newOrganization(o), err
 	})
 }
 
 // Delete handles DELETE /org/delete.
 func Delete(s *org.Service) http.Handler {
-	return handler(http.StatusOK, func(r *http.Request) (any, error) {
-		caller, err := callerOf(r)
-		if err != nil {
-			return nil, err
-		}
-		confirmation, err := queryParameter(r, "organization_name")
-		if err != nil {
-			return nil, err
-		}
-		o, err := s.Delete(r.Context(), caller, confirmation)
+	return handler(endpoint{private: true, query: []string{"organization_name"}}, func(r request[nothing]) (any, error) {
+		o, err := s.Delete(r.Context(), r.caller, r.query["organization_name"])
 		return deletedOrganization{ID: o.ID, Name: o.Name, DeletedAt: o.UpdatedAt}, err
 	})
 }
 
 // Login handles POST /admin/login.
 func Login(s *org.Service) http.Handler {
-	return handler(http.StatusOK, func(r *http.Request) (any, error) {
-		credentials, err := decode[org.Credentials](r)
-		if err != nil {
-			return nil, err
-		}
-		credentials.ClientAddress = clientAddress(r)
-		tokens, err := s.Login(r.Context(), credentials)
+	return handler(endpoint{}, func(r request[org.Credentials]) (any, error) {
+		r.content.ClientAddress = clientAddress(r.Request)
+		tokens, err := s.Login(r.Context(), r.content)
 		return newTokens(tokens), err
 	})
 }
 
 // Refresh handles POST /admin/refresh.
 func Refresh(s *org.Service) http.Handler {
-	return handler(http.StatusOK, func(r *http.Request) (any, error) {
-		renewal, err := decode[org.Renewal](r)
-		if err != nil {
-			return nil, err
-		}
-		tokens, err := s.Refresh(r.Context(), renewal)
+	return handler(endpoint{}, func(r request[org.Renewal]) (any, error) {
+		tokens, err := s.Refresh(r.Context(), r.content)
 		return newTokens(tokens), err
 	})
 }
 
 // Logout handles POST /admin/logout.
 func Logout(s *org.Service) http.Handler {
-	return handler(http.StatusNoContent, func(r *http.Request) (any, error) {
-		renewal, err := decode[org.Renewal](r)
-		if err != nil {
-			return nil, err
-		}
-		return nil, s.Logout(r.Context(), renewal)
+	return handler(endpoint{status: http.StatusNoContent}, func(r request[org.Renewal]) (any, error) {
+		return nil, s.Logout(r.Context(), r.content)
 	})
 }
 
 // Me handles GET /admin/me.
 func Me(s *org.Service) http.Handler {
-	return handler(http.StatusOK, func(r *http.Request) (any, error) {
-		caller, err := callerOf(r)
-		if err != nil {
-			return nil, err
-		}
-		admin, o, err := s.Me(r.Context(), caller)
+	return handler(endpoint{private: true}, func(r request[nothing]) (any, error) {
+		admin, o, err := s.Me(r.Context(), r.caller)
 		return me{
 			AdminID: admin.ID, Email: admin.Email, OrganizationID: o.ID, OrganizationName: o.Name,
-			Collection: o.Collection, ExpiresAt: caller.ExpiresAt.UTC(),
+			Collection: o.Collection, ExpiresAt: r.caller.ExpiresAt.UTC(),
 		}, err
 	})
 }
@@ -133,7 +98,7 @@ func Me(s *org.Service) http.Handler {
 // JWKS handles GET /.well-known/jwks.json: it answers with the key set, which
 // caches may keep for a while.
 func JWKS(set []byte) http.Handler {
-	return handler(http.StatusOK, func(*http.Request) (any, error) {
+	return handler(endpoint{}, func(request[nothing]) (any, error) {
 		return cacheable(set), nil
 	})
 }
@@ -190,9 +155,25 @@ func newOrganization(o org.Organization) organization {
 	}
 }
 
-// handler is what all endpoints have in common: f makes the body of an answer
-// of that status, or an error.
-func handler(status int, f func(*http.Request) (any, error)) http.Handler {
+// endpoint is what differs between endpoints, but for their bodies.
+type endpoint struct {
+	status  int      // of a success, unless it is 200
+	private bool     // for callers with an access token only
+	query   []string // the parameters that there are
+}
+
+// request is what an endpoint gets: there is nothing in it that the endpoint
+// does not know.
+type request[T validator] struct {
+	*http.Request
+	caller  auth.Caller        // of a private endpoint
+	query   map[string]*string // those that are given
+	content T                  // of the body
+}
+
+// handler is what all endpoints have in common: f makes the body of the answer
+// to a request whose body is a T, or an error.
+func handler[T validator](e endpoint, f func(request[T]) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		id := requestID(r)
@@ -200,8 +181,14 @@ func handler(status int, f func(*http.Request) (any, error)) http.Handler {
 		for name, value := range commonHeaders(id) {
 			header.Set(name, value)
 		}
-		body, err := recovered(r, f)
-		status, contentType := status, "application/json; charset=utf-8"
+		body, err := recovered(r, func(r *http.Request) (any, error) {
+			in, err := read[T](e, r)
+			if err != nil {
+				return nil, err
+			}
+			return f(in)
+		})
+		status, contentType := cmp.Or(e.status, http.StatusOK), "application/json; charset=utf-8"
 		if err != nil {
 			p := newProblem(err, id)
 			p.setHeader(header)
@@ -278,23 +265,43 @@ func requestID(r *http.Request) string {
 	return "unknown"
 }
 
-// queryParameter returns the parameter of that name, nil if there is none. Of a
-// query that can't be read nothing is left out: a delete's confirmation might
-// be.
-func queryParameter(r *http.Request, name string) (*string, error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
+// read returns the request as the endpoint's, or why it is none.
+func read[T validator](e endpoint, r *http.Request) (in request[T], err error) {
+	in.Request = r
+	if e.private {
+		if in.caller, err = callerOf(r); err != nil {
+			return in, err
+		}
+	}
+	if in.query, err = readQuery(r, e.query); err != nil {
+		return in, err
+	}
+	in.content, err = decode[T](r)
+	return in, err
+}
+
+// readQuery returns the parameters of the query, which must be known and given
+// once. Nothing is left out: it might be what says which organization a client
+// wants to delete.
+func readQuery(r *http.Request, known []string) (map[string]*string, error) {
+	given, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, badRequest("the query can't be read")
 	}
-	values := query[name]
-	switch len(values) {
-	case 0:
-		return nil, nil
-	case 1:
-		return &values[0], nil
+	query := map[string]*string{}
+	var wrong []org.FieldError
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		query[name] = &given[name][0]
+		if !slices.Contains(known, name) {
+			wrong = append(wrong, org.FieldError{Field: fmt.Sprintf("%.100s", name), Message: "is not a parameter of this route"})
+		} else if len(given[name]) > 1 {
+			wrong = append(wrong, org.FieldError{Field: name, Message: "must be given once"})
+		}
 	}
-	return nil, &org.Error{Kind: org.Invalid, Message: "a parameter is given twice",
-		Fields: []org.FieldError{{Field: name, Message: "must be given once"}}}
+	if wrong != nil {
+		return nil, &org.Error{Kind: org.Invalid, Message: "some parameters are not known here or are given twice", Fields: wrong}
+	}
+	return query, nil
 }
 
 // requestError is a refusal of the request as such, before it means anything.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -820,6 +821,100 @@ func TestHostileConfirmation(t *testing.T) {
 			if !slices.Contains([]int{400, 403, 422}, r.StatusCode) {
 				t.Errorf("%d %s, want a refusal", r.StatusCode, r.Body)
 				caller = mustCreate(t, s, "Acme", "admin@example.com")
+			}
+		})
+	}
+}
+
+// TestHostileExtras sends every route what it does not know: what a client
+// meant by it must not be overlooked. The service has no store, so that
+// whatever it begins ends with 500.
+func TestHostileExtras(t *testing.T) {
+	s := serviceOn(t, nil, "none")
+	caller := auth.Caller{AdminID: "a", OrganizationID: "o", TokenVersion: 1, SessionID: "s", ExpiresAt: time.Now().Add(time.Hour)}
+	refresh := fmt.Sprintf(`{"refresh_token":%q}`, auth.NewRefreshToken(auth.NewSessionID()).Text())
+	routes := map[string]struct {
+		handler http.Handler
+		private bool
+		body    string // none, if the route takes none
+		query   string // that is all that the route knows
+		done    int    // the status when nothing is wrong
+	}{
+		"POST /org/create":           {handler: api.Create(s), body: registration("Acme", "admin@example.com"), done: 500},
+		"GET /org/get":               {handler: api.Get(s), query: "organization_name=Acme", done: 500},
+		"PUT /org/update":            {handler: api.Update(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
+		"DELETE /org/delete":         {handler: api.Delete(s), private: true, query: "organization_name=Acme", done: 500},
+		"POST /admin/login":          {handler: api.Login(s), body: `{"email":"admin@example.com","password":"` + adminPassword + `"}`, done: 500},
+		"POST /admin/refresh":        {handler: api.Refresh(s), body: refresh, done: 500},
+		"POST /admin/logout":         {handler: api.Logout(s), body: refresh, done: 500},
+		"GET /admin/me":              {handler: api.Me(s), private: true, done: 500},
+		"GET /.well-known/jwks.json": {handler: api.JWKS([]byte("{}")), done: 200},
+	}
+	template, err := os.ReadFile("../../template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var deployed []string
+	for _, m := range regexp.MustCompile(`Method: (\S+)\s+Path: (\S+)`).FindAllStringSubmatch(string(template), -1) {
+		deployed = append(deployed, m[1]+" "+m[2])
+	}
+	slices.Sort(deployed)
+	if diff := cmp.Diff(deployed, slices.Sorted(maps.Keys(routes))); diff != "" {
+		t.Errorf("routes (-template +test):\n%s", diff)
+	}
+
+	const unknown, twice = "is not a parameter of this route", "must be given once"
+	long := strings.Repeat("é", 1000)
+	for route, r := range routes {
+		send := func(t *testing.T, authorized bool, query, body string) events.APIGatewayV2HTTPResponse {
+			t.Helper()
+			method, path, _ := strings.Cut(route, " ")
+			e := withBody(request(method, path, query), body)
+			if authorized {
+				e = as(caller, e)
+			}
+			return callUnchecked(t, r.handler, e)
+		}
+		t.Run(route, func(t *testing.T) {
+			wantStatus(t, send(t, true, r.query, r.body), r.done)
+			wantStatus(t, send(t, true, "&"+r.query+"&", r.body), r.done)
+
+			queries := map[string][]org.FieldError{
+				"name=Other":                    {{Field: "name", Message: unknown}},
+				"organizationName=Other":        {{Field: "organizationName", Message: unknown}},
+				"Organization_Name=Other":       {{Field: "Organization_Name", Message: unknown}},
+				"organization_name%5B%5D=Other": {{Field: "organization_name[]", Message: unknown}},
+				"z&=x&%00=&a=1&a=2":             {{Field: "", Message: unknown}, {Field: "\x00", Message: unknown}, {Field: "a", Message: unknown}, {Field: "z", Message: unknown}},
+				url.QueryEscape(long):           {{Field: long[:2*100], Message: unknown}},
+			}
+			if r.query != "" {
+				name, _, _ := strings.Cut(r.query, "=")
+				queries[r.query] = []org.FieldError{{Field: name, Message: twice}}
+				queries["zz=&"+r.query] = []org.FieldError{{Field: name, Message: twice}, {Field: "zz", Message: unknown}}
+			}
+			for query, want := range queries {
+				t.Run(query, func(t *testing.T) {
+					response := send(t, true, r.query+"&"+query, r.body)
+					wantStatus(t, response, 422)
+					if diff := cmp.Diff(want, problemOf(t, response).Errors); diff != "" {
+						t.Errorf("errors (-want +got):\n%s", diff)
+					}
+					if r.private {
+						wantStatus(t, send(t, false, query, r.body), 401)
+					}
+				})
+			}
+			for _, query := range []string{"%", "name=%zz", "a;b"} {
+				wantStatus(t, send(t, true, r.query+"&"+query, r.body), 400)
+			}
+			if r.body != "" {
+				return // what is wrong with bodies is TestBody's
+			}
+			for _, body := range []string{`{"organization_name":"Other"}`, "{}", " ", "\n", "x", strings.Repeat("x", 64<<10+1)} {
+				wantStatus(t, send(t, true, r.query, body), 400)
+				if r.private {
+					wantStatus(t, send(t, false, r.query, body), 401)
+				}
 			}
 		})
 	}

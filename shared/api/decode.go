@@ -20,12 +20,23 @@ const maxBody = 64 << 10
 // validator is a request that can say what is wrong with it.
 type validator interface{ Validate() []org.FieldError }
 
+// nothing is a request that has no body.
+type nothing struct{}
+
+func (nothing) Validate() []org.FieldError { return nil }
+
 // decode reads the body of a request: one JSON object with the fields of T,
 // which is a flat struct, each at most once, and nothing else. If a field is
 // of the wrong type the error tells, too, what T finds wrong with the others,
 // so that a client sees everything at once.
 func decode[T validator](r *http.Request) (T, error) {
 	var v T
+	if _, ok := any(v).(nothing); ok {
+		if _, err := io.ReadFull(r.Body, make([]byte, 1)); err == nil {
+			return v, badRequest("this route takes no body")
+		}
+		return v, nil
+	}
 	body, err := readJSON(r)
 	if err != nil {
 		return v, err
