@@ -474,10 +474,11 @@ func findAll[D, T any](ctx context.Context, c *mongo.Collection, filter bson.D, 
 // database has.
 func (s *Store) CountNamespaces(ctx context.Context) (collections, indexes int, err error) {
 	db := s.claims.Database()
-	names, err := db.ListCollectionNames(ctx, bson.D{})
+	specs, err := db.ListCollectionSpecifications(ctx, bson.D{})
 	if err != nil {
 		return 0, 0, convert("list collections", err)
 	}
+	names := plainCollections(specs)
 	for _, name := range names {
 		specs, err := db.Collection(name).Indexes().ListSpecifications(ctx)
 		if err != nil {
@@ -486,4 +487,16 @@ func (s *Store) CountNamespaces(ctx context.Context) (collections, indexes int, 
 		indexes += len(specs)
 	}
 	return len(names), indexes, nil
+}
+
+// plainCollections returns the names of the collections whose indexes can be
+// listed: neither views, which have none, nor time series, nor what MongoDB
+// keeps for both, which a user of the database may not read.
+func plainCollections(specs []mongo.CollectionSpecification) (names []string) {
+	for _, spec := range specs {
+		if spec.Type == "collection" && !strings.HasPrefix(spec.Name, "system.") {
+			names = append(names, spec.Name)
+		}
+	}
+	return names
 }

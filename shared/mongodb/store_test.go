@@ -1,0 +1,26 @@
+package mongodb
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// The embedded database has neither views nor time series, so this is the
+// decision alone, on what MongoDB's documentation says it lists.
+func TestPlainCollections(t *testing.T) {
+	specs := []mongo.CollectionSpecification{
+		{Name: "organizations", Type: "collection"},
+		{Name: "org_acme", Type: "collection"},
+		{Name: "org_view", Type: "view", ReadOnly: true},
+		{Name: "metrics", Type: "timeseries"},
+		{Name: "system.views", Type: "collection"},
+		{Name: "system.buckets.metrics", Type: "collection"},
+		{Name: "systems", Type: "collection"},
+	}
+	want := []string{"organizations", "org_acme", "systems"}
+	if diff := cmp.Diff(want, plainCollections(specs)); diff != "" {
+		t.Errorf("plain collections (-want +got):\n%s", diff)
+	}
+}
