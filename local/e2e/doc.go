@@ -3,10 +3,12 @@
 //
 // By default the tests build command local, with the race detector if they
 // have it themselves, and start it as a process of its own on an embedded
-// database in a temporary folder, whatever MONGO_URL says. Because the suite
-// owns that process it also restarts it, takes its database away, kills it and
-// the functions under it, and reads everything it has printed: no password and
-// no token may be there.
+// database in a temporary folder, or with MONGO_URL set on that server, in a
+// database of its own that is dropped at the end. Because the suite owns that
+// process it also restarts it, takes its database away (for which it is an
+// embedded one in any case), kills it and the functions under it, and reads
+// everything it has printed: no password, no token and no connection string
+// may be there.
 //
 // With ORGSERVICE_URL set, the tests run against the service at that address
 // instead, and leave out those that need the process. ORGSERVICE_GATEWAY tells

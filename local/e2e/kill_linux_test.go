@@ -65,13 +65,17 @@ func TestKill(t *testing.T) {
 		return
 	}
 
-	database, err := embedded.Start(filepath.Join(a.data, "db"), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	url := serverURL
+	if url == "" { // what the gateway had has ended with it
+		database, err := embedded.Start(filepath.Join(a.data, "db"), "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(database.Close)
+		url = database.URL()
 	}
-	t.Cleanup(database.Close)
-	service := reconcile(t, database.URL())
-	found := readFinal(t, service, connect(t, database.URL()))
+	service := reconcile(t, url, masterDB(a.data))
+	found := readFinal(t, service, connect(t, url, masterDB(a.data)))
 	counts := map[string]int{}
 	for _, w := range workers {
 		for _, o := range w.all {
@@ -102,7 +106,7 @@ type arena struct {
 	database *mongo.Database
 }
 
-func connect(t *testing.T, url string) *mongo.Database {
+func connect(t *testing.T, url, database string) *mongo.Database {
 	t.Helper()
 	c, err := mongo.Connect(options.Client().ApplyURI(url).SetTimeout(10 * time.Second))
 	if err != nil {
@@ -113,17 +117,21 @@ func connect(t *testing.T, url string) *mongo.Database {
 		cancel() // the server may be gone, and is not to be waited for
 		c.Disconnect(ctx)
 	})
-	return c.Database("organization_master")
+	return c.Database(database)
 }
 
 func (a *arena) start() {
 	a.t.Helper()
 	p := newLocal(a.t, a.data, nil)
-	url, err := os.ReadFile(filepath.Join(a.data, "lock"))
-	if err != nil {
-		a.t.Fatal(err)
+	url := serverURL
+	if url == "" {
+		embedded, err := os.ReadFile(filepath.Join(a.data, "lock"))
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		url = string(embedded)
 	}
-	database := connect(a.t, string(url))
+	database := connect(a.t, url, masterDB(a.data))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.up == nil {
@@ -133,7 +141,7 @@ func (a *arena) start() {
 	close(a.up)
 }
 
-// crash kills the gateway, which is the database, too, and starts it again.
+// crash kills the gateway, and an embedded database with it, and starts it again.
 func (a *arena) crash() {
 	a.t.Helper()
 	a.mu.Lock()

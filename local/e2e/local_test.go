@@ -169,6 +169,9 @@ type outage struct {
 	created                  registration
 }
 
+// newOutage starts the gateway on an embedded database, whatever MONGO_URL says:
+// a server that others have, too, is not the suite's to stop, and what stands
+// between it and its clients would have to know its hosts and certificates.
 func newOutage(t *testing.T, databaseURL string) outage {
 	t.Helper()
 	p := newLocal(t, "", []string{"MONGO_URL=" + databaseURL})
@@ -248,7 +251,7 @@ func testDatabaseAway(t *testing.T) {
 		}
 	}
 	o.p.mustStop(t)
-	reconcile(t, database.URL())
+	reconcile(t, database.URL(), masterDB(o.p.data))
 }
 
 // testDatabaseStalled leaves the connections to the database open, and silent.
@@ -269,7 +272,7 @@ func testDatabaseStalled(t *testing.T) {
 	again.wantIntact(o.c)
 	o.c.delete(again.token).want(t, 200)
 	o.p.mustStop(t)
-	reconcile(t, database.URL())
+	reconcile(t, database.URL(), masterDB(o.p.data))
 }
 
 // relay passes on what goes to and from an address, unless it stalls.
@@ -322,9 +325,8 @@ func (r *relay) pass(to, from net.Conn) {
 // reconcile repairs what is left in the database when enough time has passed
 // for everybody to have given up, fails the test if anything is wrong in it
 // then, and returns the service that has repaired it.
-func reconcile(t *testing.T, databaseURL string) *org.Service {
+func reconcile(t *testing.T, databaseURL, database string) *org.Service {
 	t.Helper()
-	const database = "organization_master"
 	store, err := mongodb.Open(databaseURL, database)
 	if err != nil {
 		t.Fatal(err)

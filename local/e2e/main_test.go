@@ -105,6 +105,10 @@ func run(m *testing.M) (code int, err error) {
 	if err := buildLocal(temp); err != nil {
 		return 1, err
 	}
+	defer func() { err = errors.Join(err, dropMasterDBs()) }()
+	if serverURL != "" {
+		secrets.add(serverURL)
+	}
 	if own, err = startLocal(filepath.Join(temp, "data"), nil); err != nil {
 		return 1, err
 	}
@@ -165,7 +169,10 @@ func (r *registry) searchLogs() error {
 	for _, o := range r.logs {
 		for line := range strings.Lines(o.String()) {
 			if found := r.find(line); found != nil && !strings.HasPrefix(line, "curl ") && len(errs) < 5 {
-				errs = append(errs, fmt.Errorf("the log has %.20q… in the line %s", found[0], strings.TrimSpace(line)))
+				for _, secret := range found { // some are not the suite's to show
+					line = strings.ReplaceAll(line, secret, "(a secret)")
+				}
+				errs = append(errs, fmt.Errorf("the log has the line %s", strings.TrimSpace(line)))
 			}
 		}
 	}

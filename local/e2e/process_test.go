@@ -15,6 +15,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
 // command is the built command local, and root the folder to run it in.
@@ -43,6 +46,49 @@ func buildLocal(dir string) error {
 	return nil
 }
 
+// serverURL is MONGO_URL: the server that has the databases of the gateways,
+// unless each has an embedded one.
+var serverURL = os.Getenv("MONGO_URL")
+
+// masterDBs are the databases on that server, by the folder of the data.
+var masterDBs = struct {
+	mu    sync.Mutex
+	names map[string]string
+}{names: map[string]string{}}
+
+// masterDB returns the database of the gateway on the data: that of everybody,
+// but on a server, which others have, too, one of its own.
+func masterDB(data string) string {
+	if serverURL == "" {
+		return "organization_master"
+	}
+	masterDBs.mu.Lock()
+	defer masterDBs.mu.Unlock()
+	if masterDBs.names[data] == "" {
+		masterDBs.names[data] = "e2e_" + unique()
+	}
+	return masterDBs.names[data]
+}
+
+// dropMasterDBs leaves the server as it was.
+func dropMasterDBs() error {
+	if serverURL == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c, err := mongo.Connect(options.Client().ApplyURI(serverURL))
+	if err != nil {
+		return errors.New("MONGO_URL can't be read") // err may quote it
+	}
+	defer c.Disconnect(ctx)
+	var errs []error
+	for _, name := range masterDBs.names {
+		errs = append(errs, c.Database(name).Drop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
 // newCommand returns command local on the data, with variables over those that
 // make a run the same everywhere.
 func newCommand(data string, env []string, args ...string) *exec.Cmd {
@@ -52,8 +98,11 @@ func newCommand(data string, env []string, args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(command, append(wide, args...)...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "PORT=0", "MONGO_URL=", "MASTER_DB=", "JWT_SECRET="+signingSecret, "JWT_SECRET_PREVIOUS=",
+	cmd.Env = append(os.Environ(), "PORT=0", "MONGO_URL="+serverURL, "MASTER_DB=", "JWT_SECRET="+signingSecret, "JWT_SECRET_PREVIOUS=",
 		"JWT_EXPIRES_IN=", "BCRYPT_COST=4", "AWS_LAMBDA_LOG_LEVEL=DEBUG")
+	if serverURL != "" {
+		cmd.Env = append(cmd.Env, "MASTER_DB="+masterDB(data))
+	}
 	cmd.Env = append(cmd.Env, env...)
 	cmd.WaitDelay = 5 * time.Second
 	return cmd
