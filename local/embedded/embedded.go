@@ -7,15 +7,15 @@
 // command on one document is atomic, and the service builds on nothing more
 // than that promise. So every client is served through a front that lets one
 // command at a time through to FerretDB; what is true of a single document on
-// MongoDB is then true here.
+// MongoDB is then true here. The front also gives create, drop and
+// renameCollection the meaning that they have in MongoDB 7 and newer, or in
+// 4.4 (Legacy).
 package embedded
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -30,6 +30,7 @@ import (
 type Server struct {
 	listener net.Listener
 	socket   string // FerretDB's own listener, in a folder of its own
+	legacy   bool
 	command  sync.Mutex
 
 	stop    context.CancelFunc // stops FerretDB
@@ -41,9 +42,18 @@ type Server struct {
 	closed bool
 }
 
+// Option is a choice for Start.
+type Option func(*Server)
+
+// Legacy makes the server like MongoDB 4.4, the oldest that the driver talks
+// to, where it says so of itself, creates a collection, or is told a
+// collectionUUID. That is refused; the real one does so in renameCollection,
+// but in drop ignores it.
+func Legacy(s *Server) { s.legacy = true }
+
 // Start opens the database kept in the folder dir, which it makes if need be,
 // and serves it on addr, a TCP address such as "127.0.0.1:0".
-func Start(dir, addr string) (*Server, error) {
+func Start(dir, addr string, options ...Option) (*Server, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("embedded database: %w", err)
@@ -67,6 +77,9 @@ func Start(dir, addr string) (*Server, error) {
 		socket:   filepath.Join(run, "s"),
 		stopped:  make(chan struct{}),
 		conns:    map[net.Conn]struct{}{},
+	}
+	for _, option := range options {
+		option(s)
 	}
 	db, err := ferretdb.New(&ferretdb.Config{
 		Listener:  ferretdb.ListenerConfig{Unix: s.socket},
@@ -185,48 +198,14 @@ func (s *Server) serve(client net.Conn) {
 	}
 }
 
-// do sends one message to FerretDB and returns its reply, if the message is
-// of a kind that has one, while no other message is under way.
+// do returns the reply to a request, nil if it wants none. No other request
+// is under way meanwhile.
 func (s *Server) do(database net.Conn, request []byte) ([]byte, error) {
 	s.command.Lock()
 	defer s.command.Unlock()
-	if _, err := database.Write(request); err != nil {
-		return nil, err
-	}
+	reply, err := s.answer(database, request)
 	if !wantsReply(request) {
-		return nil, nil
+		reply = nil
 	}
-	return readMessage(database)
-}
-
-// The wire protocol of MongoDB: every message starts with four little-endian
-// 32-bit integers, its length, id, the id it answers and its kind; a message
-// of kind OP_MSG goes on with 32 flags.
-// https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
-const (
-	headerSize     = 16
-	maxMessageSize = 48_000_000
-	opMsg          = 2013
-	moreToCome     = 1 << 1
-)
-
-func readMessage(r io.Reader) ([]byte, error) {
-	var length [4]byte
-	if _, err := io.ReadFull(r, length[:]); err != nil {
-		return nil, err
-	}
-	n := binary.LittleEndian.Uint32(length[:])
-	if n < headerSize+4 || n > maxMessageSize {
-		return nil, fmt.Errorf("message of %d bytes", n)
-	}
-	message := make([]byte, n)
-	copy(message, length[:])
-	_, err := io.ReadFull(r, message[4:])
-	return message, err
-}
-
-func wantsReply(request []byte) bool {
-	kind := binary.LittleEndian.Uint32(request[12:])
-	flags := binary.LittleEndian.Uint32(request[headerSize:])
-	return kind != opMsg || flags&moreToCome == 0
+	return reply, err
 }

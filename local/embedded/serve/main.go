@@ -17,26 +17,31 @@ import (
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:0", "address to listen on")
+	legacy := flag.Bool("legacy", false, "be like MongoDB 4.4")
 	flag.Parse()
+	var options []embedded.Option
+	if *legacy {
+		options = append(options, embedded.Legacy)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	go func() {
 		io.Copy(io.Discard, os.Stdin)
 		stop()
 	}()
-	if err := run(ctx, *addr); err != nil {
+	if err := run(ctx, *addr, options...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, addr string) error {
+func run(ctx context.Context, addr string, options ...embedded.Option) error {
 	dir, err := os.MkdirTemp("", "embedded")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	server, err := embedded.Start(dir, addr)
+	server, err := embedded.Start(dir, addr, options...)
 	if err != nil {
 		return err
 	}

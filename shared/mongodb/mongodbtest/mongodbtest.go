@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -27,40 +26,48 @@ type Database struct {
 	Client *mongo.Client // for what a store does not do
 }
 
-// embedded returns the connection string of an embedded database, which is a
-// process of its own: without the race detector, which would make the database
-// several times slower and is not meant for it. There are a few of them, taken
-// in turn, so that tests that run at once don't wait for each other, and they
-// end with this process, whatever ends that.
-func embedded() (string, error) {
-	mu.Lock()
-	defer mu.Unlock()
-	if len(servers) < mostServers {
-		s, err := start()
-		if err != nil {
-			return "", fmt.Errorf("embedded database: %w", err)
-		}
-		servers = append(servers, s)
-	}
-	next++
-	return servers[next%len(servers)].url, nil
-}
+// pool is embedded databases of a kind. Each is a process of its own: without
+// the race detector, which would make the database several times slower and is
+// not meant for it. They are taken in turn, so that tests that run at once
+// don't wait for each other, and they end with this process, whatever ends
+// that.
+type pool struct {
+	flags []string // of the process
+	most  int
 
-const mostServers = 3
-
-var (
 	mu      sync.Mutex
 	servers []server
 	next    int
+}
+
+var (
+	modern = pool{most: 3}
+	legacy = pool{most: 1, flags: []string{"-legacy"}}
 )
+
+// url returns the connection string of one.
+func (p *pool) url(t testing.TB) string {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.servers) < p.most {
+		s, err := start(p.flags)
+		if err != nil {
+			t.Fatalf("embedded database: %v", err)
+		}
+		p.servers = append(p.servers, s)
+	}
+	p.next++
+	return p.servers[p.next%len(p.servers)].url
+}
 
 type server struct {
 	url   string
 	stdin io.Closer // nobody writes to it; it is closed when nobody refers to it
 }
 
-func start() (server, error) {
-	cmd := exec.Command("go", "run", "orgservice/local/embedded/serve")
+func start(flags []string) (server, error) {
+	cmd := exec.Command("go", append([]string{"run", "orgservice/local/embedded/serve"}, flags...)...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -82,11 +89,20 @@ func New(t testing.TB) Database {
 	t.Helper()
 	url := os.Getenv("MONGO_URL")
 	if url == "" {
-		var err error
-		if url, err = embedded(); err != nil {
-			t.Fatal(err)
-		}
+		url = modern.url(t)
 	}
+	return connect(t, url)
+}
+
+// NewLegacy is New, but the database is always embedded and is like that of
+// MongoDB 4.4.
+func NewLegacy(t testing.TB) Database {
+	t.Helper()
+	return connect(t, legacy.url(t))
+}
+
+func connect(t testing.TB, url string) Database {
+	t.Helper()
 	client, err := mongo.Connect(options.Client().ApplyURI(url))
 	if err != nil {
 		t.Fatal(err)
