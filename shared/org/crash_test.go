@@ -11,10 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"orgservice/shared/mongodb/mongodbtest"
@@ -33,7 +31,6 @@ type crash struct {
 	deliver    func() error
 
 	mu    sync.Mutex
-	armed bool
 	count int
 	dead  bool
 }
@@ -41,37 +38,22 @@ type crash struct {
 // crashing returns a service that crashes so.
 func (w *world) crashing(c *crash) *org.Service {
 	w.t.Helper()
-	// Such a client has not the time to connect, so it is connected before,
-	// as often as it can need.
-	const connections = 3
-	ready := make(chan struct{}, 100)
-	s := w.service(c.client(), options.Client().SetMinPoolSize(connections).SetPoolMonitor(&event.PoolMonitor{
-		Event: func(e *event.PoolEvent) {
-			if e.Type == event.ConnectionReady {
-				ready <- struct{}{}
-			}
-		},
-	}))
-	for range connections {
-		<-ready
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.armed = true
-	return s
+	return w.service(c.client())
 }
 
-var errCrashed = errors.New("crashed")
+// errCrashed ends a command without an answer. The driver takes it for one
+// that was given up, so it does not doubt the server: the next command fails,
+// or doesn't, at once, and no time limit has a part in it.
+var errCrashed = fmt.Errorf("crashed: %w", context.Canceled)
 
-// client returns the options of a client that crashes so, and then does not
-// look for the server for long.
+// client returns the options of a client that crashes so.
 func (c *crash) client() *options.ClientOptions {
-	if c.glitch {
-		return options.Client().SetDialer(c)
+	client := options.Client().SetDialer(c)
+	if !c.glitch {
+		// Else the driver would try until the time is up.
+		client.SetRetryReads(false).SetRetryWrites(false)
 	}
-	return options.Client().SetDialer(c).
-		SetServerSelectionTimeout(20 * time.Millisecond).
-		SetHeartbeatInterval(time.Minute)
+	return client
 }
 
 func (c *crash) happened() bool {
@@ -81,9 +63,6 @@ func (c *crash) happened() bool {
 }
 
 func (c *crash) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	if !c.glitch && c.happened() {
-		return nil, errCrashed
-	}
 	conn, err := new(net.Dialer).DialContext(ctx, network, address)
 	return &crashingConn{Conn: conn, crash: c}, err
 }
@@ -92,17 +71,19 @@ type crashingConn struct {
 	net.Conn
 	crash  *crash
 	broken bool
+	own    bool // what was sent last is the driver's own
 }
 
 // Write gets one whole message from the driver.
 func (c *crashingConn) Write(b []byte) (int, error) {
 	c.crash.mu.Lock()
 	defer c.crash.mu.Unlock()
-	if c.crash.dead && !c.crash.glitch || c.broken {
+	name := commandName(b)
+	c.own = driversOwn[name]
+	if c.broken || c.crash.dead && !c.crash.glitch && !c.own {
 		return 0, errCrashed
 	}
-	name := commandName(b)
-	if !c.crash.armed || uncounted[name] || c.crash.writesOnly && reads[name] {
+	if !counted(name) || c.crash.writesOnly && reads[name] {
 		return c.Conn.Write(b)
 	}
 	c.crash.count++
@@ -149,17 +130,20 @@ func (c *crashingConn) Close() error {
 }
 
 func (c *crashingConn) Read(b []byte) (int, error) {
-	if c.broken || !c.crash.glitch && c.crash.happened() {
+	if c.broken || !c.own && !c.crash.glitch && c.crash.happened() {
 		return 0, errCrashed
 	}
 	return c.Conn.Read(b)
 }
 
-// uncounted are the driver's own commands, and those that make the indexes.
-var uncounted = map[string]bool{
+// driversOwn are the commands that nobody but the driver sends.
+var driversOwn = map[string]bool{
 	"": true, "hello": true, "isMaster": true, "ismaster": true, "ping": true, "endSessions": true,
-	"createIndexes": true,
 }
+
+// counted tells the commands of an operation from the driver's own, and from
+// those that make the indexes.
+func counted(name string) bool { return !driversOwn[name] && name != "createIndexes" }
 
 var reads = map[string]bool{"find": true, "getMore": true, "listCollections": true, "listIndexes": true}
 

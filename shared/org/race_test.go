@@ -363,7 +363,7 @@ type sleepingConn struct {
 }
 
 func (c *sleepingConn) Write(b []byte) (int, error) {
-	if !uncounted[commandName(b)] {
+	if counted(commandName(b)) {
 		c.sleep.mu.Lock()
 		c.sleep.count++
 		c.next = c.sleep.count == c.sleep.at

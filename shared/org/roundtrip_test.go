@@ -87,7 +87,7 @@ func (g *groups) result() (left []int, beyond []string) {
 
 func (g *groups) arrive(command string) {
 	g.mu.Lock()
-	if !g.active || uncounted[command] {
+	if !g.active || !counted(command) {
 		g.mu.Unlock()
 		return
 	}

@@ -9,9 +9,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -41,7 +43,7 @@ type pool struct {
 }
 
 var (
-	modern = pool{most: 3}
+	modern = pool{most: runtime.GOMAXPROCS(0)} // more would but wait for a processor
 	legacy = pool{most: 1, flags: []string{"-legacy"}}
 )
 
@@ -123,10 +125,17 @@ func (db Database) Fresh(t testing.TB) Database {
 	return db
 }
 
-// Open returns a store in the database. Options, if any, are for its client.
+// Patience is how long a test waits for what must come: on a machine that is
+// busy with something else, for longer than anybody would in earnest.
+const Patience = 5 * time.Minute
+
+// Open returns a store in the database. Its time limits are a test's, not the
+// service's: no test is to fail because the machine is slow. Options, if any,
+// are for its client, and come last.
 func (db Database) Open(t testing.TB, more ...*options.ClientOptions) *mongodb.Store {
 	t.Helper()
-	store, err := mongodb.Open(db.URL, db.Name, more...)
+	patient := options.Client().SetServerSelectionTimeout(Patience).SetConnectTimeout(Patience).SetTimeout(Patience)
+	store, err := mongodb.Open(db.URL, db.Name, append([]*options.ClientOptions{patient}, more...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
