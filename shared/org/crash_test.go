@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -21,14 +22,19 @@ import (
 
 // crash makes a process die at one of its commands to the database, as far as
 // the database can tell: that command and all later ones fail.
+//
+// Either the command is not sent, or it is carried out and its answer is lost.
+// In the second case only commands that changed something are counted: losing
+// the answer of any other one is, for the database and for the process, the
+// same as not sending it.
 type crash struct {
-	at         int    // the number of the command, from 1
-	lost       bool   // the command is carried out and its answer lost, not never sent
-	writesOnly bool   // only commands that change something are counted
-	glitch     bool   // it is no crash: only the one connection fails, after
-	meanwhile  func() // is called
-	late       bool   // it arrives when deliver is called, long after it failed
-	deliver    func() error
+	at        int    // the number of the command, from 1
+	lost      bool   // the answer is lost
+	only      string // if set, commands of another name are not counted
+	glitch    bool   // it is no crash: only the one connection fails, after
+	meanwhile func() // is called
+	late      bool   // it arrives when deliver is called, long after it failed
+	deliver   func() error
 
 	mu    sync.Mutex
 	count int
@@ -71,55 +77,74 @@ type crashingConn struct {
 	net.Conn
 	crash  *crash
 	broken bool
-	own    bool // what was sent last is the driver's own
+	own    bool   // what was sent last is the driver's own
+	answer []byte // that is here already, or what is left of it
 }
 
 // Write gets one whole message from the driver.
 func (c *crashingConn) Write(b []byte) (int, error) {
-	c.crash.mu.Lock()
-	defer c.crash.mu.Unlock()
+	x := c.crash
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	name := commandName(b)
 	c.own = driversOwn[name]
-	if c.broken || c.crash.dead && !c.crash.glitch && !c.own {
+	if c.broken || x.dead && !x.glitch && !c.own {
 		return 0, errCrashed
 	}
-	if !counted(name) || c.crash.writesOnly && reads[name] {
+	if x.dead || !counted(name) || x.only != "" && x.only != name || x.lost && reads[name] {
 		return c.Conn.Write(b)
 	}
-	c.crash.count++
-	if c.crash.count != c.crash.at {
-		return c.Conn.Write(b)
-	}
-	c.crash.dead, c.broken = true, true
-	if c.crash.meanwhile != nil {
-		defer c.crash.meanwhile()
-	}
-	if c.crash.late {
-		message := slices.Clone(b)
-		c.crash.deliver = func() error {
-			defer c.Conn.Close()
-			return c.carryOut(message)
+	if x.lost {
+		answer, err := c.carryOut(b)
+		if err != nil {
+			return 0, err
 		}
-		return 0, errCrashed
+		if !changed(answer) {
+			c.answer = answer
+			return len(b), nil
+		}
+		if x.count++; x.count < x.at {
+			c.answer = answer
+			return len(b), nil
+		}
+	} else if x.count++; x.count < x.at {
+		return c.Conn.Write(b)
 	}
-	if !c.crash.lost {
-		return 0, errCrashed
+	x.dead, c.broken = true, true
+	if x.meanwhile != nil {
+		defer x.meanwhile()
 	}
-	return len(b), c.carryOut(b)
+	if x.lost {
+		return len(b), nil
+	}
+	if x.late {
+		message := slices.Clone(b)
+		x.deliver = func() error {
+			defer c.Conn.Close()
+			_, err := c.carryOut(message)
+			return err
+		}
+	}
+	return 0, errCrashed
 }
 
 // carryOut sends the message and waits for the answer, which tells that the
 // command was carried out.
-func (c *crashingConn) carryOut(b []byte) error {
+func (c *crashingConn) carryOut(b []byte) (answer []byte, err error) {
+	if err := c.Conn.SetDeadline(time.Now().Add(mongodbtest.Patience)); err != nil {
+		return nil, err
+	}
 	if _, err := c.Conn.Write(b); err != nil {
-		return err
+		return nil, err
 	}
-	var header [4]byte
-	if _, err := io.ReadFull(c.Conn, header[:]); err != nil {
-		return err
+	var length [4]byte
+	if _, err := io.ReadFull(c.Conn, length[:]); err != nil {
+		return nil, err
 	}
-	_, err := io.CopyN(io.Discard, c.Conn, int64(binary.LittleEndian.Uint32(header[:]))-4)
-	return err
+	answer = make([]byte, binary.LittleEndian.Uint32(length[:]))
+	copy(answer, length[:])
+	_, err = io.ReadFull(c.Conn, answer[4:])
+	return answer, err
 }
 
 func (c *crashingConn) Close() error {
@@ -132,6 +157,11 @@ func (c *crashingConn) Close() error {
 func (c *crashingConn) Read(b []byte) (int, error) {
 	if c.broken || !c.own && !c.crash.glitch && c.crash.happened() {
 		return 0, errCrashed
+	}
+	if len(c.answer) > 0 {
+		n := copy(b, c.answer)
+		c.answer = c.answer[n:]
+		return n, nil
 	}
 	return c.Conn.Read(b)
 }
@@ -147,23 +177,36 @@ func counted(name string) bool { return !driversOwn[name] && name != "createInde
 
 var reads = map[string]bool{"find": true, "getMore": true, "listCollections": true, "listIndexes": true}
 
-// commandName returns the name of the command in a message of kind OP_MSG: the
-// key of the first element of its document.
-func commandName(b []byte) string {
-	const opMsg, document = 2013, 16 + 4 + 1
-	if len(b) < document+5 || binary.LittleEndian.Uint32(b) != uint32(len(b)) {
-		panic("the driver has not written a whole message")
+// document returns the document in a message of kind OP_MSG, nil if the message
+// is of another kind.
+func document(b []byte) bson.Raw {
+	const opMsg, start = 2013, 16 + 4 + 1
+	if len(b) < start+5 || binary.LittleEndian.Uint32(b) != uint32(len(b)) {
+		panic("not a whole message")
 	}
 	if binary.LittleEndian.Uint32(b[12:]) != opMsg {
+		return nil
+	}
+	return bson.Raw(b[start:])
+}
+
+// commandName returns the name of the command in a message: the key of the
+// first element of its document.
+func commandName(b []byte) string {
+	d := document(b)
+	if d == nil {
 		return ""
 	}
-	key := b[document+5:]
-	for i, x := range key {
-		if x == 0 {
-			return string(key[:i])
-		}
-	}
-	panic("malformed message")
+	return d.Index(0).Key()
+}
+
+// changed reports whether a command that is no read has changed anything, as
+// far as its answer tells.
+func changed(answer []byte) bool {
+	d := document(answer)
+	ok, _ := d.Lookup("ok").AsInt64OK()
+	n, counts := d.Lookup("n").AsInt64OK()
+	return ok == 1 && (!counts || n > 0)
 }
 
 // crashCase is an operation that is interrupted. Its two names are those of
@@ -236,30 +279,38 @@ func (c crashCase) stage(t *testing.T, db mongodbtest.Database) (*world, org.Org
 	return w, w.create(s, c.before, subjectEmail)
 }
 
+// A crash leaves the database with the first changes of the operation made, and
+// the others not: with n of them, whether the process died before the next one
+// was sent or before the answer to the last one came, and whatever it read in
+// between. So to lose the answers of all changes, one after the other, leaves
+// every state that there is, but the one in which nothing was done. What differs
+// is what the client is told, if it is the process that dies later: TestCrash
+// looks at both ways, and where a client does not come into it, one is enough.
+
 // TestCrash interrupts every operation at every one of its commands, both
-// ways, lets others come and checks that nothing is left of it.
+// ways, lets others come and checks that nothing is left of it. Then it does so
+// in every state, with clients coming before the repair.
 func TestCrash(t *testing.T) {
-	for _, clientFirst := range []bool{false, true} {
-		forEachCrash(t, fmt.Sprintf("clientFirst=%v", clientFirst), func(t *testing.T, p *play, n int, lost bool) (ended bool) {
-			return p.crash(t, &crash{at: n, lost: lost}, nil, clientFirst)
-		})
-	}
+	forEachCrash(t, "clientFirst=false", bothWays, func(t *testing.T, p *play, n int, lost bool) (ended bool) {
+		return p.crash(t, &crash{at: n, lost: lost}, nil, false)
+	})
+	forEachCrash(t, "clientFirst=true", answerLost, func(t *testing.T, p *play, n int, lost bool) (ended bool) {
+		return p.crash(t, &crash{at: n, lost: lost}, nil, true)
+	})
 }
 
-// TestCrashInRepair does the same and interrupts the repair as well, at every
-// one of the commands with which it changes something: to crash at one that
-// reads leaves the same behind as to crash at the change after it.
+// TestCrashInRepair interrupts, in every state that a crash leaves, the repair
+// in every state of its own. That it dies before it changes anything is left
+// out: TestCrash repairs what is there then.
 func TestCrashInRepair(t *testing.T) {
-	forEachCrash(t, "repair", func(t *testing.T, p *play, n int, lost bool) (ended bool) {
-		for _, repairLost := range []bool{false, true} {
-			for at := 1; at <= maxCommands; at++ {
-				repair := &crash{at: at, lost: repairLost, writesOnly: true}
-				t.Run(fmt.Sprintf("repair at=%d lost=%v", at, repairLost), func(t *testing.T) {
-					ended = p.crash(t, &crash{at: n, lost: lost}, repair, false)
-				})
-				if ended || !repair.happened() {
-					break
-				}
+	forEachCrash(t, "repair", answerLost, func(t *testing.T, p *play, n int, lost bool) (ended bool) {
+		for at := 1; at <= maxCommands; at++ {
+			repair := &crash{at: at, lost: true}
+			t.Run(fmt.Sprintf("repair at=%d", at), func(t *testing.T) {
+				ended = p.crash(t, &crash{at: n, lost: lost}, repair, false)
+			})
+			if ended || !repair.happened() {
+				break
 			}
 		}
 		return ended
@@ -272,7 +323,7 @@ func TestCrashInRepair(t *testing.T) {
 func TestGlitch(t *testing.T) {
 	var glitches, left atomic.Int64
 	for _, meanwhile := range []bool{false, true} {
-		forEachCrash(t, fmt.Sprintf("meanwhile=%v", meanwhile), func(t *testing.T, p *play, n int, lost bool) (ended bool) {
+		forEachCrash(t, fmt.Sprintf("meanwhile=%v", meanwhile), bothWays, func(t *testing.T, p *play, n int, lost bool) (ended bool) {
 			w, o := p.stage(t, p.db)
 			c := &crash{at: n, lost: lost, glitch: true}
 			if meanwhile && o.ID != "" {
@@ -308,10 +359,7 @@ func TestGlitch(t *testing.T) {
 // TestLate lets one command of every operation arrive after the operation has
 // failed with it and cleaned up.
 func TestLate(t *testing.T) {
-	forEachCrash(t, "late", func(t *testing.T, p *play, n int, lost bool) (ended bool) {
-		if lost {
-			return true // it is neither lost nor not sent
-		}
+	forEachCrash(t, "late", notSent, func(t *testing.T, p *play, n int, _ bool) (ended bool) {
 		w, o := p.stage(t, p.db)
 		c := &crash{at: n, glitch: true, late: true}
 		err := p.run(w, w.crashing(c), o)
@@ -337,8 +385,7 @@ func TestLate(t *testing.T) {
 // the process that moved it has died: MongoDB makes a collection of that name.
 func TestLateWrite(t *testing.T) {
 	w, s, o := stage(t)
-	const moved = 5 // two that read, the claim and a look at the new name, the journal, the move
-	if err := rename(w, w.crashing(&crash{at: moved + 1, lost: true}), o, "Bolt")(); !errors.Is(err, org.ErrUnavailable) {
+	if err := rename(w, w.crashing(&crash{at: 1, lost: true, only: "renameCollection"}), o, "Bolt")(); !errors.Is(err, org.ErrUnavailable) {
 		t.Fatal(err)
 	}
 	database := w.db.Client.Database(w.db.Name)
@@ -362,16 +409,23 @@ func TestLateWrite(t *testing.T) {
 // maxCommands is more than any operation needs.
 const maxCommands = 50
 
-// forEachCrash calls f, for each case and both ways to crash, with a crash at
-// the first command, the second and so on, until f reports that the operation
-// came to its end before.
-func forEachCrash(t *testing.T, name string, f func(t *testing.T, p *play, n int, lost bool) (ended bool)) {
+// The ways in which a command can fail: whether its answer is lost.
+var (
+	notSent    = []bool{false}
+	answerLost = []bool{true}
+	bothWays   = []bool{false, true}
+)
+
+// forEachCrash calls f, for each case and way to crash, with a crash at the
+// first command, the second and so on, until f reports that the operation came
+// to its end before.
+func forEachCrash(t *testing.T, name string, ways []bool, f func(t *testing.T, p *play, n int, lost bool) (ended bool)) {
 	t.Run(name, func(t *testing.T) {
 		for _, c := range crashCases() {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
 				p := newPlay(t, c)
-				for _, lost := range []bool{false, true} {
+				for _, lost := range ways {
 					for n := 1; n <= maxCommands; n++ {
 						ended := false
 						t.Run(fmt.Sprintf("at=%d lost=%v", n, lost), func(t *testing.T) {

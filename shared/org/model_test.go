@@ -70,7 +70,7 @@ func TestModel(t *testing.T) {
 			}
 			w.wait()
 			if rapid.Bool().Draw(rt, "crash in repair") {
-				r := &crash{at: rapid.IntRange(1, 6).Draw(rt, "repair crash at"), lost: rapid.Bool().Draw(rt, "repair answer lost"), writesOnly: true}
+				r := &crash{at: rapid.IntRange(1, 6).Draw(rt, "repair crash at"), lost: true}
 				w.crashing(r).Reconcile(ctx, true)
 				w.wait()
 			}

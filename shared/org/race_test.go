@@ -256,17 +256,18 @@ func TestRaceDeleteAgainstLogin(t *testing.T) {
 	})
 }
 
-// TestRaceRepair leaves an operation halfway and lets repairs, clients that
+// TestRaceRepair leaves an operation in every state there is and lets repairs, clients that
 // want what it holds and the organization's own admin come at once.
 func TestRaceRepair(t *testing.T) {
 	for _, c := range crashCases() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			db := mongodbtest.New(t)
-			for at := 2; at <= 9; at++ {
+			for at := 1; at <= maxCommands; at++ {
+				halfway := &crash{at: at, lost: true}
 				t.Run(fmt.Sprint("at=", at), func(t *testing.T) {
 					w, o := c.stage(t, db)
-					c.run(w, w.crashing(&crash{at: at}), o)
+					c.run(w, w.crashing(halfway), o)
 					w.wait()
 					var functions []func() error
 					for i := range raceProcesses {
@@ -289,6 +290,9 @@ func TestRaceRepair(t *testing.T) {
 					reconcile(t, w.service())
 					w.check()
 				})
+				if !halfway.happened() {
+					break
+				}
 			}
 		})
 	}
