@@ -1,13 +1,17 @@
 package auth_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -80,7 +84,12 @@ func TestAsymmetric(t *testing.T) {
 				}
 			})
 			t.Run("OK with another key and a secret at once", func(t *testing.T) {
-				_, other := keyPair(t, newEd25519(t))
+				otherPrivate, other := keyPair(t, newEd25519(t))
+				otherSigner, err := auth.NewPrivateKeySigner(otherPrivate)
+				if err != nil {
+					t.Fatal(err)
+				}
+				otherToken := mustSign(t, otherSigner, someCaller())
 				secret := []byte(strings.Repeat("x", auth.MinSecretBytes))
 				v, err := auth.NewVerifier(secret)
 				if err != nil {
@@ -90,6 +99,9 @@ func TestAsymmetric(t *testing.T) {
 					t.Fatal(err)
 				}
 				if _, err := v.Verify(token); err != nil {
+					t.Error(err)
+				}
+				if _, err := v.Verify(otherToken); err != nil {
 					t.Error(err)
 				}
 				old, err := auth.NewSigner(secret)
@@ -129,7 +141,8 @@ func TestAsymmetric(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if c, err := v.Verify(s); !errors.Is(err, auth.ErrToken) {
+				// The library would refuse it, too, for the key's type; that is luck.
+				if c, err := v.Verify(s); !errors.Is(err, auth.ErrToken) || !strings.Contains(err.Error(), "not the algorithm of the key") {
 					t.Errorf("Verify = %v, %v", c, err)
 				}
 			})
@@ -168,6 +181,36 @@ func TestThumbprint(t *testing.T) {
 	}
 }
 
+// TestPrivateKeySEC1 is the form that openssl writes by default.
+func TestPrivateKeySEC1(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := auth.NewPrivateKeySigner(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newVerifier(t)
+	_, public := keyPair(t, key)
+	if err := v.AddPublicKeys(public); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Verify(mustSign(t, signer, someCaller())); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestJWKSOfNoKeys(t *testing.T) {
+	if data, err := auth.JWKS(nil); err != nil || string(data) != `{"keys":[]}` {
+		t.Errorf("JWKS = %s, %v", data, err)
+	}
+}
+
 func TestErrKey(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -189,11 +232,17 @@ func TestErrKey(t *testing.T) {
 	}
 	for name, key := range map[string][]byte{
 		"empty": nil, "text": []byte("secret"), "RSA": rsaPublic, "P-384": p384Public, "private": private,
+		"of another type": bytes.ReplaceAll(public, []byte("PUBLIC KEY"), []byte("PRIVATE KEY")),
+		"unreadable":      pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("secret")}),
+		"good and text":   append(bytes.Clone(public), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY"})...),
 	} {
 		t.Run("public "+name, func(t *testing.T) {
 			v, _ := auth.NewVerifier()
 			if err := v.AddPublicKeys(key); err == nil {
 				t.Error("no error")
+			}
+			if data, err := auth.JWKS(key); len(key) > 0 && err == nil {
+				t.Errorf("JWKS = %s", data)
 			}
 		})
 	}
@@ -208,10 +257,79 @@ func TestRefreshToken(t *testing.T) {
 	if other := auth.NewRefreshToken(token.SessionID); other.Text() == token.Text() || other.Matches(token.Hash()) {
 		t.Error("two tokens of a session are the same")
 	}
-	for _, text := range []string{"", "x", token.Text() + "=", token.Text()[1:], token.Text() + "A", " " + token.Text()} {
+	raw := rawRefreshToken(t, token)
+	encode := base64.RawURLEncoding.EncodeToString
+	for _, text := range []string{
+		"", "x", token.Text() + "=", token.Text()[1:], token.Text() + "A", " " + token.Text(),
+		token.Text() + "\n", token.Text()[:60] + "\r\n\r\n", "!" + token.Text()[1:],
+		encode(raw[:47]), encode(raw[:16]), encode(append(raw, 0)), encode(append(raw, raw...)),
+		hex.EncodeToString(raw),
+	} {
 		if _, ok := auth.ParseRefreshToken(text); ok {
 			t.Errorf("%q was taken for a token", text)
 		}
+	}
+
+	sum := sha256.Sum256(raw[16:])
+	hash := hex.EncodeToString(sum[:])
+	if token.Hash() != hash {
+		t.Errorf("Hash = %s, want the SHA-256 of the whole secret, %s", token.Hash(), hash)
+	}
+	for _, other := range []string{"", hash[:32], hash[:62], hash + "00", "0" + hash, strings.ToUpper(hash) + "x",
+		hash[:63] + string(hash[63]^1), string(hash[0]^1) + hash[1:], encode(raw[16:]), token.Text()} {
+		if token.Matches(other) {
+			t.Errorf("the token matches %q", other)
+		}
+	}
+}
+
+// rawRefreshToken returns the bytes of a token: 16 of the session, 32 of the
+// secret.
+func rawRefreshToken(t *testing.T, token auth.RefreshToken) []byte {
+	t.Helper()
+	raw, err := base64.RawURLEncoding.DecodeString(token.Text())
+	if err != nil || len(raw) != 16+32 {
+		t.Fatalf("%q has %d bytes, %v; want 48", token.Text(), len(raw), err)
+	}
+	return raw
+}
+
+// TestEntropy looks for bits that are always the same: each of 128 bits of
+// session ids and of 256 of refresh tokens must be a coin's.
+func TestEntropy(t *testing.T) {
+	session := auth.NewSessionID()
+	for _, tt := range []struct {
+		name string
+		want int // bytes
+		draw func() []byte
+	}{
+		{"session ids", 16, func() []byte {
+			id, err := hex.DecodeString(auth.NewSessionID())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return id
+		}},
+		{"refresh tokens", 32, func() []byte { return rawRefreshToken(t, auth.NewRefreshToken(session))[16:] }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			const draws = 100 // that all agree on one bit happens once in 2^99
+			ones := make([]int, 8*tt.want)
+			for range draws {
+				b := tt.draw()
+				if len(b) != tt.want {
+					t.Fatalf("%d bytes, want %d", len(b), tt.want)
+				}
+				for i := range ones {
+					ones[i] += int(b[i/8] >> (i % 8) & 1)
+				}
+			}
+			for i, n := range ones {
+				if n == 0 || n == draws {
+					t.Errorf("bit %d of byte %d is always the same", i%8, i/8)
+				}
+			}
+		})
 	}
 }
 

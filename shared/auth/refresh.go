@@ -11,6 +11,7 @@ import (
 const (
 	sessionIDBytes     = 16
 	refreshSecretBytes = 32
+	refreshTextBytes   = (sessionIDBytes + refreshSecretBytes) / 3 * 4 // in base64
 )
 
 // RefreshToken keeps a session going. A client has it as opaque text; the
@@ -36,7 +37,11 @@ func NewRefreshToken(sessionID string) RefreshToken {
 
 // ParseRefreshToken returns the token that text stands for, or false.
 func ParseRefreshToken(text string) (RefreshToken, bool) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	// The decoder passes over line ends, so both lengths count.
+	if len(text) != refreshTextBytes {
+		return RefreshToken{}, false
+	}
+	b, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil || len(b) != sessionIDBytes+refreshSecretBytes {
 		return RefreshToken{}, false
 	}

@@ -41,7 +41,7 @@ var ErrUnknownKey = errors.New("unknown key")
 type claims struct {
 	jwt.RegisteredClaims
 	OrganizationID string `json:"org"`
-	TokenVersion   int64  `json:"ver"`
+	TokenVersion   *int64 `json:"ver"`
 	SessionID      string `json:"sid"`
 }
 
@@ -88,7 +88,7 @@ func (s *Signer) Sign(c Caller, now time.Time) (string, error) {
 			ID:        rand.Text(),
 		},
 		OrganizationID: c.OrganizationID,
-		TokenVersion:   c.TokenVersion,
+		TokenVersion:   &c.TokenVersion,
 		SessionID:      c.SessionID,
 	})
 	token.Header["typ"] = tokenType
@@ -152,7 +152,8 @@ func (v *Verifier) Verify(token string) (Caller, error) {
 	if err == nil {
 		_, err = v.parser.ParseWithClaims(token, &c, v.keyOf)
 	}
-	if err == nil && (c.Subject == "" || c.OrganizationID == "" || c.SessionID == "" || c.ID == "" || c.NotBefore == nil) {
+	if err == nil && (c.Subject == "" || c.OrganizationID == "" || c.SessionID == "" || c.ID == "" ||
+		c.TokenVersion == nil || c.NotBefore == nil) {
 		err = errors.New("a claim is missing")
 	}
 	if err != nil {
@@ -161,7 +162,7 @@ func (v *Verifier) Verify(token string) (Caller, error) {
 	return Caller{
 		AdminID:        c.Subject,
 		OrganizationID: c.OrganizationID,
-		TokenVersion:   c.TokenVersion,
+		TokenVersion:   *c.TokenVersion,
 		SessionID:      c.SessionID,
 		ExpiresAt:      c.ExpiresAt.Time,
 	}, nil

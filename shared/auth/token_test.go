@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -96,7 +97,9 @@ func TestTokenHoldsNothingElse(t *testing.T) {
 	var header, payload map[string]any
 	decodePart(t, parts[0], &header)
 	decodePart(t, parts[1], &payload)
-	if kid, _ := header["kid"].(string); kid == "" || strings.Contains(string(testSecret), kid) {
+	// Half the HMAC of "key id". One that changes, or that is any other digest
+	// or part of the secret, logs everybody out or tells of the secret.
+	if kid := header["kid"]; kid != "39ed5252b09bd183" {
 		t.Errorf("kid = %q", kid)
 	}
 	if id, _ := payload["jti"].(string); len(id) < 16 {
@@ -291,6 +294,20 @@ func TestVerifyErrForged(t *testing.T) {
 		{"aud empty", set("aud", "")},
 		{"aud an empty list", set("aud", []string{})},
 		{"aud another", set("aud", []string{"billing"})},
+		{"jku", header("jku", "https://example.com/keys")},
+		{"jwk", header("jwk", map[string]any{"kty": "oct", "k": "eA"})},
+		{"x5u", header("x5u", "https://example.com/certificate")},
+		{"x5c", header("x5c", []string{"eA"})},
+		{"x5t", header("x5t", "eA")},
+		{"x5t#S256", header("x5t#S256", "eA")},
+		{"crit", header("crit", []string{"exp"})},
+		{"crit empty", header("crit", []string{})},
+		{"b64", header("b64", false)},
+		{"cty", header("cty", "JWT")},
+		{"enc", header("enc", "A128GCM")},
+		{"zip", header("zip", "DEF")},
+		{"a header parameter of no name", header("", "")},
+		{"a header parameter that nobody knows", header("x", "")},
 		{"exp missing", unset("exp")},
 		{"exp null", set("exp", nil)},
 		{"exp now", set("exp", now.Unix())},
@@ -300,6 +317,12 @@ func TestVerifyErrForged(t *testing.T) {
 		{"exp text", set("exp", "tomorrow")},
 		{"nbf in the future", set("nbf", now.Add(time.Minute).Unix())},
 		{"nbf text", set("nbf", "yesterday")},
+		{"nbf missing", unset("nbf")},
+		{"nbf null", set("nbf", nil)},
+		{"jti missing", unset("jti")},
+		{"jti null", set("jti", nil)},
+		{"jti empty", set("jti", "")},
+		{"jti no text", set("jti", 7)},
 		{"sub missing", unset("sub")},
 		{"sub empty", set("sub", "")},
 		{"sub no text", set("sub", 7)},
@@ -308,6 +331,8 @@ func TestVerifyErrForged(t *testing.T) {
 		{"org an operator", set("org", map[string]any{"$ne": ""})},
 		{"sid missing", unset("sid")},
 		{"sid empty", set("sid", "")},
+		{"ver missing", unset("ver")},
+		{"ver null", set("ver", nil)},
 		{"ver text", set("ver", "3")},
 		{"ver a fraction", set("ver", 3.5)},
 	} {
@@ -317,6 +342,89 @@ func TestVerifyErrForged(t *testing.T) {
 			wantErrToken(t, v, f.sign(t))
 		})
 	}
+}
+
+// signParts signs a header and a payload as they are spelled, with testSecret.
+func signParts(t testing.TB, header, payload string) string {
+	t.Helper()
+	encode := base64.RawURLEncoding.EncodeToString
+	signed := encode([]byte(header)) + "." + encode([]byte(payload))
+	signature, err := jwt.SigningMethodHS256.Sign(signed, testSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed + "." + encode(signature)
+}
+
+// newParts returns the header and the payload of a good token, as JSON.
+func newParts(t testing.TB) (header, payload string) {
+	t.Helper()
+	parts := strings.Split(newForgery(t).sign(t), ".")
+	var raw [2]json.RawMessage
+	decodePart(t, parts[0], &raw[0])
+	decodePart(t, parts[1], &raw[1])
+	return string(raw[0]), string(raw[1])
+}
+
+func TestVerifyErrDoubled(t *testing.T) {
+	v := newVerifier(t, testSecret)
+	header, payload := newParts(t)
+	t.Run("OK", func(t *testing.T) {
+		for _, p := range []string{payload, strings.Replace(payload, "{", `{"x":{"sub":1},"y":["sub","sub"],`, 1)} {
+			if _, err := v.Verify(signParts(t, header, p)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	// double has the name once more before the others, with the same value.
+	double := func(t *testing.T, object, name, as string) string {
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(object), &members); err != nil || members[name] == nil {
+			t.Fatalf("%s in %s: %v", name, object, err)
+		}
+		return strings.Replace(object, "{", `{"`+as+`":`+string(members[name])+",", 1)
+	}
+	for _, name := range []string{"alg", "typ", "kid"} {
+		t.Run(name, func(t *testing.T) { wantErrToken(t, v, signParts(t, double(t, header, name, name), payload)) })
+	}
+	for _, name := range []string{"iss", "aud", "sub", "exp", "nbf", "iat", "jti", "org", "ver", "sid"} {
+		for _, as := range []string{name, strings.ToUpper(name), `\u00` + hex.EncodeToString([]byte(name[:1])) + name[1:]} {
+			t.Run(name+" "+as, func(t *testing.T) {
+				wantErrToken(t, v, signParts(t, header, double(t, payload, name, as)))
+			})
+		}
+	}
+	t.Run("a claim that nobody knows", func(t *testing.T) {
+		wantErrToken(t, v, signParts(t, header, strings.Replace(payload, "{", `{"x":1,"x":1,`, 1)))
+	})
+}
+
+func TestVerifyErrLong(t *testing.T) {
+	// padded has n bytes. No base64 has one digit more than a multiple of four,
+	// so the header, too, grows.
+	padded := func(n int) string {
+		header, payload := newParts(t)
+		for spaces := range 3 {
+			for pad := range n {
+				token := signParts(t, "{"+strings.Repeat(" ", spaces)+header[1:],
+					strings.Replace(payload, "{", `{"pad":"`+strings.Repeat("x", pad)+`",`, 1))
+				if len(token) == n {
+					return token
+				}
+				if len(token) > n {
+					break
+				}
+			}
+		}
+		t.Fatalf("no token has %d bytes", n)
+		return ""
+	}
+	v := newVerifier(t, testSecret)
+	if _, err := v.Verify(padded(4096)); err != nil {
+		t.Errorf("4096 bytes: %v", err)
+	}
+	wantErrToken(t, v, padded(4097))
+	wantErrToken(t, v, padded(5000))
 }
 
 func TestVerifyErrTampered(t *testing.T) {
