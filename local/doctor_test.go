@@ -17,8 +17,8 @@ func TestDoctor(t *testing.T) {
 	newProject(t)
 	store := db.Open(t)
 	service := &org.Service{Store: store, Database: db.Name, Passwords: auth.Passwords{Cost: 4}}
-	if err := store.EnsureIndexes(t.Context()); err != nil {
-		t.Fatal(err)
+	if failed, err := store.EnsureIndexes(t.Context()); err != nil || len(failed) > 0 {
+		t.Fatal(failed, err)
 	}
 	for _, name := range []string{"Acme", "Bolt", "Core"} {
 		_, err := service.Create(t.Context(), org.Registration{OrganizationName: name, Email: name + "@x.test", Password: "correct horse"})

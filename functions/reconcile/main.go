@@ -48,6 +48,9 @@ type input struct {
 }
 
 func (r reconciler) reconcile(ctx context.Context, in input) (org.Report, error) {
+	if err := r.service.CheckClock(ctx); err != nil {
+		return org.Report{}, err
+	}
 	report, err := r.service.Reconcile(ctx, in.Full)
 	if err != nil {
 		slog.ErrorContext(ctx, "reconcile", "full", in.Full, "report", report, "error", err.Error())

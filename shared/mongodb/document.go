@@ -1,6 +1,7 @@
 package mongodb
 
 import (
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -15,6 +16,7 @@ type organizationDoc struct {
 	Name       string        `bson:"organization_name"`
 	Key        string        `bson:"name_key"`
 	Collection string        `bson:"collection_name"`
+	UUID       string        `bson:"collection_uuid,omitempty"`
 	Database   string        `bson:"database"`
 	Status     org.Status    `bson:"status"`
 	Admins     []memberDoc   `bson:"admins"`
@@ -36,9 +38,7 @@ type operationDoc struct {
 	Kind         org.OperationKind `bson:"kind"`
 	StartedAt    time.Time         `bson:"started_at"`
 	TouchedAt    time.Time         `bson:"touched_at"`
-	Revision     int64             `bson:"revision,omitempty"`
 	Name         string            `bson:"organization_name,omitempty"`
-	Key          string            `bson:"name_key,omitempty"`
 	Collection   string            `bson:"collection_name,omitempty"`
 	Claims       []string          `bson:"claims,omitempty"`
 	AdminID      bson.ObjectID     `bson:"admin_id,omitempty"`
@@ -53,6 +53,7 @@ type adminDoc struct {
 	Email          string        `bson:"email"`
 	PasswordHash   string        `bson:"password_hash"`
 	TokenVersion   int64         `bson:"token_version"`
+	Revision       int64         `bson:"revision,omitempty"`
 	CreatedAt      time.Time     `bson:"created_at"`
 	UpdatedAt      time.Time     `bson:"updated_at"`
 }
@@ -60,9 +61,19 @@ type adminDoc struct {
 type claimDoc struct {
 	ID             string        `bson:"_id"`
 	OrganizationID bson.ObjectID `bson:"organization_id"`
-	OperationID    bson.ObjectID `bson:"operation_id"`
 	Revision       int64         `bson:"revision"`
 	ClaimedAt      time.Time     `bson:"claimed_at"`
+	RestingSince   time.Time     `bson:"resting_since,omitempty"`
+}
+
+// nameKey returns what the versions before kept in name_key, under a unique
+// index, and look up: the slug of an active organization, and of every other
+// something that is no slug.
+func nameKey(o org.Organization) string {
+	if o.Status == org.Active || o.Status == org.Suspended {
+		return strings.TrimPrefix(o.Collection, org.CollectionPrefix)
+	}
+	return string(o.Status) + ":" + o.ID
 }
 
 func newOrganizationDoc(o org.Organization) (organizationDoc, error) {
@@ -71,7 +82,7 @@ func newOrganizationDoc(o org.Organization) (organizationDoc, error) {
 		return organizationDoc{}, err
 	}
 	doc := organizationDoc{
-		ID: ids[0], Name: o.Name, Key: o.Key, Collection: o.Collection, Database: o.Database,
+		ID: ids[0], Name: o.Name, Key: nameKey(o), Collection: o.Collection, UUID: o.CollectionUUID, Database: o.Database,
 		Status: o.Status, Claims: o.Claims, Revision: o.Revision,
 		CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt,
 	}
@@ -91,8 +102,8 @@ func newOrganizationDoc(o org.Organization) (organizationDoc, error) {
 			return organizationDoc{}, err
 		}
 		doc.Operation = &operationDoc{
-			ID: ids[0], Kind: op.Kind, StartedAt: op.StartedAt, TouchedAt: op.TouchedAt, Revision: op.Revision,
-			Name: op.Name, Key: op.Key, Collection: op.Collection, Claims: op.Claims,
+			ID: ids[0], Kind: op.Kind, StartedAt: op.StartedAt, TouchedAt: op.TouchedAt,
+			Name: op.Name, Collection: op.Collection, Claims: op.Claims,
 			Email: op.Email, PasswordHash: op.PasswordHash, TokenVersion: op.TokenVersion,
 		}
 		if doc.Operation.AdminID, err = optionalID(op.AdminID); err != nil {
@@ -104,18 +115,18 @@ func newOrganizationDoc(o org.Organization) (organizationDoc, error) {
 
 func (d organizationDoc) organization() org.Organization {
 	o := org.Organization{
-		ID: hex(d.ID), Name: d.Name, Key: d.Key, Collection: d.Collection, Database: d.Database,
-		Status: d.Status, Claims: d.Claims, Revision: d.Revision, Committed: hex(d.Committed),
+		ID: hexID(d.ID), Name: d.Name, Collection: d.Collection, CollectionUUID: d.UUID, Database: d.Database,
+		Status: d.Status, Claims: d.Claims, Revision: d.Revision, Committed: hexID(d.Committed),
 		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
 	}
 	for _, m := range d.Admins {
-		o.Admins = append(o.Admins, org.Member{AdminID: hex(m.AdminID), TokenVersion: m.TokenVersion})
+		o.Admins = append(o.Admins, org.Member{AdminID: hexID(m.AdminID), TokenVersion: m.TokenVersion})
 	}
 	if op := d.Operation; op != nil {
 		o.Operation = &org.Operation{
-			ID: hex(op.ID), Kind: op.Kind, StartedAt: op.StartedAt.UTC(), TouchedAt: op.TouchedAt.UTC(),
-			Revision: op.Revision, Name: op.Name, Key: op.Key, Collection: op.Collection, Claims: op.Claims,
-			AdminID: hex(op.AdminID), Email: op.Email, PasswordHash: op.PasswordHash, TokenVersion: op.TokenVersion,
+			ID: hexID(op.ID), Kind: op.Kind, StartedAt: op.StartedAt.UTC(), TouchedAt: op.TouchedAt.UTC(),
+			Name: op.Name, Collection: op.Collection, Claims: op.Claims,
+			AdminID: hexID(op.AdminID), Email: op.Email, PasswordHash: op.PasswordHash, TokenVersion: op.TokenVersion,
 		}
 	}
 	return o
@@ -128,31 +139,31 @@ func newAdminDoc(a org.Admin) (adminDoc, error) {
 	}
 	return adminDoc{
 		ID: ids[0], OrganizationID: ids[1], Email: a.Email, PasswordHash: a.PasswordHash,
-		TokenVersion: a.TokenVersion, CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt,
+		TokenVersion: a.TokenVersion, Revision: a.Revision, CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt,
 	}, nil
 }
 
 func (d adminDoc) admin() org.Admin {
 	return org.Admin{
-		ID: hex(d.ID), OrganizationID: hex(d.OrganizationID), Email: d.Email, PasswordHash: d.PasswordHash,
-		TokenVersion: d.TokenVersion, CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
+		ID: hexID(d.ID), OrganizationID: hexID(d.OrganizationID), Email: d.Email, PasswordHash: d.PasswordHash,
+		TokenVersion: d.TokenVersion, Revision: d.Revision, CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
 	}
 }
 
 func newClaimDoc(c org.Claim) (claimDoc, error) {
-	ids, err := objectIDs(c.OrganizationID, c.OperationID)
+	ids, err := objectIDs(c.OrganizationID)
 	if err != nil {
 		return claimDoc{}, err
 	}
 	return claimDoc{
-		ID: c.ID, OrganizationID: ids[0], OperationID: ids[1], Revision: c.Revision, ClaimedAt: c.ClaimedAt,
+		ID: c.ID, OrganizationID: ids[0], Revision: c.Revision, ClaimedAt: c.ClaimedAt, RestingSince: c.RestingSince,
 	}, nil
 }
 
 func (d claimDoc) claim() org.Claim {
 	return org.Claim{
-		ID: d.ID, OrganizationID: hex(d.OrganizationID), OperationID: hex(d.OperationID),
-		Revision: d.Revision, ClaimedAt: d.ClaimedAt.UTC(),
+		ID: d.ID, OrganizationID: hexID(d.OrganizationID), Revision: d.Revision,
+		ClaimedAt: d.ClaimedAt.UTC(), RestingSince: d.RestingSince.UTC(),
 	}
 }
 
@@ -184,7 +195,7 @@ func newSessionDoc(s org.Session) (sessionDoc, error) {
 
 func (d sessionDoc) session() org.Session {
 	return org.Session{
-		ID: d.ID, AdminID: hex(d.AdminID), OrganizationID: hex(d.OrganizationID), TokenVersion: d.TokenVersion,
+		ID: d.ID, AdminID: hexID(d.AdminID), OrganizationID: hexID(d.OrganizationID), TokenVersion: d.TokenVersion,
 		RefreshHash: d.RefreshHash, CreatedAt: d.CreatedAt.UTC(), ExpiresAt: d.ExpiresAt.UTC(),
 	}
 }
@@ -197,7 +208,7 @@ func optionalID(id string) (bson.ObjectID, error) {
 	return bson.ObjectIDFromHex(id)
 }
 
-func hex(id bson.ObjectID) string {
+func hexID(id bson.ObjectID) string {
 	if id.IsZero() {
 		return ""
 	}

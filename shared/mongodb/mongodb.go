@@ -8,12 +8,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
@@ -36,6 +40,7 @@ const (
 // concurrently.
 type Store struct {
 	client        *mongo.Client
+	wireVersion   *atomic.Int32 // of the server; 0: not known yet
 	organizations *mongo.Collection
 	admins        *mongo.Collection
 	claims        *mongo.Collection
@@ -50,13 +55,22 @@ var _ org.Store = (*Store)(nil)
 // string that can't be read, which the service has from MONGO_URL, not of a
 // server that can't be reached. Further options, if any, are those of a test.
 func Open(url, database string, more ...*options.ClientOptions) (*Store, error) {
+	wireVersion := new(atomic.Int32)
 	client, err := mongo.Connect(append([]*options.ClientOptions{options.Client().
 		ApplyURI(url).
 		SetAppName("organization-management-service").
 		// Every decision is made on what was just read, and what was answered
 		// stays, whatever the connection string says.
 		SetReadPreference(readpref.Primary()).
+		SetReadConcern(readconcern.Majority()).
 		SetWriteConcern(writeconcern.Majority()).
+		SetServerMonitor(&event.ServerMonitor{
+			ServerDescriptionChanged: func(e *event.ServerDescriptionChangedEvent) {
+				if version := e.NewDescription.MaxWireVersion; version > 0 {
+					wireVersion.Store(version)
+				}
+			},
+		}).
 		SetServerSelectionTimeout(selectionTimeout).
 		SetConnectTimeout(connectTimeout).
 		SetTimeout(operationTimeout).
@@ -68,6 +82,7 @@ func Open(url, database string, more ...*options.ClientOptions) (*Store, error) 
 	db := client.Database(database)
 	return &Store{
 		client:        client,
+		wireVersion:   wireVersion,
 		organizations: db.Collection("organizations"),
 		admins:        db.Collection("admins"),
 		claims:        db.Collection("claims"),
@@ -95,14 +110,37 @@ func (s *Store) Close(ctx context.Context) error { return s.client.Disconnect(ct
 // Codes of server errors.
 // https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 const (
-	namespaceNotFound = 26
-	namespaceExists   = 48
-	notImplemented    = 238
+	namespaceNotFound      = 26
+	namespaceExists        = 48
+	notImplemented         = 238
+	collectionUUIDMismatch = 361
 )
 
-// transient are the codes of a server that may do in a moment what it can't
-// now: shutting down, electing, overloaded, out of time.
-var transient = []int{6, 7, 50, 89, 91, 112, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
+// refusals are the codes of a server that understood a command and will never
+// carry it out: malformed, not allowed, not possible here. Any other error
+// leaves open what the server did or may do in a moment.
+var refusals = []int{
+	2,   // BadValue
+	9,   // FailedToParse
+	13,  // Unauthorized
+	14,  // TypeMismatch
+	18,  // AuthenticationFailed
+	20,  // IllegalOperation
+	59,  // CommandNotFound
+	67,  // CannotCreateIndex
+	72,  // InvalidOptions
+	73,  // InvalidNamespace
+	85,  // IndexOptionsConflict
+	86,  // IndexKeySpecsConflict
+	115, // CommandNotSupported
+	121, // DocumentValidationFailure
+	166, // CommandNotSupportedOnView
+	197, // InvalidIndexSpecificationOption
+	notImplemented,
+	8000,  // AtlasError
+	10334, // BSONObjectTooLarge
+	40415, // an unknown field
+}
 
 // convert turns an error of the driver into one of package org, or wraps it
 // with what was being done.
@@ -117,29 +155,28 @@ func convert(doing string, err error) error {
 	if isDuplicateKey(err) {
 		return &org.Error{Kind: org.Conflict, Message: "the organization name or the email is taken", Err: err}
 	}
-	// The driver also calls a CommandError what no server said, such as that
-	// the pool was cleared; then there is no code.
-	var command mongo.CommandError
-	unsaid := errors.As(err, &command) && command.Code == 0
 	var server mongo.ServerError
-	if errors.As(err, &server) && !unsaid && !mongo.IsTimeout(err) && !mongo.IsNetworkError(err) {
+	if errors.As(err, &server) && !isTransient(server) {
 		switch {
-		case server.HasErrorCode(namespaceNotFound):
+		case server.HasErrorCode(namespaceNotFound), server.HasErrorCode(collectionUUIDMismatch):
 			return &org.Error{Kind: org.NotFound, Message: "there is no such collection", Err: err}
 		case server.HasErrorCode(namespaceExists):
 			return &org.Error{Kind: org.Conflict, Message: "there is such a collection", Err: err}
+		case slices.ContainsFunc(refusals, server.HasErrorCode):
+			return err // a fault of the service, or of how it is set up
 		}
-		for _, code := range transient {
-			if server.HasErrorCode(code) {
-				return unavailable(err)
-			}
-		}
-		return err // the server understood and refused: a fault of the service
 	}
 	if errors.Is(err, bson.ErrInvalidHex) || errors.As(err, new(mongo.MarshalError)) {
 		return err
 	}
 	return unavailable(err)
+}
+
+// isTransient reports whether the driver or the server says that the command
+// may be sent again, or that its answer did not come.
+func isTransient(err mongo.ServerError) bool {
+	return err.HasErrorLabel("RetryableWriteError") || err.HasErrorLabel("TransientTransactionError") ||
+		mongo.IsTimeout(err) || mongo.IsNetworkError(err)
 }
 
 func unavailable(err error) error {

@@ -3,8 +3,6 @@ package mongodb
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -41,7 +39,7 @@ func (s *Store) Claims(ctx context.Context) ([]org.Claim, error) {
 	return findAll(ctx, s.claims, bson.D{}, claimDoc.claim)
 }
 
-func (s *Store) RetakeClaim(ctx context.Context, seen, next org.Claim) (bool, error) {
+func (s *Store) ReplaceClaim(ctx context.Context, seen, next org.Claim) (bool, error) {
 	filter, err := claimFilter(seen)
 	if err != nil {
 		return false, err
@@ -52,58 +50,67 @@ func (s *Store) RetakeClaim(ctx context.Context, seen, next org.Claim) (bool, er
 	}
 	res, err := s.claims.ReplaceOne(ctx, filter, doc)
 	if err != nil {
-		return false, convert("retake claim", err)
+		return false, convert("replace claim", err)
 	}
 	return res.MatchedCount == 1, nil
 }
 
-func (s *Store) ReleaseClaim(ctx context.Context, seen org.Claim) error {
+func (s *Store) DeleteClaim(ctx context.Context, seen org.Claim) error {
 	filter, err := claimFilter(seen)
 	if err != nil {
 		return err
 	}
 	_, err = s.claims.DeleteOne(ctx, filter)
-	return convert("release claim", err)
+	return convert("delete claim", err)
 }
 
+// claimFilter matches the claim as it was seen.
 func claimFilter(c org.Claim) (bson.D, error) {
 	doc, err := newClaimDoc(c)
-	return bson.D{
+	filter := bson.D{
 		{Key: "_id", Value: doc.ID},
 		{Key: "organization_id", Value: doc.OrganizationID},
-		{Key: "operation_id", Value: doc.OperationID},
-	}, err
+		{Key: "revision", Value: doc.Revision},
+	}
+	if c.RestingSince.IsZero() {
+		return append(filter, isResting(false)), err
+	}
+	return append(filter, bson.E{Key: "resting_since", Value: doc.RestingSince}), err
 }
 
-func (s *Store) ReleaseOldClaims(ctx context.Context, organizationID string, ids []string, revision int64) error {
-	return s.releaseClaims(ctx, organizationID, bson.D{
-		{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}},
-		{Key: "revision", Value: bson.D{{Key: "$lt", Value: revision}}},
-	})
+func isResting(resting bool) bson.E {
+	return bson.E{Key: "resting_since", Value: bson.D{{Key: "$exists", Value: resting}}}
 }
 
-func (s *Store) ReleaseClaimsOf(ctx context.Context, organizationID, operationID string, keep []string) error {
-	op, err := objectIDs(operationID)
+func (s *Store) ReleaseClaims(ctx context.Context, organizationID string, below int64, keep []string) error {
+	filter, err := releaseFilter(organizationID, below, keep)
 	if err != nil {
 		return err
 	}
-	return s.releaseClaims(ctx, organizationID, bson.D{
-		{Key: "_id", Value: bson.D{{Key: "$nin", Value: append([]string{}, keep...)}}},
-		{Key: "operation_id", Value: op[0]},
-	})
+	_, err = s.claims.DeleteMany(ctx, filter)
+	return convert("release claims", err)
 }
 
-func (s *Store) ReleaseAllClaims(ctx context.Context, organizationID string) error {
-	return s.releaseClaims(ctx, organizationID, nil)
+func (s *Store) RestClaims(ctx context.Context, organizationID string, below int64, keep []string, since time.Time) error {
+	filter, err := releaseFilter(organizationID, below, keep)
+	if err != nil {
+		return err
+	}
+	_, err = s.claims.UpdateMany(ctx, append(filter, isResting(false)),
+		bson.D{{Key: "$set", Value: bson.D{{Key: "resting_since", Value: since}}}})
+	return convert("rest claims", err)
 }
 
-func (s *Store) releaseClaims(ctx context.Context, organizationID string, filter bson.D) error {
+func releaseFilter(organizationID string, below int64, keep []string) (bson.D, error) {
 	id, err := objectIDs(organizationID)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = s.claims.DeleteMany(ctx, append(bson.D{{Key: "organization_id", Value: id[0]}}, filter...))
-	return convert("release claims", err)
+	return bson.D{
+		{Key: "organization_id", Value: id[0]},
+		{Key: "revision", Value: bson.D{{Key: "$lt", Value: below}}},
+		{Key: "_id", Value: bson.D{{Key: "$nin", Value: append([]string{}, keep...)}}},
+	}, nil
 }
 
 func (s *Store) InsertOrganization(ctx context.Context, o org.Organization) error {
@@ -125,13 +132,9 @@ func (s *Store) Organization(ctx context.Context, id string) (org.Organization, 
 	return doc.organization(), convert("find organization", err)
 }
 
-func (s *Store) OrganizationByKey(ctx context.Context, key string) (org.Organization, error) {
-	doc, err := findOne[organizationDoc](ctx, s.organizations, bson.D{{Key: "name_key", Value: key}})
-	return doc.organization(), convert("find organization", err)
-}
-
 func (s *Store) OrganizationByClaim(ctx context.Context, claimID string) (org.Organization, error) {
-	doc, err := findOne[organizationDoc](ctx, s.organizations, bson.D{{Key: "claims", Value: claimID}})
+	doc, err := findOne[organizationDoc](ctx, s.organizations,
+		bson.D{{Key: "claims", Value: claimID}, {Key: "status", Value: org.Active}})
 	return doc.organization(), convert("find organization", err)
 }
 
@@ -145,15 +148,15 @@ func (s *Store) UnfinishedOrganizations(ctx context.Context, before time.Time) (
 		organizationDoc.organization)
 }
 
-func (s *Store) ReplaceOrganization(ctx context.Context, o org.Organization) (bool, error) {
-	revision := o.Revision
-	o.Revision++
-	doc, err := newOrganizationDoc(o)
+func (s *Store) ReplaceOrganization(ctx context.Context, seen, next org.Organization) (bool, error) {
+	next.Revision = seen.Revision + 1
+	doc, err := newOrganizationDoc(next)
 	if err != nil {
 		return false, err
 	}
-	res, err := s.organizations.ReplaceOne(ctx,
-		bson.D{{Key: "_id", Value: doc.ID}, {Key: "revision", Value: revision}}, doc)
+	res, err := s.organizations.ReplaceOne(ctx, bson.D{
+		{Key: "_id", Value: doc.ID}, {Key: "revision", Value: seen.Revision}, {Key: "status", Value: seen.Status},
+	}, doc)
 	if err != nil {
 		return false, convert("replace organization", err)
 	}
@@ -189,9 +192,8 @@ func (s *Store) Admin(ctx context.Context, organizationID, id string) (org.Admin
 	return doc.admin(), convert("find admin", err)
 }
 
-func (s *Store) AdminByEmail(ctx context.Context, email string) (org.Admin, error) {
-	doc, err := findOne[adminDoc](ctx, s.admins, bson.D{{Key: "email", Value: email}})
-	return doc.admin(), convert("find admin", err)
+func (s *Store) AdminsByEmail(ctx context.Context, email string) ([]org.Admin, error) {
+	return findAll(ctx, s.admins, bson.D{{Key: "email", Value: email}}, adminDoc.admin)
 }
 
 func (s *Store) Admins(ctx context.Context) ([]org.Admin, error) {
@@ -203,17 +205,21 @@ func (s *Store) UpdateAdmin(ctx context.Context, a org.Admin) error {
 	if err != nil {
 		return err
 	}
-	set := bson.D{{Key: "token_version", Value: doc.TokenVersion}, {Key: "updated_at", Value: doc.UpdatedAt}}
+	set := bson.D{{Key: "revision", Value: doc.Revision}, {Key: "updated_at", Value: doc.UpdatedAt}}
 	if doc.Email != "" {
 		set = append(set, bson.E{Key: "email", Value: doc.Email})
 	}
 	if doc.PasswordHash != "" {
 		set = append(set, bson.E{Key: "password_hash", Value: doc.PasswordHash})
 	}
+	if doc.TokenVersion != 0 {
+		set = append(set, bson.E{Key: "token_version", Value: doc.TokenVersion})
+	}
 	_, err = s.admins.UpdateOne(ctx, bson.D{
 		{Key: "_id", Value: doc.ID},
 		{Key: "organization_id", Value: doc.OrganizationID},
-		{Key: "token_version", Value: bson.D{{Key: "$lt", Value: doc.TokenVersion}}},
+		// The version before wrote no revision.
+		{Key: "revision", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: doc.Revision}}}}},
 	}, bson.D{{Key: "$set", Value: set}})
 	return convert("update admin", err)
 }
@@ -324,130 +330,6 @@ func (s *Store) ForgetAttempts(ctx context.Context, key string) error {
 	return convert("forget attempts", err)
 }
 
-func (s *Store) CreateCollection(ctx context.Context, database, name string) error {
-	return convert("create collection", s.client.Database(database).CreateCollection(ctx, name))
-}
-
-func (s *Store) RenameCollection(ctx context.Context, database, from, to string) error {
-	err := s.client.Database("admin").RunCommand(ctx, bson.D{
-		{Key: "renameCollection", Value: database + "." + from},
-		{Key: "to", Value: database + "." + to},
-		// A command that is run as it is does not get the client's.
-		{Key: "writeConcern", Value: bson.D{{Key: "w", Value: "majority"}}},
-	}).Err()
-	return convert("rename collection", err)
-}
-
-func (s *Store) DropCollection(ctx context.Context, database, name string) error {
-	return convert("drop collection", s.client.Database(database).Collection(name).Drop(ctx))
-}
-
-func (s *Store) CollectionIsEmpty(ctx context.Context, database, name string) (bool, error) {
-	err := s.client.Database(database).Collection(name).FindOne(ctx, bson.D{},
-		options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return true, nil
-	}
-	return false, convert("look into collection", err)
-}
-
-func (s *Store) CollectionExists(ctx context.Context, database, name string) (bool, error) {
-	names, err := s.client.Database(database).ListCollectionNames(ctx, bson.D{{Key: "name", Value: name}})
-	if err != nil {
-		return false, convert("list collections", err)
-	}
-	return slices.Contains(names, name), nil
-}
-
-func (s *Store) Collections(ctx context.Context, database string) ([]string, error) {
-	names, err := s.client.Database(database).ListCollectionNames(ctx, bson.D{})
-	if err != nil {
-		return nil, convert("list collections", err)
-	}
-	return slices.DeleteFunc(names, func(name string) bool {
-		return !strings.HasPrefix(name, org.CollectionPrefix)
-	}), nil
-}
-
-// indexes are those that the service is fast and, behind the claims, safe
-// with.
-func (s *Store) indexes() []index {
-	return []index{
-		{collection: s.organizations, field: "name_key", unique: true},
-		{collection: s.organizations, field: "claims"},
-		{collection: s.organizations, field: "operation.touched_at"},
-		{collection: s.admins, field: "email", unique: true},
-		{collection: s.admins, field: "organization_id"},
-		{collection: s.claims, field: "organization_id"},
-		{collection: s.sessions, field: "organization_id"},
-		{collection: s.sessions, field: "expires_at", expires: true},
-		{collection: s.attempts, field: "expires_at", expires: true},
-	}
-}
-
-// index is an ascending index on one field.
-type index struct {
-	collection *mongo.Collection
-	field      string
-	unique     bool
-	expires    bool // MongoDB deletes a document at the time in the field
-}
-
-// name returns the index's full name, of which the part behind the collection's
-// is what MongoDB calls such an index by itself.
-func (i index) name() string { return i.collection.Name() + "." + i.field + "_1" }
-
-func (s *Store) EnsureIndexes(ctx context.Context) error {
-	missing, err := s.missingIndexes(ctx)
-	if err != nil {
-		return err
-	}
-	for _, i := range missing {
-		model := mongo.IndexModel{Keys: bson.D{{Key: i.field, Value: 1}}, Options: options.Index().SetUnique(i.unique)}
-		if i.expires {
-			model.Options.SetExpireAfterSeconds(0)
-		}
-		_, err := i.collection.Indexes().CreateOne(ctx, model)
-		if i.expires && isNotImplemented(err) { // as in the embedded database
-			model.Options = nil
-			_, err = i.collection.Indexes().CreateOne(ctx, model)
-		}
-		if err != nil {
-			return convert("create index "+i.name(), err)
-		}
-	}
-	return nil
-}
-
-func (s *Store) MissingIndexes(ctx context.Context) ([]string, error) {
-	missing, err := s.missingIndexes(ctx)
-	names := make([]string, len(missing))
-	for i, index := range missing {
-		names[i] = index.name()
-	}
-	return names, err
-}
-
-func (s *Store) missingIndexes(ctx context.Context) ([]index, error) {
-	there := map[string][]mongo.IndexSpecification{} // by collection
-	var missing []index
-	for _, i := range s.indexes() {
-		specs, listed := there[i.collection.Name()]
-		if !listed {
-			var err error
-			specs, err = i.collection.Indexes().ListSpecifications(ctx)
-			if err = convert("list indexes", err); err != nil && !errors.Is(err, org.ErrNotFound) {
-				return nil, err
-			}
-			there[i.collection.Name()] = specs
-		}
-		if !slices.ContainsFunc(specs, func(spec mongo.IndexSpecification) bool { return spec.Name == i.field+"_1" }) {
-			missing = append(missing, i)
-		}
-	}
-	return missing, nil
-}
-
 func findOne[D any](ctx context.Context, c *mongo.Collection, filter bson.D) (D, error) {
 	var doc D
 	err := c.FindOne(ctx, filter).Decode(&doc)
@@ -470,33 +352,11 @@ func findAll[D, T any](ctx context.Context, c *mongo.Collection, filter bson.D, 
 	return all, nil
 }
 
-// CountNamespaces returns how many collections and indexes the store's
-// database has.
-func (s *Store) CountNamespaces(ctx context.Context) (collections, indexes int, err error) {
-	db := s.claims.Database()
-	specs, err := db.ListCollectionSpecifications(ctx, bson.D{})
-	if err != nil {
-		return 0, 0, convert("list collections", err)
+// Clock asks the server, which tells the time in its greeting.
+func (s *Store) Clock(ctx context.Context) (time.Time, error) {
+	var hello struct {
+		LocalTime time.Time `bson:"localTime"`
 	}
-	names := plainCollections(specs)
-	for _, name := range names {
-		specs, err := db.Collection(name).Indexes().ListSpecifications(ctx)
-		if err != nil {
-			return 0, 0, convert("list indexes", err)
-		}
-		indexes += len(specs)
-	}
-	return len(names), indexes, nil
-}
-
-// plainCollections returns the names of the collections whose indexes can be
-// listed: neither views, which have none, nor time series, nor what MongoDB
-// keeps for both, which a user of the database may not read.
-func plainCollections(specs []mongo.CollectionSpecification) (names []string) {
-	for _, spec := range specs {
-		if spec.Type == "collection" && !strings.HasPrefix(spec.Name, "system.") {
-			names = append(names, spec.Name)
-		}
-	}
-	return names
+	err := s.client.Database("admin").RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello)
+	return hello.LocalTime, convert("ask for the time", err)
 }

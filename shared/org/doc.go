@@ -6,109 +6,122 @@
 //
 // An organization is a record, the admins who log in to it, a collection, and
 // a claim on each name that must be unique: its collection's and its admins'
-// email addresses. A change touches several of them, the database promises
+// email addresses. A change touches several of them. The database promises
 // that one command on one document is atomic, and nothing more is used:
 // renaming and dropping a collection can't be part of a transaction.
 //
-// What must always hold, once everybody is at rest: an active organization
-// has exactly one collection, its admins and the claims on both; nothing of
-// these is without an organization; no document of a tenant is lost, doubled
-// or elsewhere; a success that was answered stays. An error other than
+// What must hold when nothing is under way: an active organization has exactly
+// one collection, its admins and the claims on both; none of these is without
+// an organization; no document of a tenant is lost, doubled or in another
+// collection; a success that was answered stays. An error other than
 // ErrUnavailable says that nothing was changed. ErrUnavailable leaves open
 // whether the change is made, but it is made wholly or not at all.
 //
 // Three rules bring this about.
 //
-// Claim first. A claim is a document whose id is the name. Inserting it is
-// what decides a race, so nothing is created or moved under a name before.
-// Every claim says whose it is, of which operation, and which revision the
-// organization had then.
+// The journal comes first. An operation claims the names that it wants, then
+// writes down on the organization's record what it will do, then does it, and
+// then commits with one more write of the record. A claim is a document whose
+// id is the name, so inserting it decides a race. While a journal stands on
+// the record no other operation begins, and anybody can finish this one.
 //
-// Write down what will be done before doing it. The operation stands on the
-// organization's record as a journal: enough for anybody to finish or undo it.
-// While it stands there no other change of the organization begins.
+// The revision decides. Every write of a record is conditional on the revision
+// that was read, and counts it up. Whoever takes an operation over begins with
+// such a write, so that whoever had it before can't commit. Claims and admins
+// carry the revision at which they were written: a claim is released only
+// below the revision of a record that does not use it, and an admin is changed
+// only from a lower revision to a higher one. So one number fences everything
+// that is a document.
 //
-// Change the record only at the revision that was read. Every write of a
-// record is conditional on its revision and counts it up. So one of two
-// changes that begin at once finds another revision and is told of a conflict,
-// and whoever takes an operation over has fenced the one before it out: that
-// one's commit can't succeed any more.
+// A collection is known by its UUID, which it keeps when it is renamed. The
+// server compares it in each command to rename or drop a collection, so that
+// the command can't touch another one of the same name, whenever it arrives. A
+// new collection is made under a name that only its operation knows and then
+// renamed: a rename fails where a collection stands, so nobody begins with
+// what others have written.
 //
 // # The operations
 //
-// Each step may be done again without harm. C marks the commit, the one write
-// after which the change is made.
+// Each step may be done again without harm. C marks the commit.
 //
-//	create                     a crash right after it leaves        and then
-//	1 claim name, email        claims that nobody uses              they are released
-//	2 record, provisioning     a creation that never committed      it is undone
-//	3 admin                    the same                             it is undone
-//	4 collection               the same                             it is undone
-//	5 record active        C   nothing to do
+//	create                             a crash after it leaves           and then
+//	1 claim name and email             claims that nobody uses           they are released
+//	2 record; unnamed collection       a creation without a commit       it is undone
+//	3 admin                            the same                          it is undone
+//	4 name the collection              the same                          it is undone
+//	5 record active               C    nothing to do
 //
-//	update                     a crash right after it leaves        and then
-//	1 claim new name, email    claims that nobody uses              they are released
-//	2 record: journal          an organization of the old name      3 to 6 are done
-//	3 rename the collection    the same, its collection moved       4 to 6 are done
-//	4 admin's email, password  the same                             5 and 6 are done
-//	5 record changed       C   claims on what it was called         they are released
-//	6 release the old claims   nothing to do
+//	update
+//	1 claim new name and email         claims that nobody uses           they are released
+//	2 record: journal                  an organization of the old name   3 to 6 are done
+//	3 rename the collection            the same, its collection moved    4 to 6 are done
+//	4 admin's email and password       the same                          5 and 6 are done
+//	5 record changed              C    claims on what it was called      they are released
+//	6 release the old claims           nothing to do
 //
-//	delete                     a crash right after it leaves        and then
-//	1 record: deleting     C   an organization nobody can reach     2 to 5 are done
-//	2 drop the collection      the same                             3 to 5 are done
-//	3 admins and sessions      the same                             4 and 5 are done
-//	4 release the claims       the same                             5 is done
-//	5 delete the record        nothing to do
+//	delete
+//	1 record: deleting            C    an organization nobody can reach  2 to 4 are done
+//	2 collection, admins, sessions     the same                          2 to 4 are done
+//	3 release the claims               the same                          4 is done
+//	4 delete the record                nothing to do
 //
-// Undoing a creation is deleting it, but for a collection that has documents:
-// nobody can have written documents for an organization that never became
-// active, so they are somebody else's and stay. For the same reason an empty
-// collection that stands where a new one is to be is used, and one that is
-// not empty makes the name unusable. An update whose new name turns out to be
-// unusable so is rolled back: collection, record, claims, in this order.
+// Undoing a creation is deleting it, except that a collection with documents
+// stays: nobody can have written them for an organization that never became
+// active. An update can be refused only at its third step, when a collection
+// with documents stands under the new name. Nothing has been changed by then,
+// and it is undone.
 //
-// If a command fails, the operation itself looks at once, for a moment, how
-// far it has come, and finishes or undoes what it can (Service.recover). This
-// covers a command that was carried out and whose answer was lost: the record
-// says which operation was committed last.
+// An operation of which a command fails does what others would do later, at
+// once: it reads the record, and if its journal is there takes the operation
+// over and finishes it. If it is not, a write of the record keeps it from
+// arriving late. Finishing and undoing after a crash, by whoever meets a
+// journal that nobody has touched for StaleAfter, are the same code.
+//
+// # Commands that come late, twice, or from a process that slept
+//
+//	command                     what makes it harmless
+//	insert claims               the record does not use them: they are released once stale
+//	replace, delete a claim     only the claim that was seen
+//	release claims              only below a revision whose record did not use them
+//	insert organization         without a commit nobody sees it: it is undone
+//	replace organization        only the revision and status that were seen
+//	delete organization         only the revision that was seen
+//	insert admin                no record has it as a member: it is removed once stale
+//	update admin                only from a lower revision
+//	delete admins, sessions     only of an organization that is being deleted for good
+//	create collection           a name that only this operation has: removed by Reconcile
+//	rename collection           only the collection of the UUID. It may put an organization's
+//	                            own collection under a name that it had wanted: the
+//	                            organization goes on with it there, others are refused that
+//	                            name, and Reconcile renames it
+//	drop collection             only the collection of the UUID
+//
+// MongoDB compares UUIDs from version 6.0 on. For older servers the store
+// compares before it sends the command, and names that are given up rest for
+// StaleAfter before another organization may have them. There one assumption
+// remains: that no command to rename or drop a collection arrives later than
+// that after it was sent.
+//
+// # Time
+//
+// Times are those of the processes' clocks. Whoever works on an operation
+// begins no step on names after half of StaleAfter, and others leave it alone
+// until StaleAfter; the platform ends a function before. So two clocks may
+// differ by up to twice MaxSkew. CheckClock holds a process's clock against
+// the database's; it stands before Reconcile wherever that is run. If a clock
+// is further off than that, live operations are taken over: they fail, and
+// where UUIDs are compared nothing worse happens.
 //
 // # Repair
 //
-// Whatever rests untouched for StaleAfter is taken over by whoever comes
-// next: a request that touches the organization, a creation or rename that
-// wants one of its claims, or Reconcile on its schedule. Unfinished operations
-// are found by the journal. Claims and admins that belong to nobody are found
-// by reading everything, which a full run of Reconcile does. It also drops
-// collections that are empty and nobody's: a command to make one may arrive
-// after the creation that sent it was undone.
+// Reconcile finishes what was left, and a full run compares everything in the
+// database with everything else, twice: what is found both times and is no
+// operation under way it repairs, if that can't hurt anybody, and reports
+// otherwise. Records are read before collections, since a record is made
+// before its collection gets its name.
 //
-// A repairer can't hit a live operation: it acts only on what is older than
-// StaleAfter, while an operation begins no step on a name after half of that
-// (Service.lease), and the platform ends a function long before. It can't hit
-// the winner of a race, since it acts by id: on the record at the revision
-// that it read, on admins and claims of the organization's id, and on a
-// collection only after it has seen that the claim on the name is the
-// organization's own. Releasing an unused claim of an organization that
-// exists counts up the organization's revision first, so that an operation
-// which took the claim, and slept, can't write its journal any more.
-//
-// Two repairers at once: taking an operation over is a conditional write, so
-// one of them fails and leaves. If the winner dies, the next one takes over
-// after another StaleAfter, and does again what was done.
-//
-// A process that wakes after its operation was taken over finds its lease
-// over before the next step on a name, and another revision at the next write
-// of the record. What it may still do is harmless: an admin of an organization
-// that is gone is removed later; an update of an admin applies only above the
-// token version that is there. A claim that it releases must still carry its
-// operation, or be older than the revision at which it began; one that was
-// taken again meanwhile, even by its own organization, is neither.
-//
-// One assumption remains. The database can't make renameCollection or drop
-// depend on a claim, so a process that is suspended between looking at the
-// clock and sending such a command, for more than half of StaleAfter, and
-// that then goes on, could act on a name that is somebody else's by then.
-// Lambda ends a function at its time limit, which is below StaleAfter for all
-// of them, and the local gateway does the same.
+// An organization whose UUID nothing in the database has, because it was
+// restored from a backup or written by a version that did not keep UUIDs, has
+// the collection of its name: it has the claim on the name. The UUID is
+// written down before anything is done with the collection.
 package org

@@ -33,8 +33,8 @@ type world struct {
 
 func worldIn(t testing.TB, db mongodbtest.Database) *world {
 	t.Helper()
-	if err := db.Open(t).EnsureIndexes(t.Context()); err != nil {
-		t.Fatal(err)
+	if failed, err := db.Open(t).EnsureIndexes(t.Context()); err != nil || len(failed) > 0 {
+		t.Fatal(failed, err)
 	}
 	return &world{t: t, db: db, now: time.Now(), seeded: map[string]bool{}}
 }
@@ -165,14 +165,14 @@ func (w *world) problems() (problems []string) {
 	for _, c := range w.all("claims") {
 		claims[c["_id"].(string)] = c["organization_id"].(bson.ObjectID)
 	}
-	collections := map[string]bool{}
-	names, err := database.ListCollectionNames(ctx, bson.D{})
+	collections := map[string]string{} // name → UUID
+	specs, err := database.ListCollectionSpecifications(ctx, bson.D{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for _, name := range names {
-		if strings.HasPrefix(name, "org_") {
-			collections[name] = true
+	for _, spec := range specs {
+		if strings.HasPrefix(spec.Name, "org_") {
+			collections[spec.Name] = fmt.Sprintf("%x", spec.UUID.Data)
 		}
 	}
 	alive := map[string]bool{}
@@ -187,8 +187,10 @@ func (w *world) problems() (problems []string) {
 		if collection != "org_"+o["name_key"].(string) {
 			complain("organization %v has key %v and collection %v", id.Hex(), o["name_key"], collection)
 		}
-		if !collections[collection] {
+		if uuid, exists := collections[collection]; !exists {
 			complain("organization %v has no collection %v, or shares it", id.Hex(), collection)
+		} else if uuid != o["collection_uuid"] {
+			complain("organization %v has collection %v with UUID %v instead of %v", id.Hex(), collection, uuid, o["collection_uuid"])
 		}
 		delete(collections, collection)
 		expected := []string{collection}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"orgservice/shared/auth"
 	"orgservice/shared/mongodb/mongodbtest"
 	"orgservice/shared/org"
 )
@@ -16,7 +17,7 @@ import (
 func BenchmarkRefusedLogin(b *testing.B) {
 	w := worldIn(b, mongodbtest.New(b))
 	s := w.service()
-	s.Passwords.Cost = 12
+	s.Passwords = auth.Passwords{Cost: 12}
 	w.create(s, "Acme", "admin@acme.test")
 	var took [2][]time.Duration
 	for i := 0; b.Loop(); i++ {

@@ -28,7 +28,7 @@ func TestRoundTrips(t *testing.T) {
 		sizes []int
 		do    func() error
 	}{
-		{"create", []int{1, 1, 1, 1, 1}, func() error {
+		{"create", []int{1, 2, 2, 1, 1}, func() error {
 			_, err := s.Create(ctx, org.Registration{OrganizationName: "Bolt", Email: "admin@bolt.test", Password: password})
 			return err
 		}},
@@ -48,7 +48,16 @@ func TestRoundTrips(t *testing.T) {
 			_, err := s.Update(ctx, caller, org.Change{OrganizationName: ptr("CORE")})
 			return err
 		}},
-		{"delete", []int{2, 1, 1, 1, 1, 1, 1, 1}, func() error { _, err := s.Delete(ctx, caller, nil); return err }},
+		{"rename with a new password", []int{3, 1, 3, 1, 1, 1, 1, 1}, func() error {
+			o, err := s.Update(ctx, caller, org.Change{
+				OrganizationName: ptr("Dyne"), Password: ptr(newPassword), CurrentPassword: ptr(password),
+			})
+			if err == nil {
+				caller.TokenVersion = o.Admins[0].TokenVersion
+			}
+			return err
+		}},
+		{"delete", []int{2, 1, 3, 1, 1}, func() error { _, err := s.Delete(ctx, caller, nil); return err }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			g.expect(test.sizes)

@@ -15,8 +15,8 @@ import (
 // Service is what clients can do with organizations.
 type Service struct {
 	Store     Store
-	Database  string         // where the collections of new organizations go
-	Passwords auth.Passwords // of Create, Update and Login
+	Database  string    // where the collections of new organizations go
+	Passwords Passwords // of Create, Update and Login
 
 	// Of Login and Refresh.
 	Tokens     *auth.Signer
@@ -25,6 +25,16 @@ type Service struct {
 
 	Now func() time.Time // nil means time.Now
 	Log *slog.Logger     // nil means slog.Default()
+}
+
+// Passwords hashes and compares passwords, as [auth.Passwords] does.
+type Passwords interface {
+	Hash(password string) (string, error)
+	// Verify reports whether hash is the hash of password. An empty hash is
+	// nobody's, and takes as long to say so.
+	Verify(hash, password string) (bool, error)
+	// Outdated reports whether hash should be made anew.
+	Outdated(hash string) bool
 }
 
 // now returns the time as the database keeps it: in UTC, to the millisecond.
@@ -172,12 +182,12 @@ func (s *Service) Get(ctx context.Context, name string) (Organization, error) {
 	if err != nil {
 		return Organization{}, invalid([]FieldError{{Field: "organization_name", Message: err.Error()}})
 	}
-	o, err := s.Store.OrganizationByKey(ctx, n.Slug)
+	o, err := s.Store.OrganizationByClaim(ctx, n.Collection())
 	if err == nil {
 		o, err = s.settle(ctx, o)
 	}
 	// What settled may have another name now.
-	if errors.Is(err, ErrNotFound) || err == nil && (o.Status != Active || o.Key != n.Slug) {
+	if errors.Is(err, ErrNotFound) || err == nil && (o.Status != Active || o.Collection != n.Collection()) {
 		return Organization{}, refuse(NotFound, "there is no organization of that name")
 	}
 	return o, err

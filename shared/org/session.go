@@ -37,25 +37,27 @@ func (s *Service) Login(ctx context.Context, c Credentials) (Tokens, error) {
 	refused := refuse(Unauthenticated, "email or password is wrong")
 	email := emailKey(c.Email)
 	var attempt attempt
-	var admin Admin
+	var admins []Admin
 	var o Organization
 	err := atOnce(
 		func() (err error) { attempt, err = s.admit(ctx, email, c.ClientAddress); return err },
-		func() (err error) {
-			if admin, err = s.Store.AdminByEmail(ctx, email); errors.Is(err, ErrNotFound) {
-				err = nil // as long as anybody else is waited for
-			}
-			return err
-		},
+		func() (err error) { admins, err = s.Store.AdminsByEmail(ctx, email); return err },
 		func() (err error) {
 			if o, err = s.Store.OrganizationByClaim(ctx, emailClaim(email)); errors.Is(err, ErrNotFound) {
-				err = nil
+				err = nil // as long as anybody else is waited for
 			}
 			return err
 		},
 	)
 	if err != nil {
 		return Tokens{}, err
+	}
+	var admin Admin
+	for _, a := range admins {
+		// One without an organization is what a crash has left.
+		if admin.ID == "" || o.member(a.ID) != nil {
+			admin = a
+		}
 	}
 	ok, err := s.Passwords.Verify(admin.PasswordHash, c.Password)
 	if err != nil {

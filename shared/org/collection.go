@@ -1,0 +1,237 @@
+package org
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A new collection is made under a temporary name, which no other operation
+// has, and then renamed to its own. A rename fails where a collection stands,
+// so that an organization never begins with one that somebody else has made.
+const temporaryPrefix = CollectionPrefix + "-new-" // no slug has a hyphen
+
+func temporaryName(operationID string) string { return temporaryPrefix + operationID }
+
+var errNameUnusable = refuse(Conflict, "the name can't be used: its collection exists and holds documents")
+
+// find returns the collection of that name, or errOvertaken when there is none.
+func (s *Service) find(ctx context.Context, database, name string) (Collection, error) {
+	found, err := s.Store.Collections(ctx, database, name)
+	if err == nil && len(found) == 0 {
+		err = errOvertaken
+	}
+	if err != nil {
+		return Collection{}, err
+	}
+	return found[0], nil
+}
+
+// locate returns the organization's collection. The one that has the UUID on
+// the record is it, whatever it is called. If there is none, because the
+// database was restored from a backup, or because the version before did not
+// write UUIDs down, it is the one of the name on the record, whose UUID is
+// written down before anything is done with it. It returns errNoCollection
+// when there is none of these.
+func (s *Service) locate(ctx context.Context, o Organization) (Organization, Collection, error) {
+	all, err := s.Store.Collections(ctx, o.Database)
+	if err != nil {
+		return o, Collection{}, err
+	}
+	named := func(name string) int {
+		return slices.IndexFunc(all, func(c Collection) bool { return c.Name == name })
+	}
+	if o.CollectionUUID != "" {
+		i := slices.IndexFunc(all, func(c Collection) bool { return c.UUID == o.CollectionUUID })
+		if i >= 0 {
+			return o, all[i], nil
+		}
+	}
+	i := named(o.Collection)
+	if o.CollectionUUID == "" && o.Operation != nil && o.Operation.Kind == Updating && o.Operation.Collection != o.Collection {
+		// An operation of the version before may have moved it.
+		if j := named(o.Operation.Collection); j >= 0 && i >= 0 {
+			return o, Collection{}, fmt.Errorf("organization %s: either of the collections %q and %q may be its own",
+				o.ID, o.Collection, o.Operation.Collection)
+		} else if j >= 0 {
+			i = j
+		}
+	}
+	if i < 0 {
+		return o, Collection{}, errNoCollection
+	}
+	if all[i].UUID == o.CollectionUUID {
+		return o, all[i], nil
+	}
+	if own, err := s.isOwn(ctx, o, all[i]); err != nil || !own {
+		return o, Collection{}, cmp.Or(err, errNoCollection)
+	}
+	next := o
+	next.CollectionUUID = all[i].UUID
+	o, err = s.write(ctx, o, next)
+	return o, all[i], err
+}
+
+var errNoCollection = errors.New("the organization has no collection")
+
+// move renames the organization's collection to the name in the journal,
+// unless that is done.
+func (s *Service) move(ctx context.Context, o Organization) (Organization, error) {
+	to := o.Operation.Collection
+	err := s.Store.RenameCollection(ctx, o.Database, o.collection(), to)
+	if err == nil || errors.Is(err, ErrUnavailable) {
+		return o, err
+	}
+	o, c, lost := s.locate(ctx, o)
+	if errors.Is(lost, errNoCollection) {
+		s.log().ErrorContext(ctx, "collection was missing and is made anew", "organization_id", o.ID, "collection", o.Collection)
+		o, c, lost = s.remake(ctx, o)
+	}
+	if lost != nil {
+		return o, lost
+	}
+	if c.Name == to {
+		return o, nil
+	}
+	if errors.Is(err, ErrConflict) {
+		if err := s.clearName(ctx, o, to); err != nil {
+			return o, err
+		}
+	}
+	if err := s.lease(o.Operation); err != nil {
+		return o, err
+	}
+	return o, s.Store.RenameCollection(ctx, o.Database, c, to)
+}
+
+// remake makes a new collection for an organization that has none, under the
+// temporary name of its operation.
+func (s *Service) remake(ctx context.Context, o Organization) (Organization, Collection, error) {
+	name := temporaryName(o.Operation.ID)
+	if err := s.Store.CreateCollection(ctx, o.Database, name); err != nil {
+		return o, Collection{}, err
+	}
+	c, err := s.find(ctx, o.Database, name)
+	if err != nil {
+		return o, c, err
+	}
+	next := o
+	next.CollectionUUID = c.UUID
+	o, err = s.write(ctx, o, next)
+	return o, c, err
+}
+
+// clearName drops the collection that stands where the organization's is to
+// be, or returns ErrConflict if it holds documents. The organization has the
+// claim on the name, so the collection is a stray.
+func (s *Service) clearName(ctx context.Context, o Organization, name string) error {
+	found, err := s.Store.Collections(ctx, o.Database, name)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	own, err := s.isOwn(ctx, o, found[0])
+	if err == nil {
+		err = s.lease(o.Operation)
+	}
+	if err == nil && own {
+		own, err = s.dropEmpty(ctx, o.Database, found[0])
+	}
+	if err == nil && !own {
+		err = errNameUnusable
+	}
+	return err
+}
+
+// isOwn reports whether a collection that the organization did not make, or
+// does not know, may be taken for its own, because it has a name that the
+// organization has claimed. It is not if it is one that another organization
+// knows, which Reconcile puts back where it belongs.
+func (s *Service) isOwn(ctx context.Context, o Organization, c Collection) (bool, error) {
+	claim, err := s.Store.Claim(ctx, c.Name)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil || claim.OrganizationID != o.ID {
+		return false, err
+	}
+	all, err := s.Store.Organizations(ctx)
+	return !slices.ContainsFunc(all, func(other Organization) bool {
+		return other.ID != o.ID && other.Database == o.Database && other.CollectionUUID == c.UUID && c.UUID != ""
+	}), err
+}
+
+// dropEmpty drops a collection if it has no documents, and reports whether it
+// had none.
+func (s *Service) dropEmpty(ctx context.Context, database string, c Collection) (empty bool, err error) {
+	empty, err = s.Store.CollectionIsEmpty(ctx, database, c.Name)
+	if err != nil || !empty {
+		return false, err
+	}
+	err = s.Store.DropCollection(ctx, database, c)
+	if errors.Is(err, ErrNotFound) {
+		err = nil // it went away, or is another one by now
+	}
+	return true, err
+}
+
+// dropCollection drops the collection of an organization that is being
+// deleted. If it never became active nobody can have put documents there for
+// it: those that are there are not its own and stay.
+func (s *Service) dropCollection(ctx context.Context, o Organization) (Organization, error) {
+	if o.Operation.Kind == Creating {
+		return o, s.dropUnused(ctx, o)
+	}
+	err := error(ErrNotFound)
+	if o.CollectionUUID != "" {
+		err = s.Store.DropCollection(ctx, o.Database, o.collection())
+	}
+	if errors.Is(err, ErrNotFound) {
+		var c Collection
+		if o, c, err = s.locate(ctx, o); err == nil {
+			err = s.Store.DropCollection(ctx, o.Database, c)
+		}
+	}
+	if errors.Is(err, errNoCollection) || errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return o, err
+}
+
+// dropUnused drops what a creation that is undone has made. The process that
+// it has overtaken may rename the collection meanwhile.
+func (s *Service) dropUnused(ctx context.Context, o Organization) error {
+	for {
+		found, err := s.Store.Collections(ctx, o.Database, temporaryName(o.Operation.ID), o.Collection)
+		if err != nil || len(found) == 0 {
+			return err
+		}
+		i := slices.IndexFunc(found, func(c Collection) bool { return isTemporary(c.Name) })
+		if i < 0 {
+			return s.dropNew(ctx, o, found[0])
+		}
+		if err := s.Store.DropCollection(ctx, o.Database, found[i]); !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+}
+
+// dropNew drops the collection that has the name of an organization that never
+// became active, if the name is the organization's.
+func (s *Service) dropNew(ctx context.Context, o Organization, c Collection) error {
+	own, err := s.isOwn(ctx, o, c)
+	if err != nil || !own {
+		return err
+	}
+	dropped, err := s.dropEmpty(ctx, o.Database, c)
+	if err == nil && !dropped {
+		s.log().ErrorContext(ctx, "collection holds documents of nobody and was left",
+			"organization_id", o.ID, "collection", c.Name)
+	}
+	return err
+}
+
+// isTemporary reports whether a collection waits for its name.
+func isTemporary(name string) bool { return strings.HasPrefix(name, temporaryPrefix) }

@@ -1,0 +1,67 @@
+package org
+
+import (
+	"context"
+
+	"orgservice/shared/auth"
+)
+
+// Delete deletes the caller's organization with everything in it, and returns
+// it as it was, with the time of the deletion as UpdatedAt. A confirmation
+// that isn't nil must name the organization. Its errors are ErrInvalid,
+// ErrUnauthenticated, ErrForbidden when the confirmation names another
+// organization, ErrConflict and ErrUnavailable.
+func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *string) (Organization, error) {
+	var confirmed Name
+	if confirmation != nil {
+		var err error
+		if confirmed, err = ParseName(*confirmation); err != nil {
+			return Organization{}, invalid([]FieldError{{Field: "organization_name", Message: err.Error()}})
+		}
+	}
+	o, err := s.authorize(ctx, caller)
+	if err != nil {
+		return Organization{}, err
+	}
+	if confirmation != nil && confirmed.Collection() != o.Collection {
+		return Organization{}, refuse(Forbidden, "organization_name does not name the organization of the access token")
+	}
+	if o.Operation != nil {
+		return Organization{}, errBusy
+	}
+	now := s.now()
+	op := Operation{ID: s.Store.NewID(), Kind: Removing, StartedAt: now, TouchedAt: now}
+	deleted := o
+	deleted.UpdatedAt = now
+	next := deleted
+	next.Status, next.Operation = Deleting, &op
+	o, err = s.write(ctx, o, next)
+	if err == nil {
+		err = s.remove(ctx, o)
+	}
+	if err != nil {
+		return s.afterFailure(ctx, deleted, op, err)
+	}
+	return deleted, nil
+}
+
+// remove deletes what belongs to an organization that is being deleted, and at
+// last its record. Until then its names are claimed.
+func (s *Service) remove(ctx context.Context, o Organization) error {
+	if err := s.lease(o.Operation); err != nil {
+		return err
+	}
+	left := o
+	err := atOnce(
+		func() (err error) { left, err = s.dropCollection(ctx, o); return err },
+		func() error { return s.Store.DeleteAdmins(ctx, o.ID) },
+		func() error { return s.Store.DeleteSessions(ctx, o.ID) },
+	)
+	if err != nil {
+		return err
+	}
+	if err := s.releaseAll(ctx, o.ID); err != nil {
+		return err
+	}
+	return s.Store.DeleteOrganization(ctx, o.ID, left.Revision)
+}

@@ -1,0 +1,297 @@
+package org_test
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"orgservice/shared/org"
+)
+
+// state is what a node of the simulated database has. Its methods are the
+// commands, each atomic, as the store of package mongodb sends them.
+type state struct {
+	organizations map[string]org.Organization
+	admins        map[string]org.Admin
+	claims        map[string]org.Claim
+	sessions      map[string]org.Session
+	attempts      map[string]org.Attempts
+	catalog
+
+	// half makes a command that changes several documents end after the
+	// first.
+	half bool
+	// wrote is told of every record of an organization that is written or
+	// deleted; nil for a node whose writes don't last.
+	wrote func(before, after org.Organization)
+}
+
+func newState() *state {
+	return &state{
+		organizations: map[string]org.Organization{}, admins: map[string]org.Admin{}, claims: map[string]org.Claim{},
+		sessions: map[string]org.Session{}, attempts: map[string]org.Attempts{}, catalog: newCatalog(),
+	}
+}
+
+// clone returns a copy that shares nothing that is ever changed in place.
+func (s *state) clone() *state {
+	c := *s
+	c.organizations, c.admins, c.claims = maps.Clone(s.organizations), maps.Clone(s.admins), maps.Clone(s.claims)
+	c.sessions, c.attempts = maps.Clone(s.sessions), maps.Clone(s.attempts)
+	c.catalog, c.wrote = s.catalog.clone(), nil
+	return &c
+}
+
+// copyOf returns an organization that shares nothing with o, as one that was
+// written and read has not.
+func copyOf(o org.Organization) org.Organization {
+	o.Admins, o.Claims = slices.Clone(o.Admins), slices.Clone(o.Claims)
+	if o.Operation != nil {
+		op := *o.Operation
+		op.Claims = slices.Clone(op.Claims)
+		o.Operation = &op
+	}
+	return o
+}
+
+func notFound(what string) error { return &org.Error{Kind: org.NotFound, Message: what + " not found"} }
+func conflict(what string) error { return &org.Error{Kind: org.Conflict, Message: what + " exists"} }
+
+// inOrder returns the values in the order of their keys.
+func inOrder[T any](m map[string]T) []T {
+	values := make([]T, 0, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		values = append(values, m[k])
+	}
+	return values
+}
+
+func (s *state) insertClaims(claims []org.Claim) (taken string, err error) {
+	for i, c := range claims {
+		if s.half && i == 1 {
+			break
+		}
+		if _, exists := s.claims[c.ID]; exists {
+			return c.ID, nil
+		}
+		s.claims[c.ID] = c
+	}
+	return "", nil
+}
+
+func (s *state) claim(id string) (org.Claim, error) {
+	c, ok := s.claims[id]
+	if !ok {
+		return c, notFound("claim")
+	}
+	return c, nil
+}
+
+// sameClaim reports whether the claim is there as it was seen.
+func (s *state) sameClaim(seen org.Claim) bool {
+	c, ok := s.claims[seen.ID]
+	return ok && c.OrganizationID == seen.OrganizationID && c.Revision == seen.Revision && c.RestingSince.Equal(seen.RestingSince)
+}
+
+func (s *state) replaceClaim(seen, next org.Claim) (bool, error) {
+	if !s.sameClaim(seen) {
+		return false, nil
+	}
+	s.claims[next.ID] = next
+	return true, nil
+}
+
+func (s *state) deleteClaim(seen org.Claim) error {
+	if s.sameClaim(seen) {
+		delete(s.claims, seen.ID)
+	}
+	return nil
+}
+
+func (s *state) releaseClaims(organizationID string, below int64, keep []string) error {
+	return s.eachClaim(organizationID, below, keep, func(c org.Claim) { delete(s.claims, c.ID) })
+}
+
+func (s *state) restClaims(organizationID string, below int64, keep []string, since time.Time) error {
+	return s.eachClaim(organizationID, below, keep, func(c org.Claim) {
+		if c.RestingSince.IsZero() {
+			c.RestingSince = since
+			s.claims[c.ID] = c
+		}
+	})
+}
+
+// eachClaim changes the claims of the organization that it made below the
+// revision, but those in keep.
+func (s *state) eachClaim(organizationID string, below int64, keep []string, change func(org.Claim)) error {
+	for _, c := range inOrder(s.claims) {
+		if c.OrganizationID == organizationID && c.Revision < below && !slices.Contains(keep, c.ID) {
+			change(c)
+			if s.half {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func (s *state) write(o org.Organization) {
+	before := s.organizations[o.ID]
+	s.organizations[o.ID] = copyOf(o)
+	if s.wrote != nil {
+		s.wrote(before, o)
+	}
+}
+
+func (s *state) insertOrganization(o org.Organization) error {
+	if _, exists := s.organizations[o.ID]; exists {
+		return conflict("organization")
+	}
+	s.write(o)
+	return nil
+}
+
+// findOrganization returns the first that matches.
+func (s *state) findOrganization(match func(org.Organization) bool) (org.Organization, error) {
+	for _, o := range inOrder(s.organizations) {
+		if match(o) {
+			return copyOf(o), nil
+		}
+	}
+	return org.Organization{}, notFound("organization")
+}
+
+func (s *state) findOrganizations(match func(org.Organization) bool) (all []org.Organization, err error) {
+	for _, o := range inOrder(s.organizations) {
+		if match(o) {
+			all = append(all, copyOf(o))
+		}
+	}
+	return all, nil
+}
+
+func (s *state) replaceOrganization(seen, next org.Organization) (bool, error) {
+	if there, ok := s.organizations[next.ID]; !ok || there.Revision != seen.Revision || there.Status != seen.Status {
+		return false, nil
+	}
+	next.Revision = seen.Revision + 1
+	s.write(next)
+	return true, nil
+}
+
+func (s *state) deleteOrganization(id string, revision int64) error {
+	o, ok := s.organizations[id]
+	if !ok || o.Revision != revision {
+		return nil
+	}
+	delete(s.organizations, id)
+	if s.wrote != nil {
+		s.wrote(o, org.Organization{ID: id})
+	}
+	return nil
+}
+
+func (s *state) insertAdmin(a org.Admin) error {
+	if _, exists := s.admins[a.ID]; exists {
+		return conflict("admin")
+	}
+	s.admins[a.ID] = a
+	return nil
+}
+
+func (s *state) findAdmins(match func(org.Admin) bool) (all []org.Admin) {
+	for _, a := range inOrder(s.admins) {
+		if match(a) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+func (s *state) findAdmin(match func(org.Admin) bool) (org.Admin, error) {
+	if all := s.findAdmins(match); len(all) > 0 {
+		return all[0], nil
+	}
+	return org.Admin{}, notFound("admin")
+}
+
+func (s *state) updateAdmin(a org.Admin) error {
+	there, ok := s.admins[a.ID]
+	if !ok || there.OrganizationID != a.OrganizationID || there.Revision >= a.Revision {
+		return nil
+	}
+	there.Revision, there.UpdatedAt = a.Revision, a.UpdatedAt
+	there.Email = cmp.Or(a.Email, there.Email)
+	there.PasswordHash = cmp.Or(a.PasswordHash, there.PasswordHash)
+	there.TokenVersion = cmp.Or(a.TokenVersion, there.TokenVersion)
+	s.admins[a.ID] = there
+	return nil
+}
+
+func (s *state) rehashPassword(adminID, old, hash string) error {
+	if a, ok := s.admins[adminID]; ok && a.PasswordHash == old {
+		a.PasswordHash = hash
+		s.admins[adminID] = a
+	}
+	return nil
+}
+
+func (s *state) deleteAdmins(organizationID string) error {
+	for _, a := range inOrder(s.admins) {
+		if a.OrganizationID == organizationID {
+			delete(s.admins, a.ID)
+			if s.half {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func (s *state) session(id string) (org.Session, error) {
+	session, ok := s.sessions[id]
+	if !ok {
+		return session, notFound("session")
+	}
+	return session, nil
+}
+
+func (s *state) rotateSession(id, old, hash string) (bool, error) {
+	session, ok := s.sessions[id]
+	if !ok || session.RefreshHash != old {
+		return false, nil
+	}
+	session.RefreshHash = hash
+	s.sessions[id] = session
+	return true, nil
+}
+
+func (s *state) deleteSessions(match func(org.Session) bool) error {
+	maps.DeleteFunc(s.sessions, func(_ string, session org.Session) bool { return match(session) })
+	return nil
+}
+
+func (s *state) countAttempt(key string, now time.Time) (org.Attempts, error) {
+	a, ok := s.attempts[key]
+	if !ok {
+		a.Since = now
+	}
+	a.Count++
+	s.attempts[key] = a
+	return a, nil
+}
+
+// short writes what a command is given as a trace shows it.
+func short(o org.Organization) string {
+	var b strings.Builder
+	b.WriteString(o.ID + " " + string(o.Status) + " " + o.Name + " in " + o.Collection)
+	if op := o.Operation; op != nil {
+		b.WriteString(" +" + string(op.Kind) + " " + op.ID)
+		if op.Kind == org.Updating {
+			b.WriteString(" to " + op.Name + " in " + op.Collection)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,281 @@
+package org_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"orgservice/shared/org"
+)
+
+// callKind says what may happen to a call.
+type callKind int
+
+const (
+	read    callKind = iota
+	listing          // a read that MongoDB does of a node's local state, whatever the read concern
+	write            // of documents: the driver sends it again under the same number, so it happens once
+	names            // of the catalog: may also happen twice
+	done             // no call: the operation answers
+)
+
+// call is a command that waits for the scheduler.
+type call struct {
+	op      *operation
+	method  string
+	args    string
+	kind    callKind
+	ctx     context.Context
+	run     func(*state) (any, error)
+	reply   chan reply
+	delayed bool // it was put to sleep before it was sent
+	at      int  // the step at which it was last run
+}
+
+func (c *call) String() string { return c.method + "(" + c.args + ")" }
+
+type reply struct {
+	value   any
+	err     error
+	crashed bool
+}
+
+// handle is an org.Store of one operation: every call waits at a gate until
+// the scheduler decides when it happens and what becomes of it.
+type handle struct {
+	sim *sim
+	op  *operation
+	ids int
+}
+
+var _ org.Store = (*handle)(nil)
+
+// do sends a command and waits for what becomes of it. If the process dies
+// there, do does not return.
+func do[T any](ctx context.Context, h *handle, method string, kind callKind, args string, run func(*state) (T, error)) (T, error) {
+	c := &call{op: h.op, method: method, args: args, kind: kind, ctx: ctx, reply: make(chan reply, 1)}
+	c.run = func(s *state) (any, error) { return run(s) }
+	if !h.sim.submit(c) {
+		runtime.Goexit()
+	}
+	r := <-c.reply
+	if r.crashed {
+		runtime.Goexit()
+	}
+	value, _ := r.value.(T)
+	return value, r.err
+}
+
+func (h *handle) write(ctx context.Context, method, args string, run func(*state) error) error {
+	_, err := do(ctx, h, method, write, args, func(s *state) (any, error) { return nil, run(s) })
+	return err
+}
+
+func (h *handle) names(ctx context.Context, method, args string, run func(*state) error) error {
+	_, err := do(ctx, h, method, names, args, func(s *state) (any, error) { return nil, run(s) })
+	return err
+}
+
+// NewID returns an id that tells the operation: operationOf reads it.
+func (h *handle) NewID() string {
+	h.ids++
+	return fmt.Sprintf("%d.%d", h.op.n, h.ids)
+}
+
+func operationOf(id string) (n int) {
+	fmt.Sscanf(id, "%d.", &n)
+	return n
+}
+
+func (h *handle) InsertClaims(ctx context.Context, claims []org.Claim) (string, error) {
+	claims = slices.Clone(claims)
+	args := make([]string, len(claims))
+	for i, c := range claims {
+		args[i] = claimText(c)
+	}
+	return do(ctx, h, "InsertClaims", write, strings.Join(args, ", "), func(s *state) (string, error) { return s.insertClaims(claims) })
+}
+
+func claimText(c org.Claim) string {
+	text := fmt.Sprintf("%s of %s at %d", c.ID, c.OrganizationID, c.Revision)
+	if !c.RestingSince.IsZero() {
+		text += " resting"
+	}
+	return text
+}
+
+func (h *handle) Claim(ctx context.Context, id string) (org.Claim, error) {
+	return do(ctx, h, "Claim", read, id, func(s *state) (org.Claim, error) { return s.claim(id) })
+}
+
+func (h *handle) Claims(ctx context.Context) ([]org.Claim, error) {
+	return do(ctx, h, "Claims", read, "", func(s *state) ([]org.Claim, error) { return inOrder(s.claims), nil })
+}
+
+func (h *handle) ReplaceClaim(ctx context.Context, seen, next org.Claim) (bool, error) {
+	return do(ctx, h, "ReplaceClaim", write, claimText(seen)+" by "+claimText(next),
+		func(s *state) (bool, error) { return s.replaceClaim(seen, next) })
+}
+
+func (h *handle) DeleteClaim(ctx context.Context, seen org.Claim) error {
+	return h.write(ctx, "DeleteClaim", claimText(seen), func(s *state) error { return s.deleteClaim(seen) })
+}
+
+func (h *handle) ReleaseClaims(ctx context.Context, organizationID string, below int64, keep []string) error {
+	keep = slices.Clone(keep)
+	return h.write(ctx, "ReleaseClaims", fmt.Sprint(organizationID, " below ", below, " but ", keep), func(s *state) error {
+		return s.releaseClaims(organizationID, below, keep)
+	})
+}
+
+func (h *handle) RestClaims(ctx context.Context, organizationID string, below int64, keep []string, since time.Time) error {
+	keep = slices.Clone(keep)
+	return h.write(ctx, "RestClaims", fmt.Sprint(organizationID, " below ", below, " but ", keep), func(s *state) error {
+		return s.restClaims(organizationID, below, keep, since)
+	})
+}
+
+func (h *handle) InsertOrganization(ctx context.Context, o org.Organization) error {
+	o = copyOf(o)
+	return h.write(ctx, "InsertOrganization", short(o), func(s *state) error { return s.insertOrganization(o) })
+}
+
+// findOrganization is do for a query.
+func (h *handle) findOrganization(ctx context.Context, method, args string, match func(org.Organization) bool) (org.Organization, error) {
+	return do(ctx, h, method, read, args, func(s *state) (org.Organization, error) { return s.findOrganization(match) })
+}
+
+func (h *handle) findOrganizations(ctx context.Context, method, args string, match func(org.Organization) bool) ([]org.Organization, error) {
+	return do(ctx, h, method, read, args, func(s *state) ([]org.Organization, error) { return s.findOrganizations(match) })
+}
+
+func (h *handle) Organization(ctx context.Context, id string) (org.Organization, error) {
+	return h.findOrganization(ctx, "Organization", id, func(o org.Organization) bool { return o.ID == id })
+}
+
+func (h *handle) OrganizationByClaim(ctx context.Context, claimID string) (org.Organization, error) {
+	return h.findOrganization(ctx, "OrganizationByClaim", claimID, func(o org.Organization) bool {
+		return o.Status == org.Active && slices.Contains(o.Claims, claimID)
+	})
+}
+
+func (h *handle) Organizations(ctx context.Context) ([]org.Organization, error) {
+	return h.findOrganizations(ctx, "Organizations", "", func(org.Organization) bool { return true })
+}
+
+func (h *handle) UnfinishedOrganizations(ctx context.Context, before time.Time) ([]org.Organization, error) {
+	return h.findOrganizations(ctx, "UnfinishedOrganizations", "", func(o org.Organization) bool {
+		return o.Operation != nil && !o.Operation.TouchedAt.After(before)
+	})
+}
+
+func (h *handle) ReplaceOrganization(ctx context.Context, seen, next org.Organization) (bool, error) {
+	seen, next = copyOf(seen), copyOf(next)
+	return do(ctx, h, "ReplaceOrganization", write, fmt.Sprintf("%s at %d", short(next), seen.Revision),
+		func(s *state) (bool, error) { return s.replaceOrganization(seen, next) })
+}
+
+func (h *handle) DeleteOrganization(ctx context.Context, id string, revision int64) error {
+	return h.write(ctx, "DeleteOrganization", fmt.Sprint(id, " at ", revision), func(s *state) error { return s.deleteOrganization(id, revision) })
+}
+
+func (h *handle) InsertAdmin(ctx context.Context, a org.Admin) error {
+	return h.write(ctx, "InsertAdmin", a.ID+" "+a.Email, func(s *state) error { return s.insertAdmin(a) })
+}
+
+func (h *handle) Admin(ctx context.Context, organizationID, id string) (org.Admin, error) {
+	return do(ctx, h, "Admin", read, id, func(s *state) (org.Admin, error) {
+		return s.findAdmin(func(a org.Admin) bool { return a.ID == id && a.OrganizationID == organizationID })
+	})
+}
+
+func (h *handle) AdminsByEmail(ctx context.Context, email string) ([]org.Admin, error) {
+	return do(ctx, h, "AdminsByEmail", read, email, func(s *state) ([]org.Admin, error) {
+		return s.findAdmins(func(a org.Admin) bool { return a.Email == email }), nil
+	})
+}
+
+func (h *handle) Admins(ctx context.Context) ([]org.Admin, error) {
+	return do(ctx, h, "Admins", read, "", func(s *state) ([]org.Admin, error) { return inOrder(s.admins), nil })
+}
+
+func (h *handle) UpdateAdmin(ctx context.Context, a org.Admin) error {
+	return h.write(ctx, "UpdateAdmin", fmt.Sprint(a.ID, " ", a.Email, " ", a.PasswordHash, " version ", a.TokenVersion, " at ", a.Revision),
+		func(s *state) error { return s.updateAdmin(a) })
+}
+
+func (h *handle) RehashPassword(ctx context.Context, adminID, old, hash string) error {
+	return h.write(ctx, "RehashPassword", adminID, func(s *state) error { return s.rehashPassword(adminID, old, hash) })
+}
+
+func (h *handle) DeleteAdmin(ctx context.Context, id string) error {
+	return h.write(ctx, "DeleteAdmin", id, func(s *state) error { delete(s.admins, id); return nil })
+}
+
+func (h *handle) DeleteAdmins(ctx context.Context, organizationID string) error {
+	return h.write(ctx, "DeleteAdmins", organizationID, func(s *state) error { return s.deleteAdmins(organizationID) })
+}
+
+// The ids of sessions that the service makes are random: a trace shows none.
+
+func (h *handle) InsertSession(ctx context.Context, session org.Session) error {
+	return h.write(ctx, "InsertSession", session.OrganizationID, func(s *state) error { s.sessions[session.ID] = session; return nil })
+}
+
+func (h *handle) Session(ctx context.Context, id string) (org.Session, error) {
+	return do(ctx, h, "Session", read, "", func(s *state) (org.Session, error) { return s.session(id) })
+}
+
+func (h *handle) RotateSession(ctx context.Context, id, old, hash string) (bool, error) {
+	return do(ctx, h, "RotateSession", write, "", func(s *state) (bool, error) { return s.rotateSession(id, old, hash) })
+}
+
+func (h *handle) DeleteSession(ctx context.Context, id string) error {
+	return h.write(ctx, "DeleteSession", "", func(s *state) error { delete(s.sessions, id); return nil })
+}
+
+func (h *handle) DeleteSessions(ctx context.Context, organizationID string) error {
+	return h.write(ctx, "DeleteSessions", organizationID, func(s *state) error {
+		return s.deleteSessions(func(session org.Session) bool { return session.OrganizationID == organizationID })
+	})
+}
+
+func (h *handle) DeleteExpired(ctx context.Context, now time.Time) error {
+	return h.write(ctx, "DeleteExpired", "", func(s *state) error {
+		return s.deleteSessions(func(session org.Session) bool { return session.ExpiresAt.Before(now) })
+	})
+}
+
+func (h *handle) CountAttempt(ctx context.Context, key string, now, _ time.Time) (org.Attempts, error) {
+	return do(ctx, h, "CountAttempt", write, "", func(s *state) (org.Attempts, error) { return s.countAttempt(key, now) })
+}
+
+func (h *handle) TakeBackAttempt(ctx context.Context, key string) error {
+	return h.write(ctx, "TakeBackAttempt", "", func(s *state) error {
+		if a, ok := s.attempts[key]; ok {
+			a.Count--
+			s.attempts[key] = a
+		}
+		return nil
+	})
+}
+
+func (h *handle) ForgetAttempts(ctx context.Context, key string) error {
+	return h.write(ctx, "ForgetAttempts", "", func(s *state) error { delete(s.attempts, key); return nil })
+}
+
+func (h *handle) EnsureIndexes(ctx context.Context) (map[string]error, error) {
+	return do(ctx, h, "EnsureIndexes", write, "", func(*state) (map[string]error, error) { return nil, nil })
+}
+
+func (h *handle) MissingIndexes(ctx context.Context) ([]string, error) {
+	return do(ctx, h, "MissingIndexes", read, "", func(*state) ([]string, error) { return nil, nil })
+}
+
+// Clock is right: it is the clocks of the processes that are not.
+func (h *handle) Clock(ctx context.Context) (time.Time, error) {
+	return do(ctx, h, "Clock", read, "", func(*state) (time.Time, error) { return time.Now(), nil })
+}

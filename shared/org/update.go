@@ -1,0 +1,204 @@
+package org
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"orgservice/shared/auth"
+)
+
+// Update renames the caller's organization and changes the caller's email and
+// password: all of it or nothing. Its errors are ErrInvalid,
+// ErrUnauthenticated, ErrForbidden when the current password is wrong,
+// ErrThrottled, ErrConflict and ErrUnavailable.
+func (s *Service) Update(ctx context.Context, caller auth.Caller, c Change) (Organization, error) {
+	name, email, fields := c.parse()
+	if err := invalid(fields); err != nil {
+		return Organization{}, err
+	}
+	o, admin, err := s.callerAndAdmin(ctx, caller, c.CurrentPassword != nil)
+	if err != nil {
+		return Organization{}, err
+	}
+	if o.Operation != nil {
+		return Organization{}, errBusy
+	}
+	proven := func() error { return nil }
+	if c.CurrentPassword != nil {
+		// A stolen token must not make guessing any easier than a login.
+		attempt, err := s.admit(ctx, admin.Email, "")
+		if err != nil {
+			return Organization{}, err
+		}
+		ok, err := s.Passwords.Verify(admin.PasswordHash, *c.CurrentPassword)
+		if err != nil {
+			return Organization{}, err
+		}
+		if !ok {
+			return Organization{}, refuse(Forbidden, "current_password is wrong")
+		}
+		proven = func() error { s.succeeded(ctx, attempt); return nil }
+	}
+	now := s.now()
+	op := Operation{
+		ID: s.Store.NewID(), Kind: Updating, StartedAt: now, TouchedAt: now,
+		Name: o.Name, Collection: o.Collection, Claims: slices.Clone(o.Claims),
+	}
+	if c.OrganizationName != nil {
+		op.Name, op.Collection = name.Display, name.Collection()
+		op.exchange(o.Collection, op.Collection)
+	}
+	if c.Email != nil && email != admin.Email {
+		op.Email = email
+		op.exchange(emailClaim(admin.Email), emailClaim(email))
+	}
+	if op.Email != "" || c.Password != nil {
+		op.AdminID, op.TokenVersion = admin.ID, caller.TokenVersion+1
+	}
+	if op.Collection == o.Collection && op.AdminID == "" {
+		next := o
+		next.Name, next.UpdatedAt, next.Committed = op.Name, now, op.ID
+		updated, err := s.write(ctx, o, next)
+		proven()
+		if err != nil {
+			return s.afterFailure(ctx, o, op, err)
+		}
+		return updated, nil
+	}
+	updated, err := s.update(ctx, o, op, c.Password, proven)
+	if err != nil {
+		return s.afterFailure(ctx, o, op, err)
+	}
+	return updated, nil
+}
+
+// callerAndAdmin returns the organization that the caller may act for and, if
+// it is needed, the caller's own record.
+func (s *Service) callerAndAdmin(ctx context.Context, caller auth.Caller, needed bool) (o Organization, admin Admin, err error) {
+	err = atOnce(
+		func() (err error) { o, err = s.authorize(ctx, caller); return err },
+		func() (err error) {
+			if needed {
+				admin, err = s.Store.Admin(ctx, caller.OrganizationID, caller.AdminID)
+			}
+			if errors.Is(err, ErrNotFound) {
+				err = errRevoked
+			}
+			return err
+		},
+	)
+	return o, admin, err
+}
+
+// exchange puts one claim in the place of another in what the organization
+// shall hold.
+func (op *Operation) exchange(old, claim string) {
+	op.Claims = append(slices.DeleteFunc(op.Claims, func(id string) bool { return id == old }), claim)
+}
+
+// update claims what is new, writes the journal and carries it out. It calls
+// proven at the same time as the database.
+func (s *Service) update(ctx context.Context, o Organization, op Operation, password *string, proven func() error) (Organization, error) {
+	next := o
+	err := atOnce(
+		func() error { return s.claim(ctx, o.ID, o.Revision, without(op.Claims, o.Claims), op.StartedAt) },
+		func() error {
+			if op.Collection == o.Collection {
+				return nil
+			}
+			found, err := s.Store.Collections(ctx, o.Database, o.Collection, op.Collection)
+			for _, c := range found {
+				if c.Name == o.Collection && o.CollectionUUID == "" {
+					next.CollectionUUID = c.UUID
+				}
+			}
+			return err
+		},
+		proven,
+	)
+	if err != nil {
+		return o, err
+	}
+	if password != nil {
+		if op.PasswordHash, err = s.Passwords.Hash(*password); err != nil {
+			return o, err
+		}
+	}
+	if err := s.lease(&op); err != nil {
+		return o, err
+	}
+	next.Operation = &op
+	if o, err = s.write(ctx, o, next); err != nil {
+		return o, err
+	}
+	return s.forward(ctx, o)
+}
+
+// forward carries out what the journal of an Updating operation says, from
+// whatever point it had come to. The collection is first: if it can't be moved
+// nothing has been changed.
+func (s *Service) forward(ctx context.Context, o Organization) (Organization, error) {
+	op := o.Operation
+	if err := s.lease(op); err != nil {
+		return o, err
+	}
+	if op.Collection != o.Collection {
+		var err error
+		if o, err = s.move(ctx, o); err != nil {
+			return s.rollBack(ctx, o, err)
+		}
+	}
+	next := o
+	next.Name, next.Collection, next.Claims, next.UpdatedAt = op.Name, op.Collection, op.Claims, op.StartedAt
+	if op.AdminID != "" {
+		err := s.Store.UpdateAdmin(ctx, Admin{
+			ID: op.AdminID, OrganizationID: o.ID, Email: op.Email, PasswordHash: op.PasswordHash,
+			TokenVersion: op.TokenVersion, Revision: o.Revision, UpdatedAt: op.StartedAt,
+		})
+		if err != nil {
+			return o, err
+		}
+		next.Admins = slices.Clone(o.Admins)
+		if m := next.member(op.AdminID); m != nil {
+			m.TokenVersion = op.TokenVersion
+		}
+	}
+	o, err := s.commit(ctx, o, next)
+	if err != nil {
+		return o, err
+	}
+	s.releaseLater(ctx, o)
+	return o, nil
+}
+
+// rollBack undoes an Updating operation whose collection the database has
+// refused to move for the cause. Whoever worked on the operation before may
+// still have sent a change of the admin: it must not arrive.
+func (s *Service) rollBack(ctx context.Context, o Organization, cause error) (Organization, error) {
+	if errors.Is(cause, ErrUnavailable) || errors.Is(cause, errBusy) {
+		return o, cause
+	}
+	op := o.Operation
+	if op.AdminID != "" {
+		err := s.Store.UpdateAdmin(ctx, Admin{ID: op.AdminID, OrganizationID: o.ID, Revision: o.Revision, UpdatedAt: op.StartedAt})
+		if err != nil {
+			return o, err
+		}
+	}
+	next := o
+	next.Operation = nil
+	o, err := s.write(ctx, o, next)
+	if err == nil {
+		err = s.release(ctx, o)
+	}
+	if err != nil {
+		return o, err
+	}
+	return o, undone{cause}
+}
+
+// without returns what of a is not in b.
+func without(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
+}
