@@ -54,7 +54,7 @@ func newClientOf(t testing.TB, base string, gateway *dialect) *client {
 	}
 	transport := &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 50}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &client{t, base, gateway, &http.Client{Timeout: 20 * time.Second, Transport: transport}}
+	return &client{t, base, gateway, &http.Client{Timeout: patience, Transport: transport}}
 }
 
 // answer is what came back. Its status is 0 if nothing did, for which err is

@@ -108,7 +108,7 @@ type arena struct {
 
 func connect(t *testing.T, url, database string) *mongo.Database {
 	t.Helper()
-	c, err := mongo.Connect(options.Client().ApplyURI(url).SetTimeout(10 * time.Second))
+	c, err := mongo.Connect(options.Client().ApplyURI(url).SetTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}

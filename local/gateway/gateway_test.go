@@ -83,10 +83,13 @@ func newGateway(t *testing.T, config Config) (*Gateway, *testLog) {
 	return g, log
 }
 
+// patient is how long to wait for what must come.
+const patient = 5 * time.Minute
+
 // eventually waits until the condition holds.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patient); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}

@@ -317,7 +317,7 @@ func TestGatewayKilled(t *testing.T) {
 	}
 	defer connection.Close()
 	child.Process.Kill()
-	connection.SetReadDeadline(time.Now().Add(20 * time.Second))
+	connection.SetReadDeadline(time.Now().Add(patient))
 	// The connection ends with the function's process, and not before.
 	if n, err := connection.Read(make([]byte, 1)); n != 0 || os.IsTimeout(err) {
 		t.Errorf("the function goes on without the gateway: %v", err)

@@ -319,8 +319,10 @@ func TestCrashInRepair(t *testing.T) {
 
 // TestGlitch fails one command of every operation, once, both ways, without
 // and with another change of the organization right after it. The operation
-// itself cleans up, if the machine is not so busy that it runs out of time.
+// itself cleans up. If the machine is so busy that the time for it may have run
+// out, which is a limit of the service, it need not have come to its end.
 func TestGlitch(t *testing.T) {
+	const cleanUpTime = 2 * time.Second
 	var glitches, left atomic.Int64
 	for _, meanwhile := range []bool{false, true} {
 		forEachCrash(t, fmt.Sprintf("meanwhile=%v", meanwhile), bothWays, func(t *testing.T, p *play, n int, lost bool) (ended bool) {
@@ -332,7 +334,9 @@ func TestGlitch(t *testing.T) {
 					other.Update(context.Background(), w.callerOf(o), org.Change{Password: ptr("third password"), CurrentPassword: ptr(password)})
 				}
 			}
+			start := time.Now()
 			err := p.run(w, w.crashing(c), o)
+			inTime := time.Since(start) < cleanUpTime
 			if !c.happened() {
 				return true
 			}
@@ -341,9 +345,13 @@ func TestGlitch(t *testing.T) {
 			if err == nil && !meanwhile && state != p.after || err != nil && !errors.Is(err, org.ErrUnavailable) && !meanwhile {
 				t.Errorf("%v was answered, and it is %q", err, state)
 			}
-			glitches.Add(1)
+			if inTime {
+				glitches.Add(1)
+			}
 			if errors.Is(err, org.ErrUnavailable) && len(w.problems()) > 0 {
-				left.Add(1)
+				if inTime {
+					left.Add(1)
+				}
 				w.wait()
 				reconcile(t, w.service())
 			}
@@ -351,6 +359,7 @@ func TestGlitch(t *testing.T) {
 			return false
 		})
 	}
+	t.Logf("%d of %d were left to reconcile", left.Load(), glitches.Load())
 	if left.Load() > glitches.Load()/4 {
 		t.Errorf("%d of %d were left to reconcile", left.Load(), glitches.Load())
 	}

@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"orgservice/shared/auth"
+	"orgservice/shared/mongodb/mongodbtest"
 	"orgservice/shared/org"
 )
 
@@ -114,7 +115,10 @@ func (g *groups) arrive(command string) {
 	g.mu.Unlock()
 	select {
 	case <-full:
-	case <-time.After(2 * time.Second): // below the time limit of a command; the group stays incomplete
+	case <-time.After(mongodbtest.Patience / 5): // below the time limit of a command
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.active = false // the group stays incomplete
 	}
 }
 
