@@ -40,6 +40,13 @@ fuzz: ## every fuzz target for FUZZTIME each
 		done || exit 1; \
 	done
 
+# A package a line, each with its judge: the tests that -run names, all unless
+# it is given, and how long they may take on one mutant. What may survive is
+# listed, with the reason, in survivors.txt beside the code.
+.PHONY: mutants
+mutants: ## breaks the code in small ways and prints what no test notices
+	@go run ./local/mutants -timeout 30s shared/auth
+
 .PHONY: lint
 lint: ## formatting, go vet, staticcheck, go.mod
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

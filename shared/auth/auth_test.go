@@ -3,6 +3,7 @@ package auth_test
 import (
 	"encoding/json"
 	"maps"
+	"math"
 	"testing"
 	"time"
 
@@ -33,6 +34,17 @@ func TestCallerContext(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("caller (-want +got):\n%s", diff)
+	}
+}
+
+func TestCallerContextOfLargeNumbers(t *testing.T) {
+	want := newCaller()
+	want.TokenVersion, want.ExpiresAt = math.MaxInt64, time.Unix(1<<62, 0)
+	if version := want.Context()["token_version"]; version != "9223372036854775807" {
+		t.Errorf("token_version = %v", version)
+	}
+	if got, ok := auth.CallerFromContext(want.Context()); !ok || !cmp.Equal(want, got) {
+		t.Errorf("CallerFromContext(%v) = %+v, %v", want.Context(), got, ok)
 	}
 }
 

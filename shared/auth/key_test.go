@@ -16,6 +16,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,6 +47,15 @@ func newEd25519(t *testing.T) crypto.Signer {
 	}
 	return key
 }
+
+// newRSA returns the same key always: one takes long.
+var newRSA = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
 
 func newECDSA(t *testing.T, curve elliptic.Curve) crypto.Signer {
 	t.Helper()
@@ -212,11 +222,7 @@ func TestJWKSOfNoKeys(t *testing.T) {
 }
 
 func TestErrKey(t *testing.T) {
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rsaPrivate, rsaPublic := keyPair(t, rsaKey)
+	rsaPrivate, rsaPublic := keyPair(t, newRSA())
 	p384Private, p384Public := keyPair(t, newECDSA(t, elliptic.P384()))
 	private, public := keyPair(t, newEd25519(t))
 	cut := append([]byte{}, private...)

@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -229,10 +228,7 @@ func TestVerifyErrForged(t *testing.T) {
 		}
 	})
 
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	rsaKey := newRSA()
 	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -400,20 +396,17 @@ func TestVerifyErrDoubled(t *testing.T) {
 }
 
 func TestVerifyErrLong(t *testing.T) {
-	// padded has n bytes. No base64 has one digit more than a multiple of four,
-	// so the header, too, grows.
+	header, payload := newParts(t)
+	// padded returns a token of n bytes. No base64 has one digit more than a
+	// multiple of four, so the header, too, grows.
 	padded := func(n int) string {
-		header, payload := newParts(t)
-		for spaces := range 3 {
-			for pad := range n {
-				token := signParts(t, "{"+strings.Repeat(" ", spaces)+header[1:],
-					strings.Replace(payload, "{", `{"pad":"`+strings.Repeat("x", pad)+`",`, 1))
-				if len(token) == n {
-					return token
-				}
-				if len(token) > n {
-					break
-				}
+		for i := range 12 {
+			h := "{" + strings.Repeat(" ", i%3) + header[1:]
+			room := (n - len(signParts(t, h, payload))) * 3 / 4
+			pad := strings.Repeat("x", room-len(`"pad":"",`)+1-i/3)
+			token := signParts(t, h, strings.Replace(payload, "{", `{"pad":"`+pad+`",`, 1))
+			if len(token) == n {
+				return token
 			}
 		}
 		t.Fatalf("no token has %d bytes", n)

@@ -1,0 +1,358 @@
+// Command mutants breaks a package in many small ways, one at a time, and
+// prints what its tests do not notice:
+//
+//	go run ./local/mutants [-run REGEXP] [-timeout 30s] FOLDER [TEST FLAGS]
+//
+// A condition is always or never true, a bound or a number is off by one, a
+// call, an assignment, an option or an error is left out. The judge is the
+// tests of the package that -run names, all of them unless it is given; what
+// follows the folder is passed to them, such as -rapid.seed=1.
+//
+// The file survivors.txt in the folder lists the mutants that may survive, each
+// followed by the reason, indented. Others are printed as new, and entries that
+// did not survive as gone. Survivors are no failure: the exit status is 1 only
+// when the judge refuses the package as it is, or cannot be asked.
+//
+// The working tree is only read, once: the compiler works on a copy of the
+// module and gets each mutant as an overlay, and the tests run in a copy of the
+// folder, so that files that they need from elsewhere are not there.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	r := runner{out: os.Stdout}
+	flag.StringVar(&r.judge, "run", "", "the `tests` that judge, as for go test")
+	flag.DurationVar(&r.timeout, "timeout", 30*time.Second, "how long the tests may take on a mutant")
+	flag.IntVar(&r.workers, "workers", max(1, runtime.NumCPU()/2), "how many mutants at once")
+	flag.Parse()
+	if flag.NArg() == 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	r.folder, r.flags = filepath.Clean(flag.Arg(0)), flag.Args()[1:]
+	if err := r.run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+type verdict int
+
+const (
+	killed verdict = iota
+	survived
+	neverRun
+	timedOut
+	invalid // does not compile
+	verdicts
+)
+
+type runner struct {
+	judge   string
+	timeout time.Duration
+	workers int
+	folder  string
+	flags   []string
+	out     io.Writer
+	temp    string
+	dir     string // of the package, in a copy of the module
+}
+
+func (r *runner) run(ctx context.Context) (err error) {
+	began := time.Now()
+	accepted, err := readSurvivors(filepath.Join(r.folder, "survivors.txt"))
+	if err != nil {
+		return err
+	}
+	if r.temp, err = os.MkdirTemp("", "mutants"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(r.temp)
+	if err := r.copyModule(ctx); err != nil {
+		return err
+	}
+	mutants, sources, err := r.mutants(ctx)
+	if err != nil {
+		return err
+	}
+	covered, err := r.baseline(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(r.out, "%s: %d mutants\n", r.folder, len(mutants))
+
+	// A failure of one ends all.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex // of all that follows, and of accepted
+		count [verdicts]int
+		next  = make(chan mutant)
+	)
+	for range max(1, r.workers) {
+		wg.Go(func() {
+			for m := range next {
+				v, err := neverRun, error(nil)
+				if covered(m) {
+					v, err = r.try(ctx, m, m.source(sources[m.file]))
+				}
+				if err != nil {
+					cancel(fmt.Errorf("%s: %w", m.name, err))
+					continue
+				}
+				mu.Lock()
+				count[v]++
+				if v == survived || v == neverRun {
+					r.report(m, v, accepted[m.name])
+					delete(accepted, m.name)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, m := range mutants {
+		if ctx.Err() == nil {
+			next <- m
+		}
+	}
+	close(next)
+	wg.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	for _, name := range slices.Sorted(maps.Keys(accepted)) {
+		fmt.Fprintf(r.out, "%-8s %s\n", "gone", name)
+	}
+	fmt.Fprintf(r.out, "%s: %d killed, %d survived, %d never run, %d timed out, %d did not compile; %s\n", r.folder,
+		count[killed], count[survived], count[neverRun], count[timedOut], count[invalid], time.Since(began).Round(time.Second))
+	return nil
+}
+
+// copyModule copies the module of the folder, but for what is hidden.
+func (r *runner) copyModule(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "go", "list", "-f", "{{.Module.Dir}}\n{{.Dir}}", ".")
+	cmd.Dir, cmd.Stderr = r.folder, os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("go list %s: %w", r.folder, err)
+	}
+	root, folder, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	relative, err := filepath.Rel(root, folder)
+	if err != nil {
+		return err
+	}
+	module := filepath.Join(r.temp, "module")
+	r.dir = filepath.Join(module, relative)
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		relative, _ := filepath.Rel(root, path)
+		target := filepath.Join(module, relative)
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != root && strings.HasPrefix(d.Name(), "."):
+			return fs.SkipDir
+		case d.IsDir():
+			return os.Mkdir(target, 0o700)
+		case !d.Type().IsRegular():
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, data, 0o600)
+	})
+}
+
+// report prints a survivor.
+func (r *runner) report(m mutant, v verdict, accepted bool) {
+	state, note := "new", ""
+	if accepted {
+		state = "accepted"
+	}
+	if v == neverRun {
+		note = " (no test runs this)"
+	}
+	_, what, _ := strings.Cut(m.name, " ")
+	fmt.Fprintf(r.out, "%-8s %s:%d %s%s\n", state, filepath.Join(r.folder, m.file), m.line, what, note)
+}
+
+// readSurvivors returns the names in a list of survivors. One without a reason
+// is an error.
+func readSurvivors(path string) (map[string]bool, error) {
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	names, last := map[string]bool{}, ""
+	for line := range strings.Lines(string(data) + "end\n") {
+		switch text := strings.TrimSpace(line); {
+		case text == "" || strings.HasPrefix(line, "#"):
+		case text != strings.TrimRight(line, "\r\n"): // indented: a reason
+			last = ""
+		case last != "":
+			return nil, fmt.Errorf("%s: no reason is given for %s", path, last)
+		default:
+			names[text], last = true, text
+		}
+	}
+	delete(names, "end")
+	return names, nil
+}
+
+// mutants returns the mutants of the package and its files.
+func (r *runner) mutants(ctx context.Context) (all []mutant, sources map[string][]byte, err error) {
+	cmd := exec.CommandContext(ctx, "go", "list", "-json=GoFiles", ".")
+	cmd.Dir, cmd.Stderr = r.dir, os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, nil, fmt.Errorf("go list %s: %w", r.folder, err)
+	}
+	var pkg struct{ GoFiles []string }
+	if err := json.Unmarshal(out, &pkg); err != nil {
+		return nil, nil, err
+	}
+	sources = map[string][]byte{}
+	for _, name := range pkg.GoFiles {
+		src, err := os.ReadFile(filepath.Join(r.dir, name))
+		if err != nil {
+			return nil, nil, err
+		}
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, name, src, 0)
+		if err != nil {
+			return nil, nil, err
+		}
+		sources[name] = src
+		all = append(all, mutate(fset, f, name, src)...)
+	}
+	return all, sources, nil
+}
+
+// baseline asks the judge about the package as it is, and returns what tells
+// whether the tests run the place of a mutant at all.
+func (r *runner) baseline(ctx context.Context) (covered func(mutant) bool, err error) {
+	binary, profile := filepath.Join(r.temp, "base.test"), filepath.Join(r.temp, "profile")
+	if out, err := r.compile(ctx, binary, "-cover"); err != nil {
+		return nil, fmt.Errorf("%s does not compile: %w\n%s", r.folder, err, out)
+	}
+	if v, out, err := r.test(ctx, binary, "-test.coverprofile="+profile); err != nil {
+		return nil, err
+	} else if v != survived || bytes.Contains(out, []byte("no tests to run")) {
+		return nil, fmt.Errorf("%s: no judge: its tests fail, take longer than %s, or are none\n%s", r.folder, r.timeout, out)
+	}
+	data, err := os.ReadFile(profile)
+	if err != nil {
+		return nil, err
+	}
+	type block struct{ line1, column1, line2, column2, statements, count int }
+	blocks := map[string][]block{}
+	for line := range strings.Lines(string(data)) {
+		file, rest, _ := strings.Cut(line, ":")
+		var b block
+		if _, err := fmt.Sscanf(rest, "%d.%d,%d.%d %d %d", &b.line1, &b.column1, &b.line2, &b.column2, &b.statements, &b.count); err == nil {
+			name := file[strings.LastIndexByte(file, '/')+1:]
+			blocks[name] = append(blocks[name], b)
+		}
+	}
+	return func(m mutant) bool {
+		inside := false
+		for _, b := range blocks[m.file] {
+			l, c := m.pos.Line, m.pos.Column
+			if (l > b.line1 || l == b.line1 && c >= b.column1) && (l < b.line2 || l == b.line2 && c < b.column2) {
+				if b.count > 0 {
+					return true
+				}
+				inside = true
+			}
+		}
+		return !inside // constants have no count
+	}, nil
+}
+
+func (r *runner) compile(ctx context.Context, binary string, flags ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"test", "-c", "-vet=off", "-ldflags=-s", "-o", binary}, flags, []string{"."})...)
+	cmd.Dir = r.dir
+	return cmd.CombinedOutput()
+}
+
+// test runs a compiled test in a copy of the folder, since some tests leave
+// files.
+func (r *runner) test(ctx context.Context, binary string, flags ...string) (verdict, []byte, error) {
+	folder, err := os.MkdirTemp(r.temp, "run")
+	if err != nil {
+		return 0, nil, err
+	}
+	defer os.RemoveAll(folder)
+	if err := os.CopyFS(folder, os.DirFS(r.dir)); err != nil {
+		return 0, nil, err
+	}
+	limited, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	cmd := exec.CommandContext(limited, binary, slices.Concat([]string{"-test.failfast", "-test.run=" + r.judge}, flags, r.flags)...)
+	cmd.Dir, cmd.WaitDelay = folder, time.Second
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return 0, nil, ctx.Err()
+	case limited.Err() != nil:
+		return timedOut, out, nil
+	case errors.As(err, &exit):
+		return killed, out, nil
+	}
+	return survived, out, err
+}
+
+// try asks the judge about one mutant.
+func (r *runner) try(ctx context.Context, m mutant, source []byte) (verdict, error) {
+	folder, err := os.MkdirTemp(r.temp, "build")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(folder)
+	mutated, overlay := filepath.Join(folder, m.file), filepath.Join(folder, "overlay.json")
+	list, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(r.dir, m.file): mutated}})
+	if err != nil {
+		return 0, err
+	}
+	if err := errors.Join(os.WriteFile(mutated, source, 0o600), os.WriteFile(overlay, list, 0o600)); err != nil {
+		return 0, err
+	}
+	binary := filepath.Join(folder, "mutant.test")
+	if out, err := r.compile(ctx, binary, "-overlay="+overlay); ctx.Err() != nil {
+		return 0, ctx.Err()
+	} else if err != nil && bytes.Contains(out, []byte(m.file+":")) {
+		return invalid, nil
+	} else if err != nil {
+		return 0, fmt.Errorf("go test -c: %w\n%s", err, out)
+	}
+	v, _, err := r.test(ctx, binary)
+	return v, err
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestMutate(t *testing.T) {
+	for _, tt := range []struct {
+		body string
+		want []string // the names, and what the body becomes
+	}{
+		{"if a && !b { f() }", []string{
+			"`a && !b` never", "if (a && !b) && false { f() }",
+			"`a && !b` always", "if ((a && !b) || true) { f() }",
+			"`a` always", "if ((a) || true) && !b { f() }",
+			"`!b` always", "if a && ((!b) || true) { f() }",
+			"`f()` dropped", "if a && !b {  }",
+		}},
+		{"return x < 7", []string{
+			"`x < 7` never", "return (x < 7) && false",
+			"`x < 7` always", "return ((x < 7) || true)",
+			"`x < 7` with <=", "return x <= 7",
+			"7 is 8 in `x < 7`", "return x < 8",
+			"7 is 6 in `x < 7`", "return x < 6",
+		}},
+		{"for a { }", []string{"`a` never", "for (a) && false { }"}},
+		{"for range x { }", []string{"`range x` never entered", "for range x {break; }"}},
+		{"x, y = g()", []string{"`x, y = g()` dropped", "_, _ = g()"}},
+		{"return x, err", []string{"`return x, err` without the error", "_ = err; return x, nil"}},
+		{"f(T{X: x, Y: y}, o())", []string{
+			"`f(T{X: x, Y: y}, o())` dropped", "",
+			"`X: x` left out", "f(T{Y: y}, o())",
+			"`Y: y` left out", "f(T{X: x}, o())",
+			"`o()` left out", "f(T{X: x, Y: y})",
+		}},
+		{"return false", []string{"`return false` with true", "return true"}},
+		{`return errors.New("x" + y)`, []string{
+			"`return errors.New(\"x\" + y)` without the error", `_ = errors.New("x" + y); return nil`,
+			"`\"x\" + y` with -", `return errors.New("x" - y)`,
+		}},
+		{"f(); f()", []string{"`f()` dropped", "; f()", "`f()` dropped #2", "f(); "}},
+	} {
+		t.Run(tt.body, func(t *testing.T) {
+			const before, after = "package p\n\nfunc h() {\n", "\n}\n"
+			src := []byte(before + tt.body + after)
+			fset := token.NewFileSet()
+			f, err := parser.ParseFile(fset, "p.go", src, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, m := range mutate(fset, f, "p.go", src) {
+				if m.line != 4 {
+					t.Errorf("%s is on line %d", m.name, m.line)
+				}
+				mutated := string(m.source(src))
+				got = append(got, strings.TrimPrefix(m.name, "p.go h: "),
+					strings.TrimSuffix(strings.TrimPrefix(mutated, before), after))
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// write makes a module of the files, and returns its folder.
+func write(t *testing.T, files map[string]string) string {
+	t.Helper()
+	folder := t.TempDir()
+	files["go.mod"] = "module example.com/p\n\ngo 1.26\n"
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return folder
+}
+
+const code = `package p
+
+func adult(age int) bool {
+	return age >= 18
+}
+
+func endless(n int) {
+	for n > 0 {
+		n--
+	}
+}
+
+func unused() bool { return false }
+`
+
+func TestRun(t *testing.T) {
+	folder := write(t, map[string]string{
+		"p.go": code,
+		"p_test.go": `package p
+
+import ("os"; "testing")
+
+func TestAdult(t *testing.T) {
+	os.WriteFile("dirt", nil, 0o600)
+	if adult(3) || !adult(18) { t.Fatal() }
+	endless(1)
+}
+
+func TestRefuses(t *testing.T) { t.Fatal() }
+`,
+		"survivors.txt": `# What may survive.
+p.go unused: ` + "`return false` with true" + `
+    nobody calls it
+p.go gone: ` + "`x` dropped" + `
+    it was once
+`,
+	})
+	var out bytes.Buffer
+	r := runner{folder: folder, judge: "^TestAdult$", timeout: 5 * time.Second, workers: 2, out: &out}
+	if err := r.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.ReplaceAll(out.String(), folder+"/", "")
+	for _, want := range []string{
+		"new      p.go:4 adult: 18 is 17 in `age >= 18`\n",
+		"new      p.go:8 endless: `n > 0` never\n",
+		"accepted p.go:13 unused: `return false` with true (no test runs this)\n",
+		"gone     p.go gone: `x` dropped\n",
+		" 1 never run, 1 timed out,",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "`age >= 18` with >") {
+		t.Errorf("what a test notices is not killed:\n%s", got)
+	}
+	if left, _ := filepath.Glob(folder + "/*"); len(left) != 4 {
+		t.Errorf("it leaves files behind: %v", left)
+	}
+}
+
+func TestRunErr(t *testing.T) {
+	for name, files := range map[string]map[string]string{
+		"the tests fail":       {"p.go": code, "p_test.go": "package p\nimport \"testing\"\nfunc TestX(t *testing.T) { t.Fatal() }\n"},
+		"no tests":             {"p.go": code, "p_test.go": "package p\n"},
+		"does not compile":     {"p.go": "package p\nvar x int = \"\"\n", "p_test.go": "package p\n"},
+		"a survivor no reason": {"p.go": code, "survivors.txt": "p.go a: b\np.go c: d\n    reason\n"},
+		"the last no reason":   {"p.go": code, "survivors.txt": "p.go a: b\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := runner{folder: write(t, files), timeout: time.Minute, workers: 1, out: &bytes.Buffer{}}
+			if err := r.run(t.Context()); err == nil {
+				t.Error("no error")
+			}
+		})
+	}
+}
