@@ -167,6 +167,33 @@ func (s *sim) setStatus(id string) {
 	s.tracef("   OPERATOR sets %s %s", id, o.Status)
 }
 
+// forgetUUIDs makes the records what the version before wrote: it kept no
+// UUIDs of collections and no revisions of admins.
+func (s *sim) forgetUUIDs() {
+	for id, o := range s.durable.organizations {
+		o.CollectionUUID = ""
+		s.durable.organizations[id] = o
+	}
+	for id, a := range s.durable.admins {
+		a.Revision = 0
+		s.durable.admins[id] = a
+	}
+	s.tracef("   UPGRADE: the records tell no UUIDs")
+}
+
+// changeUUIDs makes the collections what they are in a database that was
+// restored from a backup.
+func (s *sim) changeUUIDs() {
+	for _, o := range inOrder(s.durable.organizations) {
+		c := s.durable.collections[o.Collection]
+		*s.durable.uuids++
+		c.uuid = *s.durable.uuids
+		s.durable.collections[o.Collection] = c
+		s.models[o.ID].home = c.uuid
+	}
+	s.tracef("   RESTORE: every collection has another UUID")
+}
+
 // active returns the organizations that clients can act on, in the order of
 // their ids.
 func (s *sim) active() (active []org.Organization) {

@@ -2,6 +2,7 @@ package org_test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"orgservice/shared/org"
@@ -50,8 +51,10 @@ type profile struct {
 	operator  float64 // of suspensions by hand
 	failover  float64 // of primaries that lose their majority
 	clocks    bool    // differ
-	noIndex   bool    // the unique ones may be missing at first
-	always    bool    // what else goes by seed does not: to create an existing collection succeeds
+	anew      float64 // the chance that to create an existing collection succeeds
+	renames   bool    // all changes are renames, between few names
+	upgraded  float64 // the chance that the version before, which kept no UUIDs, made the first organizations
+	restored  float64 // the chance that their collections have other UUIDs than recorded, as in a restored backup
 	patience  float64 // the rate of waiting while something could be done
 	processes int     // at most
 }
@@ -59,26 +62,43 @@ type profile struct {
 // maxClockError is how far a process's clock is ahead or behind at most.
 const maxClockError = 10 * time.Second
 
-func onlyNames(c *call) bool { return c.kind == names }
-func onlyWrites(c *call) bool {
-	return c.kind == write
+// of returns what holds of calls of these methods alone.
+func of(methods ...string) func(*call) bool {
+	return func(c *call) bool { return slices.Contains(methods, c.method) }
 }
 
+func onlyNames(c *call) bool  { return c.kind == names }
+func onlyWrites(c *call) bool { return c.kind == write }
+
+// The first profile is everything at once. The others have one sort of trouble
+// each, which is found sooner so and read more easily.
 var profiles = []profile{
-	// Everything at once.
 	{name: "all", fates: []fate{unsent, lost, lost, late, late, doubled, half, crashBefore, crashAfter, crashLate, sleepBefore, sleepAfter},
-		rates: []float64{0, 0.02, 0.1}, budget: 5, stray: 0.01, operator: 0.004, failover: 0.004, clocks: true, noIndex: true, patience: 0.03, processes: 5},
-	// One sort of trouble each, which is found sooner and read more easily.
+		rates: []float64{0, 0.02, 0.1}, budget: 5, stray: 0.01, operator: 0.004, failover: 0.004,
+		clocks: true, anew: 0.5, upgraded: 0.2, restored: 0.1, patience: 0.03, processes: 5},
 	{name: "calm", patience: 0.01, processes: 5},
-	{name: "faults", fates: []fate{unsent, lost, half, crashBefore, crashAfter}, rates: []float64{0.03, 0.1}, budget: 4, clocks: true, patience: 0.03, processes: 4},
-	{name: "create", stray: 0.05, always: true, processes: 3},
+	{name: "faults", fates: []fate{unsent, lost, half, crashBefore, crashAfter}, rates: []float64{0.03, 0.1}, budget: 4,
+		clocks: true, patience: 0.03, processes: 4},
+	{name: "anew", stray: 0.05, anew: 1, processes: 3},
 	{name: "stray", stray: 0.05, patience: 0.02, processes: 3},
-	{name: "sleep", fates: []fate{sleepBefore, sleepAfter, sleepAfter}, rates: []float64{0.03, 0.1}, budget: 4, patience: 0.02, processes: 4},
-	{name: "wake", fates: []fate{sleepAfter, sleepAfter, unsent}, rates: []float64{0.05, 0.15}, budget: 4, stray: 0.08, patience: 0.02, processes: 3},
-	{name: "late names", fates: []fate{late, doubled, crashLate}, only: onlyNames, rates: []float64{0.3, 0.6}, budget: 3, patience: 0.02, processes: 3},
-	{name: "late writes", fates: []fate{late, late, crashLate, unsent}, only: onlyWrites, rates: []float64{0.05, 0.1}, budget: 3, patience: 0.02, processes: 4},
+	{name: "upgraded", fates: []fate{unsent, lost, crashBefore, crashAfter, sleepAfter}, rates: []float64{0, 0.05}, budget: 3,
+		stray: 0.02, upgraded: 1, patience: 0.02, processes: 3},
+	{name: "restored", fates: []fate{unsent, lost, crashBefore, crashAfter, sleepAfter}, rates: []float64{0, 0.05}, budget: 3,
+		stray: 0.02, restored: 1, patience: 0.02, processes: 3},
 	{name: "failover", failover: 0.03, patience: 0.01, processes: 4},
 	{name: "operator", operator: 0.05, processes: 3},
+	{name: "sleep", fates: []fate{sleepBefore, sleepAfter, sleepAfter}, rates: []float64{0.03, 0.1}, budget: 4, patience: 0.02, processes: 4},
+	{name: "journal", fates: []fate{sleepBefore}, only: of("ReplaceOrganization", "ReplaceClaim"), rates: []float64{0.3}, budget: 3,
+		renames: true, patience: 0.1, processes: 4},
+	{name: "wake", fates: []fate{sleepAfter}, only: of("DropCollection", "CollectionIsEmpty", "Collections", "RenameCollection"),
+		rates: []float64{0.3}, budget: 3, stray: 0.05, renames: true, patience: 0.05, processes: 4},
+	{name: "stray sleep", fates: []fate{crashLate, sleepAfter}, only: of("CreateCollection", "CollectionIsEmpty"),
+		rates: []float64{0.5}, budget: 3, patience: 0.05, processes: 4},
+	{name: "late names", fates: []fate{late, doubled, crashLate}, only: onlyNames, rates: []float64{0.3, 0.6}, budget: 3, patience: 0.02, processes: 3},
+	{name: "late writes", fates: []fate{late, late, crashLate, unsent}, only: onlyWrites, rates: []float64{0.05, 0.1}, budget: 3, patience: 0.02, processes: 4},
+	{name: "late records", fates: []fate{late}, only: of("InsertOrganization", "ReplaceOrganization"), rates: []float64{0.3}, budget: 2, patience: 0.02, processes: 4},
+	{name: "late admins", fates: []fate{late, unsent}, only: of("InsertAdmin", "UpdateAdmin"), rates: []float64{0.8}, budget: 4,
+		stray: 0.05, patience: 0.02, processes: 4},
 }
 
 // profileOf returns the profile of that name, or one by the seed's choice for

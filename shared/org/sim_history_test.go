@@ -97,7 +97,7 @@ func (s *sim) takesEffect(op *operation, id string) {
 	}
 	// If it had but one fault, and looked at the database after it, it could
 	// have made sure.
-	if time.Since(op.at) > 10*org.StaleAfter && op.faults == 1 && op.clean > 1 && !op.deceived {
+	if s.executing != nil && s.executing.op == op && time.Since(op.at) > 10*org.StaleAfter && op.faults == 1 && op.clean > 1 && !op.deceived {
 		s.complain("late effect", "op%d of %s was answered %q and is committed %v later", op.n, id, op.err, time.Since(op.at))
 	}
 }

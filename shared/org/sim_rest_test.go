@@ -19,6 +19,12 @@ func (s *sim) schedule() {
 			s.complain("liveness", "create: %v", err)
 		}
 	}
+	if s.rng.Float64() < s.upgraded {
+		s.forgetUUIDs()
+	}
+	if s.rng.Float64() < s.restored {
+		s.changeUUIDs()
+	}
 	s.budget = budget
 	s.chaos()
 	s.budget = 0

@@ -122,12 +122,20 @@ func (s *sim) begin(p *process) {
 
 func oneOf[T any](s *sim, of []T) T { return of[s.rng.IntN(len(of))] }
 
+// slugs returns those that are used.
+func (s *sim) slugs() []string {
+	if s.renames {
+		return simSlugs[:3]
+	}
+	return simSlugs
+}
+
 func (s *sim) choose() *operation {
 	active := s.active()
 	r := s.rng.IntN(100)
 	switch {
 	case r < 25 || len(active) == 0 && r < 70:
-		return s.creation(oneOf(s, simSlugs), oneOf(s, simEmails))
+		return s.creation(oneOf(s, s.slugs()), oneOf(s, simEmails))
 	case r < 60 && len(active) > 0:
 		return s.update(oneOf(s, active))
 	case r < 75 && len(active) > 0:
@@ -175,11 +183,14 @@ func (s *sim) update(o org.Organization) *operation {
 	m := s.models[o.ID]
 	var c org.Change
 	kind := s.rng.IntN(10)
+	if s.renames {
+		kind = 0
+	}
 	rename, email, password := kind < 5 || kind == 9, kind == 5 || kind == 6 || kind == 9, kind == 7 || kind == 9
 	if rename || kind == 8 {
 		slug := slugOf(o)
 		if rename {
-			slug = oneOf(s, simSlugs)
+			slug = oneOf(s, s.slugs())
 		}
 		name := spelled(slug, n)
 		c.OrganizationName = &name

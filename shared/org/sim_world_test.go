@@ -90,7 +90,7 @@ func newSim(seed uint64, profileName string, traced bool) (*sim, error) {
 		s.trace = &strings.Builder{}
 	}
 	s.durable.wrote = s.recordWritten
-	s.durable.createAnew = p.always || rng.IntN(2) == 0
+	s.durable.createAnew = rng.Float64() < p.anew
 	s.durable.checks = rng.IntN(4) > 0
 	for i := range 2 + rng.IntN(p.processes-1) {
 		process := &process{n: i + 1, left: 1 + rng.IntN(4)}
