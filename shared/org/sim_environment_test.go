@@ -100,14 +100,23 @@ func (s *sim) tenantWrites() {
 }
 
 // strayWrite lets the application of an organization, which may be gone, write
-// where the organization was once or may be soon.
+// where the organization was once or may be soon; or a command arrive that was
+// to make a collection long ago.
 func (s *sim) strayWrite() {
+	if s.empties || s.rng.IntN(3) == 0 {
+		name := org.CollectionPrefix + oneOf(s, s.slugs())
+		if _, exists := s.durable.collections[name]; !exists {
+			s.durable.make(name)
+			s.tracef("   an empty %s is made by a command of long ago", name)
+		}
+		return
+	}
 	ids := slices.Sorted(maps.Keys(s.models))
 	if len(ids) == 0 {
 		return
 	}
 	m := s.models[ids[s.rng.IntN(len(ids))]]
-	name := org.CollectionPrefix + simSlugs[s.rng.IntN(len(simSlugs))]
+	name := org.CollectionPrefix + oneOf(s, s.slugs())
 	if len(m.names) > 0 && s.rng.IntN(2) == 0 {
 		name = m.names[s.rng.IntN(len(m.names))]
 	}

@@ -14,7 +14,8 @@ type fate int
 const (
 	executed    fate = iota
 	unsent           // the caller hears after a while that the database is unavailable
-	lost             // executed, but the caller hears the same
+	denied           // the database refuses it, for a reason that has nothing to do with organizations
+	lost             // executed, but the caller hears that the database is unavailable
 	late             // the caller hears the same, and it is executed some time later
 	doubled          // executed now, and once more later
 	half             // of a command on several documents only the first is done; the caller hears the same
@@ -25,7 +26,7 @@ const (
 	sleepAfter       // it is suspended before it sees the answer
 )
 
-var fateNames = [...]string{"executed", "UNSENT", "LOST", "LATE", "DOUBLED", "HALF",
+var fateNames = [...]string{"executed", "UNSENT", "DENIED", "LOST", "LATE", "DOUBLED", "HALF",
 	"CRASH BEFORE", "CRASH AFTER", "CRASH, LATE", "SLEEP BEFORE", "SLEEP AFTER"}
 
 // possible reports whether the fate can be that of the call.
@@ -53,6 +54,7 @@ type profile struct {
 	clocks    bool    // differ
 	anew      float64 // the chance that to create an existing collection succeeds
 	renames   bool    // all changes are renames, between few names
+	empties   bool    // stray writes make empty collections alone
 	upgraded  float64 // the chance that the version before, which kept no UUIDs, made the first organizations
 	restored  float64 // the chance that their collections have other UUIDs than recorded, as in a restored backup
 	patience  float64 // the rate of waiting while something could be done
@@ -73,11 +75,11 @@ func onlyWrites(c *call) bool { return c.kind == write }
 // The first profile is everything at once. The others have one sort of trouble
 // each, which is found sooner so and read more easily.
 var profiles = []profile{
-	{name: "all", fates: []fate{unsent, lost, lost, late, late, doubled, half, crashBefore, crashAfter, crashLate, sleepBefore, sleepAfter},
+	{name: "all", fates: []fate{unsent, denied, lost, lost, late, late, doubled, half, crashBefore, crashAfter, crashLate, sleepBefore, sleepAfter},
 		rates: []float64{0, 0.02, 0.1}, budget: 5, stray: 0.01, operator: 0.004, failover: 0.004,
 		clocks: true, anew: 0.5, upgraded: 0.2, restored: 0.1, patience: 0.03, processes: 5},
 	{name: "calm", patience: 0.01, processes: 5},
-	{name: "faults", fates: []fate{unsent, lost, half, crashBefore, crashAfter}, rates: []float64{0.03, 0.1}, budget: 4,
+	{name: "faults", fates: []fate{unsent, denied, lost, half, crashBefore, crashAfter}, rates: []float64{0.03, 0.1}, budget: 4,
 		clocks: true, patience: 0.03, processes: 4},
 	{name: "anew", stray: 0.05, anew: 1, processes: 3},
 	{name: "stray", stray: 0.05, patience: 0.02, processes: 3},
@@ -92,8 +94,8 @@ var profiles = []profile{
 		renames: true, patience: 0.1, processes: 4},
 	{name: "wake", fates: []fate{sleepAfter}, only: of("DropCollection", "CollectionIsEmpty", "Collections", "RenameCollection"),
 		rates: []float64{0.3}, budget: 3, stray: 0.05, renames: true, patience: 0.05, processes: 4},
-	{name: "stray sleep", fates: []fate{crashLate, sleepAfter}, only: of("CreateCollection", "CollectionIsEmpty"),
-		rates: []float64{0.5}, budget: 3, patience: 0.05, processes: 4},
+	{name: "wake to drop", fates: []fate{sleepAfter}, only: of("DropCollection", "CollectionIsEmpty"),
+		rates: []float64{0.7}, budget: 3, empties: true, stray: 0.1, renames: true, patience: 0.05, processes: 5},
 	{name: "late names", fates: []fate{late, doubled, crashLate}, only: onlyNames, rates: []float64{0.3, 0.6}, budget: 3, patience: 0.02, processes: 3},
 	{name: "late writes", fates: []fate{late, late, crashLate, unsent}, only: onlyWrites, rates: []float64{0.05, 0.1}, budget: 3, patience: 0.02, processes: 4},
 	{name: "late records", fates: []fate{late}, only: of("InsertOrganization", "ReplaceOrganization"), rates: []float64{0.3}, budget: 2, patience: 0.02, processes: 4},

@@ -201,7 +201,7 @@ func (s *sim) finish(c *call) {
 	switch {
 	case errors.Is(op.err, org.ErrUnavailable):
 	case op.err != nil:
-		if !slices.ContainsFunc(allowed[op.kind], func(kind error) bool { return errors.Is(op.err, kind) }) {
+		if !errors.Is(op.err, errDenied) && !slices.ContainsFunc(allowed[op.kind], func(kind error) bool { return errors.Is(op.err, kind) }) {
 			s.complain("unknown answer", "op%d %s: %v", op.n, op.kind, op.err)
 		}
 		if op.committed {

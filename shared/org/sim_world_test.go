@@ -2,6 +2,7 @@ package org_test
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -276,6 +277,9 @@ func (s *sim) happen(c *call) {
 	case unsent:
 		s.note(c, f, "")
 		s.hold(c, unreachable(c))
+	case denied:
+		s.note(c, f, "")
+		s.answer(c, reply{err: errDenied})
 	case lost, half:
 		r := s.execute(c, f == half)
 		s.note(c, f, r.text())
@@ -338,6 +342,8 @@ func (s *sim) execute(c *call, half bool) reply {
 	s.called(c, value, err)
 	return reply{value: value, err: err}
 }
+
+var errDenied = errors.New("the database refuses the command")
 
 func unreachable(c *call) reply {
 	err := &org.Error{Kind: org.Unavailable, Message: "the database can't be reached", Err: c.ctx.Err()}
