@@ -293,6 +293,9 @@ func TestOpenEndpoint(t *testing.T) {
 	}
 }
 
+// The tests of races are not parallel: each makes many functions work at once,
+// none of which waits for the database for longer than its few seconds.
+
 // race calls f for 0 to n-1 at once and returns the answers.
 func race(n int, f func(i int) answer) []answer {
 	answers := make([]answer, n)
@@ -326,7 +329,6 @@ func wantStatuses(t *testing.T, answers []answer, won, lost int) (winners []int)
 }
 
 func TestConcurrentCreates(t *testing.T) {
-	t.Parallel()
 	for name, same := range map[string]func(r *registration, word string, i int){
 		"Name": func(r *registration, word string, i int) {
 			r.Name = []string{"Race %s", "RACE %s", "race-%s", " race  %s!"}[i%4]
@@ -376,7 +378,6 @@ func TestConcurrentCreates(t *testing.T) {
 }
 
 func TestConcurrentRenames(t *testing.T) {
-	t.Parallel()
 	t.Run("OfOne", func(t *testing.T) {
 		c := newClient(t)
 		o := newTenant(c)
@@ -444,7 +445,6 @@ func TestConcurrentRenames(t *testing.T) {
 // TestConcurrentLogins logs in with the right password only, and seldom enough
 // for nobody to be told to wait.
 func TestConcurrentLogins(t *testing.T) {
-	t.Parallel()
 	for range 5 {
 		c := newClient(t) // from an address that nothing is known about
 		o := newTenant(newClient(t))
@@ -459,7 +459,6 @@ func TestConcurrentLogins(t *testing.T) {
 // TestConcurrentPasswordChanges makes all changes with one current password:
 // only one can find it current. They are few enough not to be throttled.
 func TestConcurrentPasswordChanges(t *testing.T) {
-	t.Parallel()
 	c := newClient(t)
 	o := newTenant(c)
 	passwords := make([]string, min(c.gateway.atOnce, 8))
@@ -493,7 +492,6 @@ func TestConcurrentPasswordChanges(t *testing.T) {
 
 // TestConcurrentDeletes deletes one organization many times at once.
 func TestConcurrentDeletes(t *testing.T) {
-	t.Parallel()
 	c := newClient(t)
 	o := newTenant(c)
 	statuses := map[int]int{}

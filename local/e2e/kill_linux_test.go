@@ -75,7 +75,7 @@ func TestKill(t *testing.T) {
 		url = database.URL()
 	}
 	service := reconcile(t, url, masterDB(a.data))
-	found := readFinal(t, service, connect(t, url, masterDB(a.data)))
+	found := readFinal(t, service, connect(t, url, masterDB(a.data), patience))
 	counts := map[string]int{}
 	for _, w := range workers {
 		for _, o := range w.all {
@@ -106,9 +106,9 @@ type arena struct {
 	database *mongo.Database
 }
 
-func connect(t *testing.T, url, database string) *mongo.Database {
+func connect(t *testing.T, url, database string, timeout time.Duration) *mongo.Database {
 	t.Helper()
-	c, err := mongo.Connect(options.Client().ApplyURI(url).SetTimeout(patience))
+	c, err := mongo.Connect(options.Client().ApplyURI(url).SetTimeout(timeout))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func (a *arena) start() {
 		}
 		url = string(embedded)
 	}
-	database := connect(a.t, url, masterDB(a.data))
+	database := connect(a.t, url, masterDB(a.data), 10*time.Second)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.up == nil {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"orgservice/shared/mongodb/mongodbtest"
 )
 
 // dialect is what a client sees of one gateway and not of another.
@@ -106,10 +108,21 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, dropMasterDBs()) }()
+	var env []string
 	if serverURL != "" {
 		secrets.add(serverURL)
+	} else {
+		// The database is another process than the gateway, which has the race
+		// detector: with it the database would be several times slower, while
+		// the functions, which are what is deployed, wait for it no longer than
+		// ever.
+		database, err := mongodbtest.Embedded()
+		if err != nil {
+			return 1, err
+		}
+		env = []string{"MONGO_URL=" + database}
 	}
-	if own, err = startLocal(filepath.Join(temp, "data"), nil); err != nil {
+	if own, err = startLocal(filepath.Join(temp, "data"), env); err != nil {
 		return 1, err
 	}
 	baseURL = own.url

@@ -118,7 +118,7 @@ type process struct {
 	err   error         // of the ended process
 }
 
-var readyMessage = regexp.MustCompile(`(?m)^listening on (http://\S+), the data is in `)
+var readyMessage = regexp.MustCompile(`(?m)^listening on (http://\S+), the data is `)
 
 // patience is how long to wait for what must come: a gateway that compiles
 // everything for the first time, while other tests do, takes minutes.

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -48,20 +49,23 @@ var (
 )
 
 // url returns the connection string of one.
-func (p *pool) url(t testing.TB) string {
-	t.Helper()
+func (p *pool) url() (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.servers) < p.most {
 		s, err := start(p.flags)
 		if err != nil {
-			t.Fatalf("embedded database: %v", err)
+			return "", fmt.Errorf("embedded database: %w", err)
 		}
 		p.servers = append(p.servers, s)
 	}
 	p.next++
-	return p.servers[p.next%len(p.servers)].url
+	return p.servers[p.next%len(p.servers)].url, nil
 }
+
+// Embedded returns the connection string of an embedded database, which ends
+// with this process.
+func Embedded() (string, error) { return modern.url() }
 
 type server struct {
 	url   string
@@ -89,22 +93,26 @@ func start(flags []string) (server, error) {
 // New returns a database that goes away with the test.
 func New(t testing.TB) Database {
 	t.Helper()
-	url := os.Getenv("MONGO_URL")
-	if url == "" {
-		url = modern.url(t)
+	if url := os.Getenv("MONGO_URL"); url != "" {
+		return connect(t, url, nil)
 	}
-	return connect(t, url)
+	url, err := modern.url()
+	return connect(t, url, err)
 }
 
 // NewLegacy is New, but the database is always embedded and is like that of
 // MongoDB 4.4.
 func NewLegacy(t testing.TB) Database {
 	t.Helper()
-	return connect(t, legacy.url(t))
+	url, err := legacy.url()
+	return connect(t, url, err)
 }
 
-func connect(t testing.TB, url string) Database {
+func connect(t testing.TB, url string, err error) Database {
 	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 	client, err := mongo.Connect(options.Client().ApplyURI(url))
 	if err != nil {
 		t.Fatal(err)
