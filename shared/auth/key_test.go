@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -172,8 +173,40 @@ func TestAsymmetric(t *testing.T) {
 				if set.Keys[0]["kid"] != parsed.Header["kid"] || set.Keys[0]["alg"] != name || set.Keys[0]["d"] != "" {
 					t.Errorf("%s does not fit the token's header %v", data, parsed.Header)
 				}
+				wantJWK(t, set.Keys[0], key.Public())
 			})
 		})
+	}
+}
+
+// wantJWK fails the test unless the JWK is the key, and its id the thumbprint:
+// the hash of the required members in the order of their names (RFC 7638).
+func wantJWK(t *testing.T, jwk map[string]string, want crypto.PublicKey) {
+	t.Helper()
+	members := map[string]string{"kty": jwk["kty"], "crv": jwk["crv"], "x": jwk["x"]}
+	x, err1 := base64.RawURLEncoding.DecodeString(jwk["x"])
+	y, err2 := base64.RawURLEncoding.DecodeString(jwk["y"])
+	if err1 != nil || err2 != nil {
+		t.Fatal(jwk, err1, err2)
+	}
+	switch want := want.(type) {
+	case ed25519.PublicKey:
+		if jwk["kty"] != "OKP" || jwk["crv"] != "Ed25519" || !want.Equal(ed25519.PublicKey(x)) || len(y) > 0 {
+			t.Errorf("%v is not %x", jwk, want)
+		}
+	case *ecdsa.PublicKey:
+		members["y"] = jwk["y"]
+		got, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x, y))
+		if jwk["kty"] != "EC" || jwk["crv"] != "P-256" || err != nil || !want.Equal(got) {
+			t.Errorf("%v is not %v: %v", jwk, want, err)
+		}
+	}
+	canonical, err := json.Marshal(members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum := sha256.Sum256(canonical); jwk["kid"] != base64.RawURLEncoding.EncodeToString(sum[:]) {
+		t.Errorf("kid = %s is not the thumbprint of %s", jwk["kid"], canonical)
 	}
 }
 
@@ -237,7 +270,7 @@ func TestErrKey(t *testing.T) {
 		})
 	}
 	for name, key := range map[string][]byte{
-		"empty": nil, "text": []byte("secret"), "RSA": rsaPublic, "P-384": p384Public, "private": private,
+		"empty": nil, "one byte": []byte("x"), "text": []byte("secret"), "RSA": rsaPublic, "P-384": p384Public, "private": private,
 		"of another type": bytes.ReplaceAll(public, []byte("PUBLIC KEY"), []byte("PRIVATE KEY")),
 		"unreadable":      pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("secret")}),
 		"good and text":   append(bytes.Clone(public), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY"})...),
@@ -344,6 +377,8 @@ func TestIsCommon(t *testing.T) {
 		"password1": true, "PassWord1": true, "123456789": true, "zxcvbnm1": true,
 		"Admin@123": false, "correct horse battery staple": false, "": false, "password1\n": false,
 		"password1\npassword": false, "assword1": false,
+		// The list's first and last, and two that are neighbours there.
+		"!qaz1qaz": true, "пїѕпїѕпїѕпїѕпїѕпїѕпїѕпїѕпїѕ": true, "!qaz1qaz\n!qaz2wsx": false,
 	} {
 		if got := auth.IsCommon(password); got != want {
 			t.Errorf("IsCommon(%q) = %v", password, got)
