@@ -48,7 +48,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 # listed, with the reason, in survivors.txt beside the code.
 .PHONY: mutants
 mutants: ## breaks the code in small ways and prints what no test notices
-	@go run ./local/mutants -timeout 30s shared/auth
+	@go run ./local/mutants shared/auth
 
 .PHONY: lint
 lint: ## formatting, go vet, staticcheck, go.mod

@@ -3,6 +3,7 @@ package auth_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -258,10 +259,20 @@ func TestErrKey(t *testing.T) {
 	rsaPrivate, rsaPublic := keyPair(t, newRSA())
 	p384Private, p384Public := keyPair(t, newECDSA(t, elliptic.P384()))
 	private, public := keyPair(t, newEd25519(t))
+	// A key that can't sign.
+	x25519, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(x25519)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cut := append([]byte{}, private...)
 	cut = append(cut[:40], cut[48:]...)
 	for name, key := range map[string][]byte{
 		"empty": nil, "text": []byte("secret"), "RSA": rsaPrivate, "P-384": p384Private, "public": public, "cut": cut,
+		"X25519": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
 	} {
 		t.Run("private "+name, func(t *testing.T) {
 			if _, err := auth.NewPrivateKeySigner(key); err == nil || strings.Contains(err.Error(), string(key)) && len(key) > 0 {

@@ -12,11 +12,12 @@ import (
 // testCost is the cheapest that bcrypt has.
 const testCost = bcrypt.MinCost
 
-// comparisons records the hashes that a Passwords compares with.
-type comparisons struct{ hashes []string }
+// comparisons records what a Passwords compares.
+type comparisons struct{ hashes, passwords []string }
 
 func (c *comparisons) compare(hash, password []byte) error {
 	c.hashes = append(c.hashes, string(hash))
+	c.passwords = append(c.passwords, string(password))
 	return bcrypt.CompareHashAndPassword(hash, password)
 }
 
@@ -59,6 +60,9 @@ func TestPasswordsVerify(t *testing.T) {
 				t.Errorf("Verify = %v, %v; want %v", got, err, tt.want)
 			}
 			c.wantOne(t, testCost)
+			if n := len(c.passwords[0]); n > auth.MaxPasswordBytes {
+				t.Errorf("compared a password of %d bytes", n)
+			}
 		})
 	}
 }

@@ -416,8 +416,33 @@ func TestVerifyErrLong(t *testing.T) {
 	if _, err := v.Verify(padded(4096)); err != nil {
 		t.Errorf("4096 bytes: %v", err)
 	}
-	wantErrToken(t, v, padded(4097))
-	wantErrToken(t, v, padded(5000))
+	for _, n := range []int{4097, 5000} {
+		long := padded(n)
+		wantErrToken(t, v, long)
+		if _, err := v.Verify(long); err == nil || !strings.Contains(err.Error(), "too long") {
+			t.Errorf("%d bytes: %v; want what is wrong first", n, err)
+		}
+	}
+}
+
+func TestVerifyErrNoObject(t *testing.T) {
+	v := newVerifier(t, testSecret)
+	header, payload := newParts(t)
+	for _, object := range []string{
+		"", "null", "7", `"sub"`, "[]", "[1]", "[" + payload + "]", "{", "{1:2}", `{"sub"`, `{"sub":`, `{"sub":}`, `{"sub":"a",}`,
+		`{"sub" "a"}`, "{}", "\xff",
+	} {
+		t.Run(object, func(t *testing.T) {
+			wantErrToken(t, v, signParts(t, object, payload))
+			wantErrToken(t, v, signParts(t, header, object))
+		})
+	}
+	for _, rest := range []string{"{}", "x", ",", "}", "\x00"} {
+		t.Run("followed by "+rest, func(t *testing.T) {
+			wantErrToken(t, v, signParts(t, header+rest, payload))
+			wantErrToken(t, v, signParts(t, header, payload+rest))
+		})
+	}
 }
 
 func TestVerifyErrTampered(t *testing.T) {
