@@ -40,7 +40,12 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{db: mongodbtest.New(t)}
+	return newFixtureIn(t, mongodbtest.New(t))
+}
+
+func newFixtureIn(t *testing.T, db mongodbtest.Database) *fixture {
+	t.Helper()
+	f := &fixture{db: db}
 	store := f.db.Open(t, options.Client().SetMonitor(&event.CommandMonitor{
 		Started: func(_ context.Context, e *event.CommandStartedEvent) {
 			f.mu.Lock()
@@ -1132,77 +1137,6 @@ func TestHostileLoserLeavesTheWinnerAlone(t *testing.T) {
 		f.wantSame(t, before)
 	}
 	f.mustCreate(t, "Loser", "loser@example.com")
-}
-
-// A collection that is there before its organization may hold anybody's
-// documents.
-func TestHostileStrayCollection(t *testing.T) {
-	f := newFixture(t)
-	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
-	f.fillTenant(t, o.Collection)
-	caller := f.mustLogin(t, "admin@example.com", adminPassword)
-	f.fillTenant(t, "org_stray")
-	if err := f.Store.CreateCollection(t.Context(), f.db.Name, "org_empty"); err != nil {
-		t.Fatal(err)
-	}
-	before := f.snapshot(t)
-
-	t.Run("ErrConflict on create", func(t *testing.T) {
-		_, err := f.Create(t.Context(), org.Registration{OrganizationName: "Stray", Email: "s@example.com", Password: adminPassword})
-		if !errors.Is(err, org.ErrConflict) {
-			t.Errorf("Create: %v, want ErrConflict", err)
-		}
-		f.wantSame(t, before)
-	})
-	t.Run("ErrConflict on rename", func(t *testing.T) {
-		if _, err := f.Update(t.Context(), caller, org.Change{OrganizationName: new("Stray")}); !errors.Is(err, org.ErrConflict) {
-			t.Errorf("Update: %v, want ErrConflict", err)
-		}
-		f.wantSameButRevisions(t, before)
-		f.wantAlive(t, caller, "Acme Inc")
-	})
-	t.Run("OK when it is empty", func(t *testing.T) {
-		if _, err := f.Update(t.Context(), caller, org.Change{OrganizationName: new("Empty")}); err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(before[o.Collection], f.snapshot(t)["org_empty"]); diff != "" {
-			t.Errorf("the tenant's collection (-before +after):\n%s", diff)
-		}
-	})
-}
-
-// A document that an index can't take is not what keeps the service from
-// repairing, nor the other indexes from being made.
-func TestHostileIndexErrorIsLoud(t *testing.T) {
-	db := mongodbtest.New(t)
-	database := db.Client.Database(db.Name)
-	store := db.Open(t)
-	for _, index := range []string{"name_key", "email"} { // as the version before made them
-		collection := map[string]string{"name_key": "organizations", "email": "admins"}[index]
-		model := mongo.IndexModel{Keys: bson.D{{Key: index, Value: 1}}, Options: options.Index().SetUnique(true)}
-		if _, err := database.Collection(collection).Indexes().CreateOne(t.Context(), model); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range 2 {
-		if failed, err := store.EnsureIndexes(t.Context()); err != nil || len(failed) > 0 {
-			t.Fatal(failed, err)
-		}
-	}
-	for _, collection := range []string{"organizations", "admins"} {
-		specs, err := database.Collection(collection).Indexes().ListSpecifications(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, spec := range specs {
-			if spec.Unique != nil && *spec.Unique {
-				t.Errorf("%s still has the unique index %s", collection, spec.Name)
-			}
-		}
-	}
-	if missing, err := store.MissingIndexes(t.Context()); err != nil || len(missing) > 0 {
-		t.Errorf("MissingIndexes = %v, %v", missing, err)
-	}
 }
 
 // The indexes are for speed alone.

@@ -96,6 +96,8 @@ var profiles = []profile{
 		rates: []float64{0.3}, budget: 3, stray: 0.05, renames: true, patience: 0.05, processes: 4},
 	{name: "wake to drop", fates: []fate{sleepAfter}, only: of("DropCollection", "CollectionIsEmpty"),
 		rates: []float64{0.7}, budget: 3, empties: true, stray: 0.1, renames: true, patience: 0.05, processes: 5},
+	{name: "wake to rename", fates: []fate{sleepAfter}, only: of("DropCollection"), rates: []float64{0.8}, budget: 2,
+		empties: true, stray: 0.2, renames: true, patience: 0.04, processes: 5},
 	{name: "late names", fates: []fate{late, doubled, crashLate}, only: onlyNames, rates: []float64{0.3, 0.6}, budget: 3, patience: 0.02, processes: 3},
 	{name: "late writes", fates: []fate{late, late, crashLate, unsent}, only: onlyWrites, rates: []float64{0.05, 0.1}, budget: 3, patience: 0.02, processes: 4},
 	{name: "late records", fates: []fate{late}, only: of("InsertOrganization", "ReplaceOrganization"), rates: []float64{0.3}, budget: 2, patience: 0.02, processes: 4},

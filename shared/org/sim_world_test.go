@@ -327,7 +327,9 @@ func (s *sim) answerNow(c *call, f fate) {
 	r := reply{value: value, err: err}
 	s.tracef("%v %v on the OLD PRIMARY: %v", c.op, c, r.text())
 	c.op.deceived = true
-	if (c.kind == write || c.kind == names) && err == nil {
+	if c.kind == write || c.kind == names {
+		// Even one that changes nothing is acknowledged only when the majority
+		// has what it saw.
 		s.hold(c, unreachable(c))
 		return
 	}
