@@ -31,6 +31,10 @@ test: ## all tests; with MONGO_URL set, on that server
 	@# nothing else does meanwhile: one package after the other.
 	go test $(RACE) -timeout 20m -p 1 ./local/...
 
+.PHONY: simulate
+simulate: ## a million schedules of the lifecycle: make simulate N=1000 START=1 PROFILE=any
+	go test -count=1 -timeout 0 -run '^TestSim$$' ./shared/org -sim.n $(or $(N),1000000) -sim.start $(or $(START),1) -sim.profile '$(or $(PROFILE),any)'
+
 .PHONY: bench
 bench: ## the benchmarks
 	go test -run '^$$' -bench . ./shared/...
