@@ -17,6 +17,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 )
 
@@ -628,5 +629,61 @@ func TestClose(t *testing.T) {
 	must(t, db.Client().Disconnect(ctx))
 	if err := <-working; err == nil {
 		t.Error("a write succeeded after Close")
+	}
+}
+
+// TestQueries holds what the service asks beyond the simplest.
+func TestQueries(t *testing.T) {
+	db := connect(t, start(t)).Database("test")
+	for _, name := range []string{"a", "b", "c"} {
+		must(t, db.CreateCollection(t.Context(), name))
+	}
+	names, err := db.ListCollectionNames(t.Context(), bson.D{{Key: "name", Value: bson.D{{Key: "$in", Value: bson.A{"a", "c", "z"}}}}})
+	must(t, err)
+	if fmt.Sprint(names) != "[a c]" {
+		t.Errorf("listCollections with $in: %v", names)
+	}
+
+	c := db.Collection("a", options.Collection().SetReadConcern(readconcern.Majority()))
+	_, err = c.InsertMany(t.Context(), []any{
+		bson.D{{Key: "_id", Value: 1}, {Key: "n", Value: 1}},
+		bson.D{{Key: "_id", Value: 2}, {Key: "n", Value: 2}},
+		bson.D{{Key: "_id", Value: 3}},
+		bson.D{{Key: "_id", Value: 4}, {Key: "n", Value: nil}},
+	})
+	must(t, err)
+	for _, test := range []struct {
+		name   string
+		filter bson.D
+		want   string
+	}{
+		{"All", bson.D{}, "[1 2 3 4]"},
+		{"NotAtLeast", bson.D{{Key: "n", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: 2}}}}}}, "[1 3 4]"},
+		{"Less", bson.D{{Key: "n", Value: bson.D{{Key: "$lt", Value: 2}}}}, "[1]"},
+		{"Missing", bson.D{{Key: "n", Value: bson.D{{Key: "$exists", Value: false}}}}, "[3]"},
+		{"Null", bson.D{{Key: "n", Value: nil}}, "[3 4]"},
+		{"NeverThere", bson.D{{Key: "x", Value: 1}}, "[]"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cursor, err := c.Find(t.Context(), test.filter)
+			must(t, err)
+			var docs []struct {
+				ID int `bson:"_id"`
+			}
+			must(t, cursor.All(t.Context(), &docs))
+			ids := []int{}
+			for _, d := range docs {
+				ids = append(ids, d.ID)
+			}
+			if fmt.Sprint(ids) != test.want {
+				t.Errorf("got %v, want %s", ids, test.want)
+			}
+			// An update finds the same.
+			res, err := c.UpdateMany(t.Context(), test.filter, bson.D{{Key: "$set", Value: bson.D{{Key: "seen", Value: test.name}}}})
+			must(t, err)
+			if int(res.MatchedCount) != len(ids) {
+				t.Errorf("updated %d", res.MatchedCount)
+			}
+		})
 	}
 }

@@ -19,7 +19,7 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:0", "address to listen on")
 	legacy := flag.Bool("legacy", false, "be like MongoDB 4.4")
 	flag.Parse()
-	var options []embedded.Option
+	options := []embedded.Option{embedded.Volatile}
 	if *legacy {
 		options = append(options, embedded.Legacy)
 	}

@@ -16,7 +16,7 @@ func TestServers(t *testing.T) {
 		"NewLegacy": {NewLegacy(t), 9},
 	} {
 		var hello struct{ MaxWireVersion int }
-		err := test.db.Client.Database(test.db.Name).RunCommand(t.Context(), bson.D{{Key: "hello", Value: 1}}).Decode(&hello)
+		err := test.db.Client.Database(test.db.Name).RunCommand(t.Context(), bson.D{{Key: "isMaster", Value: 1}}).Decode(&hello)
 		if err != nil {
 			t.Fatal(err)
 		}
