@@ -54,6 +54,7 @@ type profile struct {
 	clocks    bool    // differ
 	anew      float64 // the chance that to create an existing collection succeeds
 	renames   bool    // all changes are renames, between few names
+	thorough  bool    // all changes change everything
 	empties   bool    // stray writes make empty collections alone
 	upgraded  float64 // the chance that the version before, which kept no UUIDs, made the first organizations
 	restored  float64 // the chance that their collections have other UUIDs than recorded, as in a restored backup
@@ -94,6 +95,8 @@ var profiles = []profile{
 		renames: true, patience: 0.1, processes: 4},
 	{name: "wake", fates: []fate{sleepAfter}, only: of("DropCollection", "CollectionIsEmpty", "Collections", "RenameCollection"),
 		rates: []float64{0.3}, budget: 3, stray: 0.05, renames: true, patience: 0.05, processes: 4},
+	{name: "roll back", fates: []fate{late, crashLate}, only: of("InsertAdmin", "UpdateAdmin", "RenameCollection"), rates: []float64{0.8}, budget: 3,
+		thorough: true, stray: 0.05, patience: 0.01, processes: 5},
 	{name: "wake to drop", fates: []fate{sleepAfter}, only: of("DropCollection", "CollectionIsEmpty"),
 		rates: []float64{0.7}, budget: 3, empties: true, stray: 0.1, renames: true, patience: 0.05, processes: 5},
 	{name: "wake to rename", fates: []fate{sleepAfter}, only: of("DropCollection"), rates: []float64{0.8}, budget: 2,

@@ -70,7 +70,7 @@ type operation struct {
 	clean     int  // how many were since then
 	deceived  bool // it has read from, or written to, an old primary
 	committed bool // the record says so
-	claimed   int  // the step at which a creation made its collection, or found it
+	claimed   int  // the step at which a creation gave its collection the name
 }
 
 func (op *operation) String() string { return fmt.Sprintf("p%d op%d %s", op.process.n, op.n, op.kind) }
@@ -90,7 +90,8 @@ func (s *sim) start(op *operation) {
 	}
 	go func() {
 		defer func() {
-			if op.fault = recover(); op.fault != nil {
+			if p := recover(); p != nil {
+				op.fault = p
 				do(context.Background(), h, "panic", done, "", nothing)
 			}
 		}()
@@ -185,6 +186,8 @@ func (s *sim) update(o org.Organization) *operation {
 	kind := s.rng.IntN(10)
 	if s.renames {
 		kind = 0
+	} else if s.thorough {
+		kind = 9
 	}
 	rename, email, password := kind < 5 || kind == 9, kind == 5 || kind == 6 || kind == 9, kind == 7 || kind == 9
 	if rename || kind == 8 {

@@ -341,7 +341,7 @@ func (s *sim) execute(c *call, half bool) reply {
 	c.at, s.executing = s.step, c
 	value, err := c.run(s.durable)
 	s.durable.half, s.executing = false, nil
-	s.called(c, value, err)
+	s.called(c, err)
 	return reply{value: value, err: err}
 }
 
