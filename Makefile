@@ -24,11 +24,11 @@ reconcile: ## finish or undo what a crash has left, over the whole database
 doctor: ## what does not fit together in the database of MONGO_URL: make doctor TIER=M10
 	@go run ./local -tier '$(TIER)' doctor
 
+# In local, functions run within the time limits that they have when deployed,
+# so nothing else does meanwhile: its packages are tested one after the other.
 .PHONY: test
 test: ## all tests; with MONGO_URL set, on that server
 	go test $(RACE) -timeout 20m ./shared/... ./functions/...
-	@# Here functions run with the time limits that they have when deployed, so
-	@# nothing else does meanwhile: one package after the other.
 	go test $(RACE) -timeout 20m -p 1 ./local/...
 
 .PHONY: simulate

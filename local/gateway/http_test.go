@@ -187,9 +187,7 @@ func TestHTTP(t *testing.T) {
 			"BrokenFunction ended: exit status 1: DATABASE is not set\n",
 			"BrokenFunction: DATABASE is not set\n",
 		} {
-			if !strings.Contains(log.String(), want) {
-				t.Errorf("the log lacks %q", want)
-			}
+			eventually(t, "the line "+want, func() bool { return strings.Contains(log.String(), want) })
 		}
 		if r := send(t, g, "POST", "/echo", "", "X-Big: "+strings.Repeat("x", 9900)); r.status != 200 {
 			t.Errorf("a header below 10 KB: %v", r)

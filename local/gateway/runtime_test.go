@@ -106,9 +106,7 @@ func TestKilled(t *testing.T) {
 		if r := <-got; r.String() != `500 {"message":"Internal Server Error"}` {
 			t.Errorf("got %v", r)
 		}
-		if want := "ActFunction ended: signal: killed\n"; !strings.Contains(log.String(), want) {
-			t.Errorf("the log lacks %q", want)
-		}
+		eventually(t, "a line of the end", func() bool { return strings.Contains(log.String(), "ActFunction ended: signal: killed\n") })
 	})
 	t.Run("Idle", func(t *testing.T) {
 		before := send(t, g, "GET", "/act", "")
