@@ -484,7 +484,7 @@ func testEvents(t *testing.T) {
 }
 
 func testThrottling(t *testing.T) {
-	c := newLocalClient(t, newLocal(t, "", nil, "-parameter", "OpenThrottleRate=1", "-parameter", "OpenThrottleBurst=2"))
+	c := newLocalClient(t, newLocal(t, "", nil, "-parameter", "OpenThrottleRate=0.01", "-parameter", "OpenThrottleBurst=2"))
 	throttled := 0
 	for range 20 {
 		if a := c.call("POST", "/org/create", object{}); a.status == http.StatusTooManyRequests {
