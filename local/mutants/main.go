@@ -1,7 +1,7 @@
 // Command mutants breaks a package in many small ways, one at a time, and
 // prints what its tests do not notice:
 //
-//	go run ./local/mutants [-run REGEXP] [-timeout 30s] FOLDER [TEST FLAGS]
+//	go run ./local/mutants [-run REGEXP] [-files REGEXP] [-timeout 30s] FOLDER [TEST FLAGS]
 //
 // A condition is always or never true, a bound or a number is off by one, a
 // call, an assignment, an option or an error is left out. The judge is the
@@ -34,6 +34,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -48,6 +49,10 @@ func main() {
 	r := runner{out: os.Stdout}
 	flag.StringVar(&r.judge, "run", "", "the `tests` that judge, as for go test")
 	flag.DurationVar(&r.timeout, "timeout", 30*time.Second, "how long the tests may take on a mutant")
+	flag.Func("files", "break only the files whose names match the `pattern`, as regexp", func(pattern string) (err error) {
+		r.files, err = regexp.Compile(pattern)
+		return err
+	})
 	flag.IntVar(&r.workers, "workers", max(1, runtime.NumCPU()/2), "how many mutants at once")
 	flag.Parse()
 	if flag.NArg() == 0 {
@@ -74,6 +79,7 @@ const (
 
 type runner struct {
 	judge   string
+	files   *regexp.Regexp // nil: all
 	timeout time.Duration
 	workers int
 	folder  string
@@ -147,6 +153,9 @@ func (r *runner) run(ctx context.Context) (err error) {
 		return context.Cause(ctx)
 	}
 	for _, name := range slices.Sorted(maps.Keys(accepted)) {
+		if file, _, _ := strings.Cut(name, " "); r.files != nil && !r.files.MatchString(strings.TrimSuffix(file, ":")) {
+			continue // it was not asked for
+		}
 		fmt.Fprintf(r.out, "%-8s %s\n", "gone", name)
 	}
 	fmt.Fprintf(r.out, "%s: %d killed, %d survived, %d never run, %d timed out, %d did not compile; %s\n", r.folder,
@@ -250,6 +259,9 @@ func (r *runner) mutants(ctx context.Context) (all []mutant, sources map[string]
 			return nil, nil, err
 		}
 		sources[name] = src
+		if r.files != nil && !r.files.MatchString(name) {
+			continue
+		}
 		all = append(all, mutate(fset, f, name, src)...)
 	}
 	return all, sources, nil

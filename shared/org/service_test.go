@@ -20,7 +20,6 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"orgservice/shared/auth"
-	"orgservice/shared/mongodb"
 	"orgservice/shared/mongodb/mongodbtest"
 	"orgservice/shared/org"
 )
@@ -1142,17 +1141,8 @@ func TestHostileLoserLeavesTheWinnerAlone(t *testing.T) {
 // The indexes are for speed alone.
 func TestHostileWithoutIndexes(t *testing.T) {
 	f := newFixture(t)
-	store, err := mongodb.Open(f.db.URL, f.db.Name+"_bare")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := f.db.Client.Database(f.db.Name + "_bare").Drop(context.Background()); err != nil {
-			t.Error(err)
-		}
-		store.Close(context.Background())
-	})
-	f.Store, f.Database = store, f.db.Name+"_bare"
+	bare := f.db.Fresh(t)
+	f.Store, f.Database = bare.Open(t), bare.Name
 	f.mustCreate(t, "Acme Inc", "admin@example.com")
 	for _, r := range []org.Registration{
 		{OrganizationName: "ACME INC", Email: "other@example.com", Password: adminPassword},

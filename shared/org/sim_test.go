@@ -16,6 +16,7 @@ var (
 	simStart   = flag.Uint64("sim.start", 1, "the first seed")
 	simN       = flag.Uint64("sim.n", 5000, "how many schedules to run")
 	simProfile = flag.String("sim.profile", "any", "what can go wrong: the name of a profile, or any")
+	simFirst   = flag.Bool("sim.first", false, "stop at the first problem")
 	simOnly    = flag.String("sim.only", "", "only problems of this kind count")
 )
 
@@ -53,12 +54,15 @@ func TestSim(t *testing.T) {
 				t.Parallel()
 				for {
 					n := next.Add(1) - 1
-					if n >= *simN {
+					if n >= *simN || *simFirst && t.Failed() {
 						return
 					}
 					seed := *simStart + n
 					s := runSim(t, seed, *simProfile, false)
 					found.add(seed, s)
+					if *simFirst && len(s.problems) > 0 {
+						t.Fail()
+					}
 				}
 			})
 		}
