@@ -203,7 +203,7 @@ func (s *Service) dropCollection(ctx context.Context, o Organization) (Organizat
 // dropUnused drops what a creation that is undone has made. The process that
 // it has overtaken may rename the collection meanwhile.
 func (s *Service) dropUnused(ctx context.Context, o Organization) error {
-	for {
+	for range recoverAttempts {
 		found, err := s.Store.Collections(ctx, o.Database, temporaryName(o.Operation.ID), o.Collection)
 		if err != nil || len(found) == 0 {
 			return err
@@ -216,6 +216,7 @@ func (s *Service) dropUnused(ctx context.Context, o Organization) error {
 			return err
 		}
 	}
+	return errOvertaken
 }
 
 // dropNew drops the collection that has the name of an organization that never
