@@ -113,7 +113,7 @@ func (s *Service) releaseBelow(ctx context.Context, organizationID string, below
 	return s.Store.RestClaims(ctx, organizationID, below, keep, s.now())
 }
 
-// releaseUnused releases a claim for which its organization has no use.
+// releaseUnused releases a claim if its organization has no use for it.
 func (s *Service) releaseUnused(ctx context.Context, c Claim) error {
 	if !c.RestingSince.IsZero() {
 		return s.Store.DeleteClaim(ctx, c)
@@ -122,7 +122,7 @@ func (s *Service) releaseUnused(ctx context.Context, c Claim) error {
 	if errors.Is(err, ErrNotFound) {
 		return s.releaseAll(ctx, c.OrganizationID)
 	}
-	if err != nil || o.uses(c.ID) {
+	if err != nil {
 		return err
 	}
 	if c.Revision >= o.Revision {
