@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Builds and starts mongo-java-server, and runs the tests of ./shared on it.
+# Arguments are go test's.
+set -euo pipefail
+cd "$(dirname "$0")"
+# Offline, unless Maven still lacks something.
+mvn -q -B -o -Dstyle.color=never package >/dev/null 2>&1 || mvn -q -B -Dstyle.color=never package
+# It ends with this script, whose end closes its standard input.
+coproc server { exec java -jar ../.data/javaserver/javaserver.jar; }
+read -r url <&"${server[0]}"
+cd ../..
+MONGO_URL=$url go test -count=1 "$@" ./shared/...
