@@ -45,7 +45,8 @@ func (s *Store) Collections(ctx context.Context, database string, names ...strin
 	}
 	var collections []org.Collection
 	for _, spec := range specs {
-		if !strings.HasPrefix(spec.Name, org.CollectionPrefix) {
+		// Not every server that speaks the protocol obeys the filter.
+		if !strings.HasPrefix(spec.Name, org.CollectionPrefix) || len(names) > 0 && !slices.Contains(names, spec.Name) {
 			continue
 		}
 		c := org.Collection{Name: spec.Name}

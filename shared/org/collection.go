@@ -101,9 +101,6 @@ func (s *Service) move(ctx context.Context, o Organization) (Organization, error
 			return o, err
 		}
 	}
-	if err := s.lease(o.Operation); err != nil {
-		return o, err
-	}
 	return o, s.Store.RenameCollection(ctx, o.Database, c, to)
 }
 
@@ -133,9 +130,6 @@ func (s *Service) clearName(ctx context.Context, o Organization, name string) er
 		return err
 	}
 	own, err := s.isOwn(ctx, o, found[0])
-	if err == nil {
-		err = s.lease(o.Operation)
-	}
 	if err == nil && own {
 		own, err = s.dropEmpty(ctx, o.Database, found[0])
 	}

@@ -15,8 +15,29 @@ import (
 // onBoth runs the test on a server that compares UUIDs, and to which making a
 // collection that exists is no error, and on one like MongoDB 4.4.
 func onBoth(t *testing.T, test func(t *testing.T, f *fixture)) {
-	t.Run("modern", func(t *testing.T) { test(t, newFixture(t)) })
+	t.Run("modern", func(t *testing.T) { test(t, newFixtureWithUUIDs(t)) })
 	t.Run("legacy", func(t *testing.T) { test(t, newFixtureIn(t, mongodbtest.NewLegacy(t))) })
+}
+
+// newFixtureWithUUIDs is newFixture, but on an embedded database if the server
+// of MONGO_URL is one that tells no UUIDs, as no MongoDB is.
+func newFixtureWithUUIDs(t *testing.T) *fixture {
+	t.Helper()
+	f := newFixture(t)
+	if err := f.Store.CreateCollection(t.Context(), f.db.Name, "org_probe"); err != nil {
+		t.Fatal(err)
+	}
+	found, err := f.Store.Collections(t.Context(), f.db.Name, "org_probe")
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	if err := f.Store.DropCollection(t.Context(), f.db.Name, found[0]); err != nil {
+		t.Fatal(err)
+	}
+	if found[0].UUID == "" {
+		return newFixtureIn(t, mongodbtest.NewEmbedded(t))
+	}
+	return f
 }
 
 // later makes the service's clock show so much more.
@@ -212,7 +233,7 @@ func TestCollectionThatChanged(t *testing.T) {
 // An application that drops its organization's collection has an organization
 // without one, until it writes again or the organization is renamed.
 func TestCollectionThatWasDropped(t *testing.T) {
-	f := newFixture(t)
+	f := newFixtureWithUUIDs(t)
 	o := f.mustCreate(t, "Acme", "a@example.com")
 	caller := f.mustLogin(t, "a@example.com", adminPassword)
 	drop := func(name string) {
@@ -253,7 +274,7 @@ func TestHostileForeignCollection(t *testing.T) {
 		"reconcile": func(t *testing.T, f *fixture, victim org.Organization) { f.mustReconcile(t) },
 	} {
 		t.Run(verb, func(t *testing.T) {
-			f := newFixture(t)
+			f := newFixtureWithUUIDs(t)
 			victim := f.mustCreate(t, "Acme", "a@example.com")
 			f.fillTenant(t, victim.Collection)
 			b := f.mustCreate(t, "Bolt", "b@example.com")

@@ -46,9 +46,6 @@ func (s *Service) create(ctx context.Context, o Organization, admin Admin, passw
 	if admin.PasswordHash, err = s.Passwords.Hash(password); err != nil {
 		return o, err
 	}
-	if err := s.lease(o.Operation); err != nil {
-		return o, err
-	}
 	c := Collection{Name: temporaryName(o.Operation.ID)}
 	err = atOnce(
 		func() error { return s.Store.InsertOrganization(ctx, o) },
@@ -64,6 +61,8 @@ func (s *Service) create(ctx context.Context, o Organization, admin Admin, passw
 	if err != nil {
 		return o, err
 	}
+	// Until now there was no record by which others could fence this operation
+	// when they took its claims.
 	if err := s.lease(o.Operation); err != nil {
 		return o, err
 	}

@@ -48,9 +48,6 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 // remove deletes what belongs to an organization that is being deleted, and at
 // last its record. Until then its names are claimed.
 func (s *Service) remove(ctx context.Context, o Organization) error {
-	if err := s.lease(o.Operation); err != nil {
-		return err
-	}
 	left := o
 	err := atOnce(
 		func() (err error) { left, err = s.dropCollection(ctx, o); return err },

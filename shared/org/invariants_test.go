@@ -172,7 +172,10 @@ func (w *world) problems() (problems []string) {
 	}
 	for _, spec := range specs {
 		if strings.HasPrefix(spec.Name, "org_") {
-			collections[spec.Name] = fmt.Sprintf("%x", spec.UUID.Data)
+			collections[spec.Name] = ""
+			if spec.UUID != nil { // there are servers, none of them MongoDB, that tell none
+				collections[spec.Name] = fmt.Sprintf("%x", spec.UUID.Data)
+			}
 		}
 	}
 	alive := map[string]bool{}
@@ -189,7 +192,7 @@ func (w *world) problems() (problems []string) {
 		}
 		if uuid, exists := collections[collection]; !exists {
 			complain("organization %v has no collection %v, or shares it", id.Hex(), collection)
-		} else if uuid != o["collection_uuid"] {
+		} else if recorded, _ := o["collection_uuid"].(string); uuid != recorded {
 			complain("organization %v has collection %v with UUID %v instead of %v", id.Hex(), collection, uuid, o["collection_uuid"])
 		}
 		delete(collections, collection)

@@ -11,8 +11,8 @@ const (
 	// StaleAfter is how long an operation rests untouched before others take
 	// it over. No function may run as long.
 	StaleAfter = 60 * time.Second
-	// leaseTime is how long whoever works on an operation may begin a step
-	// of it.
+	// leaseTime is how long after its beginning, or after it was taken over,
+	// an operation may begin to name or rename its collection.
 	leaseTime = StaleAfter / 2
 	// MaxSkew is how far the clock of a process may be from the database's.
 	// That of two processes, twice as much, is well below the time between
@@ -56,8 +56,9 @@ func (s *Service) commit(ctx context.Context, o, next Organization) (Organizatio
 	return o, err
 }
 
-// lease tells whoever works on an operation whether it may go on. After the
-// lease it may not, since others may have taken the operation over.
+// lease tells whoever works on an operation whether it may give its collection
+// a name. After the lease it may not, since others may have taken over the
+// operation, or its claims.
 func (s *Service) lease(op *Operation) error {
 	if age := s.now().Sub(op.TouchedAt); age > leaseTime {
 		return fmt.Errorf("operation %s: its lease ended %v ago: %w", op.ID, age-leaseTime, errOvertaken)
@@ -70,15 +71,11 @@ func (s *Service) lease(op *Operation) error {
 func (s *Service) stale(t time.Time) bool { return s.now().Sub(t) >= StaleAfter }
 
 // takeOver makes the operation on o the caller's. Whoever worked on it before
-// can't write the record any more. A creation and a deletion can from now on
-// only end with nothing left.
+// can't write the record any more.
 func (s *Service) takeOver(ctx context.Context, o Organization) (Organization, error) {
 	next, op := o, *o.Operation
 	op.TouchedAt = s.now()
 	next.Operation = &op
-	if op.Kind != Updating {
-		next.Status = Deleting
-	}
 	return s.write(ctx, o, next)
 }
 
@@ -126,9 +123,6 @@ func (s *Service) settle(ctx context.Context, o Organization) (Organization, err
 func (s *Service) afterFailure(ctx context.Context, o Organization, op Operation, cause error) (Organization, error) {
 	if u := (undone{}); errors.As(cause, &u) {
 		return Organization{}, u.cause
-	}
-	if err := s.lease(&op); err != nil {
-		return Organization{}, err // others decide what became of it
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recoverTime)
 	defer cancel()

@@ -101,6 +101,8 @@ func (op *Operation) exchange(old, claim string) {
 // proven at the same time as the database.
 func (s *Service) update(ctx context.Context, o Organization, op Operation, password *string, proven func() error) (Organization, error) {
 	next := o
+	next.Operation = &op
+	standing := false
 	err := atOnce(
 		func() error { return s.claim(ctx, o.ID, o.Revision, without(op.Claims, o.Claims), op.StartedAt) },
 		func() error {
@@ -109,7 +111,9 @@ func (s *Service) update(ctx context.Context, o Organization, op Operation, pass
 			}
 			found, err := s.Store.Collections(ctx, o.Database, o.Collection, op.Collection)
 			for _, c := range found {
-				if c.Name == o.Collection && o.CollectionUUID == "" {
+				if c.Name == op.Collection {
+					standing = true
+				} else if o.CollectionUUID == "" {
 					next.CollectionUUID = c.UUID
 				}
 			}
@@ -120,15 +124,16 @@ func (s *Service) update(ctx context.Context, o Organization, op Operation, pass
 	if err != nil {
 		return o, err
 	}
+	if standing {
+		if err := s.clearName(ctx, next, op.Collection); err != nil {
+			return o, err
+		}
+	}
 	if password != nil {
 		if op.PasswordHash, err = s.Passwords.Hash(*password); err != nil {
 			return o, err
 		}
 	}
-	if err := s.lease(&op); err != nil {
-		return o, err
-	}
-	next.Operation = &op
 	if o, err = s.write(ctx, o, next); err != nil {
 		return o, err
 	}
@@ -140,11 +145,12 @@ func (s *Service) update(ctx context.Context, o Organization, op Operation, pass
 // nothing has been changed.
 func (s *Service) forward(ctx context.Context, o Organization) (Organization, error) {
 	op := o.Operation
-	if err := s.lease(op); err != nil {
-		return o, err
-	}
 	if op.Collection != o.Collection {
-		var err error
+		// Others may have done so, and more after it.
+		err := s.lease(op)
+		if err != nil {
+			return o, err
+		}
 		if o, err = s.move(ctx, o); err != nil {
 			return s.rollBack(ctx, o, err)
 		}
@@ -176,7 +182,7 @@ func (s *Service) forward(ctx context.Context, o Organization) (Organization, er
 // refused to move for the cause. Whoever worked on the operation before may
 // still have sent a change of the admin: it must not arrive.
 func (s *Service) rollBack(ctx context.Context, o Organization, cause error) (Organization, error) {
-	if errors.Is(cause, ErrUnavailable) || errors.Is(cause, errBusy) {
+	if errors.Is(cause, ErrUnavailable) {
 		return o, cause
 	}
 	op := o.Operation

@@ -96,6 +96,12 @@ func New(t testing.TB) Database {
 	if url := os.Getenv("MONGO_URL"); url != "" {
 		return connect(t, url, nil)
 	}
+	return NewEmbedded(t)
+}
+
+// NewEmbedded is New, but the database is always embedded.
+func NewEmbedded(t testing.TB) Database {
+	t.Helper()
 	url, err := modern.url()
 	return connect(t, url, err)
 }

@@ -1,12 +1,13 @@
 import java.io.OutputStream;
+import java.util.Collection;
 import java.util.List;
 
+import de.bwaldvogel.mongo.MongoCollection;
 import de.bwaldvogel.mongo.MongoServer;
 import de.bwaldvogel.mongo.MongoVersion;
 import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
 import de.bwaldvogel.mongo.bson.Document;
 import de.bwaldvogel.mongo.exception.MongoServerError;
-import de.bwaldvogel.mongo.exception.MongoServerException;
 import io.netty.channel.Channel;
 
 /**
@@ -15,31 +16,60 @@ import io.netty.channel.Channel;
  * input does.
  */
 public final class Serve {
-    /** Its own version is older than the driver accepts, by the number that counts. */
+    /** That of MongoDB 6.0, whose commands compare the UUIDs of collections. */
     private static final MongoVersion VERSION = new MongoVersion() {
         @Override
         public List<Integer> getVersionArray() {
-            return List.of(5, 0, 0);
+            return List.of(6, 0, 0);
         }
 
         @Override
         public int getWireVersion() {
-            return 13;
+            return 17;
         }
     };
 
-    /** It refuses to rename what is not there, but without the error's code. */
+    /** Tells and compares the UUIDs that its collections have, as MongoDB does. */
     private static final class Backend extends MemoryBackend {
         @Override
         public Document handleCommand(Channel channel, String database, String command, Document query) {
-            try {
-                return super.handleCommand(channel, database, command, query);
-            } catch (MongoServerException e) {
-                if (command.equals("renameCollection") && "source namespace does not exist".equals(e.getMessage())) {
-                    throw new MongoServerError(26, "NamespaceNotFound", e.getMessage());
-                }
-                throw e;
+            switch (command) {
+                case "hello":
+                    return super.handleCommand(channel, database, "isMaster", query);
+                case "listCollections":
+                    Document reply = super.handleCommand(channel, database, command, query);
+                    for (Object entry : (Collection<?>) ((Document) reply.get("cursor")).get("firstBatch")) {
+                        MongoCollection<?> c = resolveDatabase(database).resolveCollection((String) ((Document) entry).get("name"), false);
+                        if (c != null) {
+                            ((Document) ((Document) entry).get("info")).put("uuid", c.getUuid());
+                        }
+                    }
+                    return reply;
+                case "drop":
+                    return compared(channel, database, command, query, database + "." + query.get("drop"));
+                case "renameCollection":
+                    return compared(channel, database, command, query, (String) query.get("renameCollection"));
+                case "create":
+                    synchronized (this) {
+                        return super.handleCommand(channel, database, command, query);
+                    }
+                default:
+                    return super.handleCommand(channel, database, command, query);
             }
+        }
+
+        /** Compares and does in one step, as far as other such commands can tell. */
+        private synchronized Document compared(Channel channel, String database, String command, Document query, String namespace) {
+            String[] name = namespace.split("\\.", 2);
+            MongoCollection<?> c = resolveDatabase(name[0]).resolveCollection(name[1], false);
+            Object wanted = query.get("collectionUUID");
+            if (wanted != null && (c == null || !c.getUuid().equals(wanted))) {
+                throw new MongoServerError(361, "CollectionUUIDMismatch", "Collection UUID does not match that specified");
+            }
+            if (c == null && command.equals("renameCollection")) { // without the error's code it is no MongoDB's
+                throw new MongoServerError(26, "NamespaceNotFound", "source namespace does not exist");
+            }
+            return super.handleCommand(channel, database, command, query);
         }
     }
 
