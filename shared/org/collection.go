@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A new collection is made under a temporary name, which no other operation
@@ -14,7 +15,22 @@ import (
 // so that an organization never begins with one that somebody else has made.
 const temporaryPrefix = CollectionPrefix + "-new-" // no slug has a hyphen
 
-func temporaryName(operationID string) string { return temporaryPrefix + operationID }
+// temporaryName tells when the operation began, and which it is.
+func temporaryName(op *Operation) string {
+	return fmt.Sprintf("%s%d-%s", temporaryPrefix, op.StartedAt.Unix(), op.ID)
+}
+
+// parseTemporaryName returns when the operation began that made the
+// collection, or false if it has a name of its own.
+func parseTemporaryName(name string) (began time.Time, ok bool) {
+	rest, ok := strings.CutPrefix(name, temporaryPrefix)
+	if !ok {
+		return time.Time{}, false
+	}
+	var seconds int64
+	fmt.Sscanf(rest, "%d-", &seconds)
+	return time.Unix(seconds, 0).UTC(), true
+}
 
 var errNameUnusable = refuse(Conflict, "the name can't be used: its collection exists and holds documents")
 
@@ -66,48 +82,66 @@ func (s *Service) locate(ctx context.Context, o Organization) (Organization, Col
 	if all[i].UUID == o.CollectionUUID {
 		return o, all[i], nil
 	}
-	if own, err := s.isOwn(ctx, o, all[i]); err != nil || !own {
+	if stray, err := s.isStray(ctx, o, all[i]); err != nil || !stray {
 		return o, Collection{}, cmp.Or(err, errNoCollection)
 	}
 	next := o
 	next.CollectionUUID = all[i].UUID
-	o, err = s.write(ctx, o, next)
+	o, err = s.rewrite(ctx, o, next)
 	return o, all[i], err
 }
 
 var errNoCollection = errors.New("the organization has no collection")
 
+// refused is the error of move when the collection stays where it was, and why.
+type refused struct{ cause error }
+
+func (r refused) Error() string { return r.cause.Error() }
+
 // move renames the organization's collection to the name in the journal,
-// unless that is done.
+// unless that is done. It tries again when others rename it meanwhile.
 func (s *Service) move(ctx context.Context, o Organization) (Organization, error) {
-	to := o.Operation.Collection
-	err := s.Store.RenameCollection(ctx, o.Database, o.collection(), to)
-	if err == nil || errors.Is(err, ErrUnavailable) {
-		return o, err
-	}
-	o, c, lost := s.locate(ctx, o)
-	if errors.Is(lost, errNoCollection) {
-		s.log().ErrorContext(ctx, "collection was missing and is made anew", "organization_id", o.ID, "collection", o.Collection)
-		o, c, lost = s.remake(ctx, o)
-	}
-	if lost != nil {
-		return o, lost
-	}
-	if c.Name == to {
-		return o, nil
-	}
-	if errors.Is(err, ErrConflict) {
-		if err := s.clearName(ctx, o, to); err != nil {
+	to, c := o.Operation.Collection, o.collection()
+	for range recoverAttempts {
+		if err := s.lease(o.Operation); err != nil {
 			return o, err
 		}
+		err := s.Store.RenameCollection(ctx, o.Database, c, to)
+		if err == nil || errors.Is(err, ErrUnavailable) {
+			return o, err
+		}
+		var lost error
+		if o, c, lost = s.locate(ctx, o); errors.Is(lost, errNoCollection) {
+			s.log().ErrorContext(ctx, "collection was missing and is made anew", "organization_id", o.ID, "collection", o.Collection)
+			o, c, lost = s.remake(ctx, o)
+		}
+		if lost != nil || c.Name == to {
+			return o, lost
+		}
+		if errors.Is(err, ErrConflict) {
+			err = s.clearName(ctx, o, to)
+		}
+		if errors.Is(err, ErrUnavailable) {
+			return o, err
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return o, refused{err}
+		}
+		if c.Name != o.Collection {
+			// It is where nobody should have put it, unless this operation is
+			// over, and others have come after it.
+			if o, err = s.rewrite(ctx, o, o); err != nil {
+				return o, err
+			}
+		}
 	}
-	return o, s.Store.RenameCollection(ctx, o.Database, c, to)
+	return o, errOvertaken
 }
 
 // remake makes a new collection for an organization that has none, under the
 // temporary name of its operation.
 func (s *Service) remake(ctx context.Context, o Organization) (Organization, Collection, error) {
-	name := temporaryName(o.Operation.ID)
+	name := temporaryName(o.Operation)
 	if err := s.Store.CreateCollection(ctx, o.Database, name); err != nil {
 		return o, Collection{}, err
 	}
@@ -117,33 +151,31 @@ func (s *Service) remake(ctx context.Context, o Organization) (Organization, Col
 	}
 	next := o
 	next.CollectionUUID = c.UUID
-	o, err = s.write(ctx, o, next)
+	o, err = s.rewrite(ctx, o, next)
 	return o, c, err
 }
 
 // clearName drops the collection that stands where the organization's is to
-// be, or returns ErrConflict if it holds documents. The organization has the
-// claim on the name, so the collection is a stray.
+// be, or returns ErrConflict if it holds documents or is another
+// organization's.
 func (s *Service) clearName(ctx context.Context, o Organization, name string) error {
 	found, err := s.Store.Collections(ctx, o.Database, name)
-	if err != nil || len(found) == 0 {
+	if err != nil || len(found) == 0 || found[0] == (Collection{name, o.CollectionUUID}) {
 		return err
 	}
-	own, err := s.isOwn(ctx, o, found[0])
-	if err == nil && own {
-		own, err = s.dropEmpty(ctx, o.Database, found[0])
+	dropped, err := s.isStray(ctx, o, found[0])
+	if err == nil && dropped {
+		dropped, err = s.dropEmpty(ctx, o.Database, found[0])
 	}
-	if err == nil && !own {
+	if err == nil && !dropped {
 		err = errNameUnusable
 	}
 	return err
 }
 
-// isOwn reports whether a collection that the organization did not make, or
-// does not know, may be taken for its own, because it has a name that the
-// organization has claimed. It is not if it is one that another organization
-// knows, which Reconcile puts back where it belongs.
-func (s *Service) isOwn(ctx context.Context, o Organization, c Collection) (bool, error) {
+// isStray reports whether a collection is nobody's, and has a name that the
+// organization has claimed.
+func (s *Service) isStray(ctx context.Context, o Organization, c Collection) (bool, error) {
 	claim, err := s.Store.Claim(ctx, c.Name)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
@@ -151,10 +183,10 @@ func (s *Service) isOwn(ctx context.Context, o Organization, c Collection) (bool
 	if err != nil || claim.OrganizationID != o.ID {
 		return false, err
 	}
+	// One that an organization knows was misnamed by a command that came late:
+	// Reconcile puts it back where it belongs.
 	all, err := s.Store.Organizations(ctx)
-	return !slices.ContainsFunc(all, func(other Organization) bool {
-		return other.ID != o.ID && other.Database == o.Database && other.CollectionUUID == c.UUID && c.UUID != ""
-	}), err
+	return !slices.ContainsFunc(all, func(o Organization) bool { return c.UUID != "" && o.CollectionUUID == c.UUID }), err
 }
 
 // dropEmpty drops a collection if it has no documents, and reports whether it
@@ -198,11 +230,11 @@ func (s *Service) dropCollection(ctx context.Context, o Organization) (Organizat
 // it has overtaken may rename the collection meanwhile.
 func (s *Service) dropUnused(ctx context.Context, o Organization) error {
 	for range recoverAttempts {
-		found, err := s.Store.Collections(ctx, o.Database, temporaryName(o.Operation.ID), o.Collection)
+		found, err := s.Store.Collections(ctx, o.Database, temporaryName(o.Operation), o.Collection)
 		if err != nil || len(found) == 0 {
 			return err
 		}
-		i := slices.IndexFunc(found, func(c Collection) bool { return isTemporary(c.Name) })
+		i := slices.IndexFunc(found, func(c Collection) bool { return c.Name != o.Collection })
 		if i < 0 {
 			return s.dropNew(ctx, o, found[0])
 		}
@@ -216,8 +248,8 @@ func (s *Service) dropUnused(ctx context.Context, o Organization) error {
 // dropNew drops the collection that has the name of an organization that never
 // became active, if the name is the organization's.
 func (s *Service) dropNew(ctx context.Context, o Organization, c Collection) error {
-	own, err := s.isOwn(ctx, o, c)
-	if err != nil || !own {
+	stray, err := s.isStray(ctx, o, c)
+	if err != nil || !stray {
 		return err
 	}
 	dropped, err := s.dropEmpty(ctx, o.Database, c)
@@ -227,6 +259,3 @@ func (s *Service) dropNew(ctx context.Context, o Organization, c Collection) err
 	}
 	return err
 }
-
-// isTemporary reports whether a collection waits for its name.
-func isTemporary(name string) bool { return strings.HasPrefix(name, temporaryPrefix) }

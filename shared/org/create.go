@@ -46,7 +46,7 @@ func (s *Service) create(ctx context.Context, o Organization, admin Admin, passw
 	if admin.PasswordHash, err = s.Passwords.Hash(password); err != nil {
 		return o, err
 	}
-	c := Collection{Name: temporaryName(o.Operation.ID)}
+	c := Collection{Name: temporaryName(o.Operation)}
 	err = atOnce(
 		func() error { return s.Store.InsertOrganization(ctx, o) },
 		func() error { return s.Store.CreateCollection(ctx, o.Database, c.Name) },

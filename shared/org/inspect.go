@@ -166,7 +166,7 @@ func inspectCollections(organizations []Organization, collections map[string][]C
 				byUUID = c
 			case c.Name == o.Collection:
 				byName = c
-			case o.Operation != nil && (c.Name == temporaryName(o.Operation.ID) || c.Name == o.Operation.Collection):
+			case o.Operation != nil && (c.Name == temporaryName(o.Operation) || c.Name == o.Operation.Collection):
 				owned[o.Database][c] = true
 			}
 		}

@@ -109,7 +109,7 @@ func (s *Service) repairAll(ctx context.Context, report *Report) error {
 		}
 		list, err := s.repair(ctx, f, report)
 		switch {
-		case errors.Is(err, errBusy), errors.Is(err, ErrNotFound): // somebody else changes it
+		case errors.Is(err, errBusy), errors.Is(err, errOvertaken), errors.Is(err, ErrNotFound): // somebody else changes it
 		case err != nil:
 			return err
 		case list != nil:
@@ -150,7 +150,11 @@ func (s *Service) repair(ctx context.Context, f Finding, report *Report) (*[]Fin
 		}
 		return &report.Repaired, err
 	case OrphanCollection:
-		if !s.Store.ChecksCollections() && !isTemporary(f.collection.Name) {
+		began, temporary := parseTemporaryName(f.collection.Name)
+		switch {
+		case temporary && !s.stale(began):
+			return nil, nil // its organization has no record yet
+		case !temporary && !s.Store.ChecksCollections():
 			return &report.Odd, nil // it could be somebody's by the time the command arrives
 		}
 		dropped, err := s.dropEmpty(ctx, f.database, f.collection)

@@ -1,6 +1,7 @@
 package org
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,8 @@ const (
 	// That of two processes, twice as much, is well below the time between
 	// the end of a lease and StaleAfter.
 	MaxSkew = 10 * time.Second
-	// recoverTime is what an operation that failed may take to clean up.
+	// recoverTime is what an operation that failed may take to clean up,
+	// unless the service says otherwise.
 	recoverTime = 2 * time.Second
 	// recoverAttempts bounds how often it begins anew because others have
 	// changed the record.
@@ -45,15 +47,20 @@ func (s *Service) write(ctx context.Context, seen, next Organization) (Organizat
 	return next, nil
 }
 
-// commit writes the organization as it is after its operation. If others have
-// taken the operation over, it is theirs to say what became of it.
-func (s *Service) commit(ctx context.Context, o, next Organization) (Organization, error) {
-	next.Operation, next.Committed = nil, o.Operation.ID
+// rewrite is write for whoever works on the operation on o. If others have
+// taken it over, it is theirs to say what became of it: errOvertaken.
+func (s *Service) rewrite(ctx context.Context, o, next Organization) (Organization, error) {
 	o, err := s.write(ctx, o, next)
 	if errors.Is(err, errBusy) {
 		err = errOvertaken
 	}
 	return o, err
+}
+
+// commit writes the organization as it is after its operation.
+func (s *Service) commit(ctx context.Context, o, next Organization) (Organization, error) {
+	next.Operation, next.Committed = nil, o.Operation.ID
+	return s.rewrite(ctx, o, next)
 }
 
 // lease tells whoever works on an operation whether it may give its collection
@@ -124,10 +131,10 @@ func (s *Service) afterFailure(ctx context.Context, o Organization, op Operation
 	if u := (undone{}); errors.As(cause, &u) {
 		return Organization{}, u.cause
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recoverTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(s.RecoverTime, recoverTime))
 	defer cancel()
 	err := error(errBusy)
-	for i := 0; i < recoverAttempts && errors.Is(err, errBusy); i++ {
+	for i := 0; i < recoverAttempts && (errors.Is(err, errBusy) || errors.Is(err, errOvertaken)); i++ {
 		var result Organization
 		if result, err = s.cleanUp(ctx, o, op, cause); err == nil {
 			return result, nil
@@ -154,7 +161,7 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 	case errors.Is(err, ErrNotFound):
 		err = nil
 		if op.Kind == Creating {
-			err = s.Store.DropCollection(ctx, o.Database, Collection{Name: temporaryName(op.ID)})
+			err = s.Store.DropCollection(ctx, o.Database, Collection{Name: temporaryName(&op)})
 		}
 		if err == nil || errors.Is(err, ErrNotFound) {
 			err = s.releaseAll(ctx, o.ID)

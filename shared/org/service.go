@@ -23,6 +23,10 @@ type Service struct {
 	TokenTTL   time.Duration // of an access token, in whole seconds
 	SessionTTL time.Duration // from the login on, however often it is refreshed
 
+	// RecoverTime is what an operation that failed may take to clean up after
+	// itself; 0 means 2 seconds.
+	RecoverTime time.Duration
+
 	Now func() time.Time // nil means time.Now
 	Log *slog.Logger     // nil means slog.Default()
 }

@@ -153,7 +153,7 @@ func (h *handle) checked(ctx context.Context, c org.Collection) (org.Collection,
 	if c.UUID != "" && h.ChecksCollections() {
 		return c, nil
 	}
-	found, err := h.Collections(ctx, "", c.Name)
+	found, err := do(ctx, h, "compare", listing, c.Name, func(s *state) ([]org.Collection, error) { return s.list([]string{c.Name}) })
 	if err == nil && (len(found) == 0 || c.UUID != "" && found[0].UUID != c.UUID) {
 		err = notFound("collection")
 	}

@@ -38,7 +38,7 @@ func (s *sim) environment() bool {
 	case s.old == nil && happens(s.failover):
 		s.loseMajority()
 	case happens(s.patience):
-		s.sleep(s.pick(waits))
+		s.sleep(s.pick(s.waitsNow()))
 	default:
 		return false
 	}

@@ -167,6 +167,22 @@ func (s *sim) delaysOf(c *call) []time.Duration {
 	return delays
 }
 
+func (s *sim) napsAfter(c *call) []time.Duration {
+	if c.method == "compare" {
+		return promptly[1:]
+	}
+	return naps
+}
+
+// waitsNow are what may pass while nobody does anything: no more than a
+// command on the catalog may wait for.
+func (s *sim) waitsNow() []time.Duration {
+	if !s.durable.checks && slices.ContainsFunc(s.pending, func(c *call) bool { return c.kind == names }) {
+		return promptly[1:]
+	}
+	return waits
+}
+
 func (s *sim) napsBefore(c *call) []time.Duration {
 	if c.kind == names && !s.durable.checks {
 		return promptly[1:]

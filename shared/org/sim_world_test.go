@@ -303,7 +303,7 @@ func (s *sim) happen(c *call) {
 		s.answer(c, reply{crashed: true})
 	case sleepAfter:
 		r := s.execute(c, false)
-		nap := s.pick(naps)
+		nap := s.pick(s.napsAfter(c))
 		p.until = time.Now().Add(nap)
 		s.note(c, f, fmt.Sprint(r.text(), ", for ", nap))
 		s.held = append(s.held, held{c, r, time.Now()})

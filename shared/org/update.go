@@ -88,6 +88,9 @@ func (s *Service) callerAndAdmin(ctx context.Context, caller auth.Caller, needed
 			return err
 		},
 	)
+	if m := o.member(admin.ID); err == nil && needed && (m == nil || m.TokenVersion != admin.TokenVersion) {
+		err = errBusy // the two were not read at one time
+	}
 	return o, admin, err
 }
 
@@ -101,8 +104,6 @@ func (op *Operation) exchange(old, claim string) {
 // proven at the same time as the database.
 func (s *Service) update(ctx context.Context, o Organization, op Operation, password *string, proven func() error) (Organization, error) {
 	next := o
-	next.Operation = &op
-	standing := false
 	err := atOnce(
 		func() error { return s.claim(ctx, o.ID, o.Revision, without(op.Claims, o.Claims), op.StartedAt) },
 		func() error {
@@ -111,9 +112,7 @@ func (s *Service) update(ctx context.Context, o Organization, op Operation, pass
 			}
 			found, err := s.Store.Collections(ctx, o.Database, o.Collection, op.Collection)
 			for _, c := range found {
-				if c.Name == op.Collection {
-					standing = true
-				} else if o.CollectionUUID == "" {
+				if c.Name == o.Collection && o.CollectionUUID == "" {
 					next.CollectionUUID = c.UUID
 				}
 			}
@@ -124,16 +123,12 @@ func (s *Service) update(ctx context.Context, o Organization, op Operation, pass
 	if err != nil {
 		return o, err
 	}
-	if standing {
-		if err := s.clearName(ctx, next, op.Collection); err != nil {
-			return o, err
-		}
-	}
 	if password != nil {
 		if op.PasswordHash, err = s.Passwords.Hash(*password); err != nil {
 			return o, err
 		}
 	}
+	next.Operation = &op
 	if o, err = s.write(ctx, o, next); err != nil {
 		return o, err
 	}
@@ -146,13 +141,13 @@ func (s *Service) update(ctx context.Context, o Organization, op Operation, pass
 func (s *Service) forward(ctx context.Context, o Organization) (Organization, error) {
 	op := o.Operation
 	if op.Collection != o.Collection {
-		// Others may have done so, and more after it.
-		err := s.lease(op)
+		var err error
+		o, err = s.move(ctx, o)
+		if r := (refused{}); errors.As(err, &r) {
+			return s.rollBack(ctx, o, r.cause)
+		}
 		if err != nil {
 			return o, err
-		}
-		if o, err = s.move(ctx, o); err != nil {
-			return s.rollBack(ctx, o, err)
 		}
 	}
 	next := o
@@ -182,9 +177,6 @@ func (s *Service) forward(ctx context.Context, o Organization) (Organization, er
 // refused to move for the cause. Whoever worked on the operation before may
 // still have sent a change of the admin: it must not arrive.
 func (s *Service) rollBack(ctx context.Context, o Organization, cause error) (Organization, error) {
-	if errors.Is(cause, ErrUnavailable) {
-		return o, cause
-	}
 	op := o.Operation
 	if op.AdminID != "" {
 		err := s.Store.UpdateAdmin(ctx, Admin{ID: op.AdminID, OrganizationID: o.ID, Revision: o.Revision, UpdatedAt: op.StartedAt})
@@ -194,7 +186,7 @@ func (s *Service) rollBack(ctx context.Context, o Organization, cause error) (Or
 	}
 	next := o
 	next.Operation = nil
-	o, err := s.write(ctx, o, next)
+	o, err := s.rewrite(ctx, o, next)
 	if err == nil {
 		err = s.release(ctx, o)
 	}

@@ -37,14 +37,7 @@ public final class Serve {
                 case "hello":
                     return super.handleCommand(channel, database, "isMaster", query);
                 case "listCollections":
-                    Document reply = super.handleCommand(channel, database, command, query);
-                    for (Object entry : (Collection<?>) ((Document) reply.get("cursor")).get("firstBatch")) {
-                        MongoCollection<?> c = resolveDatabase(database).resolveCollection((String) ((Document) entry).get("name"), false);
-                        if (c != null) {
-                            ((Document) ((Document) entry).get("info")).put("uuid", c.getUuid());
-                        }
-                    }
-                    return reply;
+                    return list(channel, database, command, query);
                 case "drop":
                     return compared(channel, database, command, query, database + "." + query.get("drop"));
                 case "renameCollection":
@@ -56,6 +49,17 @@ public final class Serve {
                 default:
                     return super.handleCommand(channel, database, command, query);
             }
+        }
+
+        private synchronized Document list(Channel channel, String database, String command, Document query) {
+            Document reply = super.handleCommand(channel, database, command, query);
+            for (Object entry : (Collection<?>) ((Document) reply.get("cursor")).get("firstBatch")) {
+                MongoCollection<?> c = resolveDatabase(database).resolveCollection((String) ((Document) entry).get("name"), false);
+                if (c != null) {
+                    ((Document) ((Document) entry).get("info")).put("uuid", c.getUuid());
+                }
+            }
+            return reply;
         }
 
         /** Compares and does in one step, as far as other such commands can tell. */
