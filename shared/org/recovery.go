@@ -171,6 +171,9 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 		s.releaseLater(ctx, current)
 		return current, nil
 	case current.Operation != nil && current.Operation.ID == op.ID:
+		if !current.Operation.TouchedAt.Equal(op.TouchedAt) {
+			return current, errOvertaken // they are at work: two would be in each other's way
+		}
 		if current, err = s.takeOver(ctx, current); err == nil {
 			current, err = s.finish(ctx, current)
 		}
