@@ -319,10 +319,8 @@ func TestCrashInRepair(t *testing.T) {
 
 // TestGlitch fails one command of every operation, once, both ways, without
 // and with another change of the organization right after it. The operation
-// itself cleans up. If the machine is so busy that the time for it may have run
-// out, which is a limit of the service, it need not have come to its end.
+// itself cleans up.
 func TestGlitch(t *testing.T) {
-	const cleanUpTime = 2 * time.Second
 	var glitches, left atomic.Int64
 	for _, meanwhile := range []bool{false, true} {
 		forEachCrash(t, fmt.Sprintf("meanwhile=%v", meanwhile), bothWays, func(t *testing.T, p *play, n int, lost bool) (ended bool) {
@@ -334,9 +332,7 @@ func TestGlitch(t *testing.T) {
 					other.Update(context.Background(), w.callerOf(o), org.Change{Password: ptr("third password"), CurrentPassword: ptr(password)})
 				}
 			}
-			start := time.Now()
 			err := p.run(w, w.crashing(c), o)
-			inTime := time.Since(start) < cleanUpTime
 			if !c.happened() {
 				return true
 			}
@@ -345,13 +341,9 @@ func TestGlitch(t *testing.T) {
 			if err == nil && !meanwhile && state != p.after || err != nil && !errors.Is(err, org.ErrUnavailable) && !meanwhile {
 				t.Errorf("%v was answered, and it is %q", err, state)
 			}
-			if inTime {
-				glitches.Add(1)
-			}
+			glitches.Add(1)
 			if errors.Is(err, org.ErrUnavailable) && len(w.problems()) > 0 {
-				if inTime {
-					left.Add(1)
-				}
+				left.Add(1)
 				w.wait()
 				reconcile(t, w.service())
 			}

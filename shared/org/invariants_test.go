@@ -75,9 +75,10 @@ func (w *world) service(more ...*options.ClientOptions) *org.Service {
 		Tokens:    signer,
 		TokenTTL:  time.Hour,
 
-		SessionTTL: 12 * time.Hour,
-		Now:        w.clock,
-		Log:        slog.New(slog.DiscardHandler),
+		SessionTTL:  12 * time.Hour,
+		RecoverTime: mongodbtest.Patience,
+		Now:         w.clock,
+		Log:         slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -346,6 +346,7 @@ func TestRaceSleeper(t *testing.T) {
 // sleep makes a process sleep after a command that was carried out.
 type sleep struct {
 	at           int
+	only         string // if set, commands of another name are not counted
 	asleep, wake chan struct{}
 
 	mu    sync.Mutex
@@ -366,7 +367,7 @@ type sleepingConn struct {
 }
 
 func (c *sleepingConn) Write(b []byte) (int, error) {
-	if counted(commandName(b)) {
+	if name := commandName(b); counted(name) && (c.sleep.only == "" || c.sleep.only == name) {
 		c.sleep.mu.Lock()
 		c.sleep.count++
 		c.next = c.sleep.count == c.sleep.at

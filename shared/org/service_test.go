@@ -77,6 +77,8 @@ func newFixtureIn(t *testing.T, db mongodbtest.Database) *fixture {
 		TokenTTL:   time.Hour,
 		SessionTTL: 24 * time.Hour,
 		Log:        slog.New(slog.DiscardHandler),
+
+		RecoverTime: mongodbtest.Patience,
 	}
 	return f
 }

@@ -1,0 +1,161 @@
+package org_test
+
+import (
+	"errors"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"orgservice/shared/org"
+)
+
+// The answer to the write that commits an operation is lost: the operation
+// finds out that it is done.
+func TestCommitWithoutAnswer(t *testing.T) {
+	for name, test := range map[string]struct {
+		at int // of the updates of the record
+		do func(w *world, s *org.Service, o org.Organization) error
+	}{
+		"rename":  {2, update(org.Change{OrganizationName: ptr(renamed)})},
+		"display": {1, update(org.Change{OrganizationName: ptr("ACME")})},
+		"create": {1, func(w *world, s *org.Service, _ org.Organization) error {
+			_, err := s.Create(t.Context(), org.Registration{OrganizationName: renamed, Email: newEmail, Password: newPassword})
+			return err
+		}},
+		"delete": {1, func(w *world, s *org.Service, o org.Organization) error {
+			_, err := s.Delete(t.Context(), w.callerOf(o), nil)
+			return err
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _, o := stage(t)
+			c := &crash{at: test.at, only: "update", lost: true, glitch: true}
+			if err := test.do(w, w.crashing(c), o); err != nil || !c.happened() {
+				t.Errorf("%v, happened: %v; want success", err, c.happened())
+			}
+			w.check()
+		})
+	}
+}
+
+// An update that is refused after its journal was written leaves nothing: not
+// its claims, and no way for its change of the admin, sent by a process that
+// was overtaken, to arrive.
+func TestRollBack(t *testing.T) {
+	f := newFixtureWithUUIDs(t)
+	o := f.mustCreate(t, "Acme", "a@example.com")
+	caller := f.mustLogin(t, "a@example.com", adminPassword)
+	f.insert(t, "org_stray", bson.D{{Key: "x", Value: 1}})
+	_, err := f.Update(t.Context(), caller, org.Change{
+		OrganizationName: new("Stray"), Email: new("b@example.com"), Password: new("Better@123"), CurrentPassword: new(adminPassword)})
+	if !errors.Is(err, org.ErrConflict) {
+		t.Fatalf("Update: %v; want ErrConflict", err)
+	}
+	claims, err := f.Store.Claims(t.Context())
+	if err != nil || len(claims) != 2 {
+		t.Errorf("claims: %+v, %v; want the two of the organization", claims, err)
+	}
+	late := org.Admin{ID: o.Admins[0].AdminID, OrganizationID: o.ID, Email: "b@example.com",
+		PasswordHash: mustHash(t, "Better@123"), TokenVersion: 2, Revision: o.Revision + 1}
+	if err := f.Store.UpdateAdmin(t.Context(), late); err != nil {
+		t.Fatal(err)
+	}
+	f.wantAlive(t, caller, "Acme")
+	f.mustLogin(t, "a@example.com", adminPassword)
+}
+
+// A command that came late has put an organization's collection under a name
+// that another organization takes then. Empty or not, it is not dropped.
+func TestHostileForeignName(t *testing.T) {
+	for name, take := range map[string]func(f *fixture) error{
+		"create": func(f *fixture) error {
+			_, err := f.Create(t.Context(), org.Registration{OrganizationName: "Core", Email: "c@example.com", Password: adminPassword})
+			return err
+		},
+		"rename": func(f *fixture) error {
+			_, err := f.Update(t.Context(), f.mustLogin(t, "b@example.com", adminPassword), org.Change{OrganizationName: new("Core")})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixtureWithUUIDs(t)
+			victim := f.mustCreate(t, "Acme", "a@example.com")
+			f.mustCreate(t, "Bolt", "b@example.com")
+			f.rename(t, victim.Collection, "org_core")
+			if err := take(f); !errors.Is(err, org.ErrConflict) {
+				t.Errorf("%v; want ErrConflict", err)
+			}
+			if report := f.mustReconcile(t); len(report.Repaired) != 1 || report.Repaired[0].Kind != org.MisnamedCollection {
+				t.Errorf("%+v; want the collection to be put back", report)
+			}
+			if err := take(f); err != nil {
+				t.Errorf("afterwards: %v", err)
+			}
+			if findings, err := f.Inspect(t.Context()); err != nil || len(findings) > 0 {
+				t.Errorf("%+v, %v", findings, err)
+			}
+		})
+	}
+}
+
+// A creation whose record came late, when its claims were somebody else's, is
+// undone. What stands under the name is the other one's, although no record
+// knows its UUID yet.
+func TestHostileLateRecord(t *testing.T) {
+	w, _, _ := stage(t)
+	nap := &sleep{only: "renameCollection", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
+	sleeper := w.service(nap.client())
+	finished := make(chan error, 1)
+	go func() {
+		_, err := sleeper.Create(t.Context(), org.Registration{OrganizationName: renamed, Email: newEmail, Password: newPassword})
+		finished <- err
+	}()
+	select {
+	case err := <-finished:
+		t.Fatalf("without a sleep: %v", err)
+	case <-nap.asleep: // its collection has the name, its record does not know
+	}
+	s := w.service()
+	long := w.clock().Add(-2 * org.StaleAfter)
+	late := org.Organization{
+		ID: s.Store.NewID(), Name: renamed, Collection: "org_bolt", Database: w.db.Name, Status: org.Provisioning, Revision: 1,
+		Claims: []string{"org_bolt", "email:" + newEmail}, CreatedAt: long, UpdatedAt: long,
+		Operation: &org.Operation{ID: s.Store.NewID(), Kind: org.Creating, StartedAt: long, TouchedAt: long},
+	}
+	if err := s.Store.InsertOrganization(t.Context(), late); err != nil {
+		t.Fatal(err)
+	}
+	if report, err := s.Reconcile(t.Context(), false); err != nil || len(report.Undone) != 1 {
+		t.Errorf("%+v, %v; want the late creation undone", report, err)
+	}
+	close(nap.wake)
+	if err := <-finished; err != nil {
+		t.Error(err)
+	}
+	w.check()
+}
+
+// A process that slept after its journal was written, until others have done
+// what it says and more, moves nothing.
+func TestHostileSleepingRename(t *testing.T) {
+	w, s, o := stage(t)
+	nap := &sleep{only: "update", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
+	sleeper := w.service(nap.client())
+	finished := make(chan error, 1)
+	go func() { finished <- rename(w, sleeper, o, renamed)() }()
+	select {
+	case err := <-finished:
+		t.Fatalf("without a sleep: %v", err)
+	case <-nap.asleep:
+	}
+	w.wait()
+	reconcile(t, s)
+	if err := rename(w, s, o, subject)(); err != nil {
+		t.Fatal(err)
+	}
+	close(nap.wake)
+	if err := <-finished; !errors.Is(err, org.ErrUnavailable) {
+		t.Errorf("the sleeper: %v; want ErrUnavailable, since it was done", err)
+	}
+	w.check() // without anybody's repair
+}
