@@ -19,24 +19,23 @@
 //
 // Three rules bring this about.
 //
-// The journal comes first. An operation claims the names that it wants, then
-// writes down on the organization's record what it will do, then does it, and
-// then commits with one more write of the record. A claim is a document whose
-// id is the name, so inserting it decides a race. While a journal stands on
-// the record no other operation begins, and anybody can finish this one.
+// The journal comes first. An operation claims the names that it wants, writes
+// down on the organization's record what it will do, does it, and commits with
+// one more write of the record. A claim is a document whose id is the name, so
+// inserting it decides a race. While a journal stands on the record no other
+// operation begins, and anybody can finish this one.
 //
 // The revision decides. Every write of a record is conditional on the revision
 // that was read, and counts it up. Whoever takes an operation over begins with
 // such a write, so that whoever had it before can't commit. Claims and admins
 // carry the revision at which they were written: a claim is released only
 // below the revision of a record that does not use it, and an admin is changed
-// only from a lower revision to a higher one. So one number fences everything
-// that is a document.
+// only from a lower revision to a higher one.
 //
 // A collection is known by its UUID, which it keeps when it is renamed. The
 // server compares it in each command to rename or drop a collection, so that
 // the command can't touch another one of the same name, whenever it arrives. A
-// new collection is made under a name that only its operation knows and then
+// new collection is made under a name that only its operation has and then
 // renamed: a rename fails where a collection stands, so nobody begins with
 // what others have written.
 //
@@ -67,61 +66,57 @@
 //
 // Undoing a creation is deleting it, except that a collection with documents
 // stays: nobody can have written them for an organization that never became
-// active. An update can be refused only at its third step, when a collection
-// with documents stands under the new name. Nothing has been changed by then,
-// and it is undone.
+// active. An update can be refused only at its third step, when it is known
+// that the collection has not moved, such as when one with documents stands
+// under the new name. Then it is undone.
 //
-// An operation of which a command fails does what others would do later, at
-// once: it reads the record, and if its journal is there takes the operation
+// An operation of which a command fails does at once what others would do
+// later: it reads the record, and if its journal is there takes the operation
 // over and finishes it. If it is not, a write of the record keeps it from
-// arriving late. Finishing and undoing after a crash, by whoever meets a
-// journal that nobody has touched for StaleAfter, are the same code.
+// arriving late.
 //
 // # Commands that come late, twice, or from a process that slept
 //
-//	command                     what makes it harmless
-//	insert claims               the record does not use them: they are released once stale
-//	replace, delete a claim     only the claim that was seen
-//	release claims              only below a revision whose record did not use them
-//	insert organization         without a commit nobody sees it: it is undone
-//	replace organization        only the revision and status that were seen
-//	delete organization         only the revision that was seen
-//	insert admin                no record has it as a member: it is removed once stale
-//	update admin                only from a lower revision
-//	delete admins, sessions     only of an organization that is being deleted for good
-//	create collection           a name that only this operation has: removed by Reconcile
-//	rename collection           only the collection of the UUID. It may put an organization's
-//	                            own collection under a name that it had wanted: the
-//	                            organization goes on with it there, others are refused that
-//	                            name, and Reconcile renames it
-//	drop collection             only the collection of the UUID
+//	command                   what makes it harmless
+//	insert claims             the record does not use them: they are released once stale
+//	replace, delete a claim   only the claim that was seen
+//	release claims            only below a revision whose record did not use them
+//	insert organization       without a commit nobody sees it: it is undone
+//	replace organization      only the revision and status that were seen
+//	delete organization       only the revision that was seen
+//	insert admin              no record has it as a member: it is removed once stale
+//	update admin              only from a lower revision
+//	delete admins, sessions   only of an organization that is being deleted for good
+//	create collection         a name that only its operation has: it is dropped once stale
+//	drop collection           only the collection of the UUID
+//	rename collection         only the collection of the UUID, so it can but put an
+//	                          organization's own under a name that it wanted before.
+//	                          Updates and deletions find it there, others are refused
+//	                          that name, and Reconcile puts it back; if the tenant's
+//	                          application has made the old name again, a person must
 //
 // MongoDB compares UUIDs from version 6.0 on. For older servers the store
 // compares before it sends the command, and names that are given up rest for
-// StaleAfter before another organization may have them. There one assumption
-// remains: that no command to rename or drop a collection arrives later than
-// that after it was sent.
+// StaleAfter before another organization may have them: no such command must
+// arrive later than that.
 //
 // # Time
 //
-// Times are those of the processes' clocks. Whoever works on an operation
-// begins no step on names after half of StaleAfter, and others leave it alone
-// until StaleAfter; the platform ends a function before. So two clocks may
-// differ by up to twice MaxSkew. CheckClock holds a process's clock against
-// the database's; it stands before Reconcile wherever that is run. If a clock
-// is further off than that, live operations are taken over: they fail, and
-// where UUIDs are compared nothing worse happens.
+// Others leave an operation alone until StaleAfter by their clocks. It gives
+// its collection a name only in the first half of that by its own, counted from
+// when it began or was taken over, so two clocks may differ by twice MaxSkew.
+// CheckClock holds a clock against the database's wherever Reconcile is run.
+// What is taken over too early fails, and is finished by whoever has it.
 //
 // # Repair
 //
-// Reconcile finishes what was left, and a full run compares everything in the
-// database with everything else, twice: what is found both times and is no
-// operation under way it repairs, if that can't hurt anybody, and reports
-// otherwise. Records are read before collections, since a record is made
-// before its collection gets its name.
+// A full run of Reconcile compares everything in the database with everything
+// else, twice, records before collections. What it finds both times and nobody
+// works on it repairs, if that can't hurt anybody, and reports otherwise.
 //
 // An organization whose UUID nothing in the database has, because it was
-// restored from a backup or written by a version that did not keep UUIDs, has
-// the collection of its name: it has the claim on the name. The UUID is
-// written down before anything is done with the collection.
+// restored from a backup or written by a version that kept none, has the
+// collection of its name, as long as it has the claim on it and no other
+// organization knows the collection. The UUID is written down before anything
+// is done.
 package org
