@@ -36,7 +36,7 @@ simulate: ## a million schedules of the lifecycle: make simulate N=1000 START=1 
 	go test -count=1 -timeout 0 -run '^TestSim$$' ./shared/org -sim.n $(or $(N),1000000) -sim.start $(or $(START),1) -sim.profile '$(or $(PROFILE),any)'
 
 .PHONY: test-java
-test-java: ## the tests of ./shared on mongo-java-server, another database (needs Java and Maven)
+test-java: ## the tests on mongo-java-server, another database (needs Java and Maven)
 	local/javaserver/test.sh -timeout 20m
 
 .PHONY: bench

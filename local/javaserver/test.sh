@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds and starts mongo-java-server, and runs the tests of ./shared on it.
-# Arguments are go test's.
+# Builds and starts mongo-java-server, and runs on it the tests of ./shared and,
+# when nothing else runs, those of the whole service. Arguments are go test's.
 set -euo pipefail
 cd "$(dirname "$0")"
 # Offline, unless Maven still lacks something.
@@ -9,4 +9,6 @@ mvn -q -B -o -Dstyle.color=never package >/dev/null 2>&1 || mvn -q -B -Dstyle.co
 coproc server { exec java -jar ../.data/javaserver/javaserver.jar; }
 read -r url <&"${server[0]}"
 cd ../..
-MONGO_URL=$url go test -count=1 "$@" ./shared/...
+export MONGO_URL=$url
+go test -count=1 "$@" ./shared/...
+go test -count=1 "$@" ./local/e2e

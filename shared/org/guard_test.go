@@ -2,6 +2,7 @@ package org_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -158,4 +159,52 @@ func TestHostileSleepingRename(t *testing.T) {
 		t.Errorf("the sleeper: %v; want ErrUnavailable, since it was done", err)
 	}
 	w.check() // without anybody's repair
+}
+
+// An operation that has read an older record than another one of its
+// organization does not take the claim that the other is about to need.
+func TestHostileOlderClaim(t *testing.T) {
+	w, s, o := stage(t)
+	begin := func(nap *sleep) (finished chan error) {
+		finished = make(chan error, 1)
+		sleeper := w.service(nap.client())
+		go func() { finished <- rename(w, sleeper, o, renamed)() }()
+		select {
+		case err := <-finished:
+			t.Fatalf("without a sleep: %v", err)
+		case <-nap.asleep:
+		}
+		return finished
+	}
+	older := &sleep{only: "find", at: 2, asleep: make(chan struct{}), wake: make(chan struct{})}
+	first := begin(older)
+	if err := rename(w, s, o, "ACME")(); err != nil {
+		t.Fatal(err)
+	}
+	newer := &sleep{only: "insert", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
+	second := begin(newer)
+	close(older.wake)
+	if err := <-first; !errors.Is(err, org.ErrConflict) {
+		t.Errorf("the older: %v; want ErrConflict", err)
+	}
+	close(newer.wake)
+	if err := <-second; err != nil {
+		t.Errorf("the newer: %v", err)
+	}
+	w.check()
+}
+
+// A name that was taken long ago is taken, and not merely busy.
+func TestTakenForLong(t *testing.T) {
+	f := newFixture(t)
+	f.mustCreate(t, "Acme", "a@example.com")
+	f.later(2 * org.StaleAfter)
+	for want, r := range map[string]org.Registration{
+		"name is taken":  {OrganizationName: "Acme", Email: "b@example.com", Password: adminPassword},
+		"email is taken": {OrganizationName: "Bolt", Email: "a@example.com", Password: adminPassword},
+	} {
+		if _, err := f.Create(t.Context(), r); !errors.Is(err, org.ErrConflict) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
 }
