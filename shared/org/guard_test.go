@@ -1,9 +1,12 @@
 package org_test
 
 import (
+	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -207,4 +210,156 @@ func TestTakenForLong(t *testing.T) {
 			t.Errorf("%v; want %q", err, want)
 		}
 	}
+}
+
+// hooked is a store with which something happens at a moment that no test
+// could catch otherwise.
+type hooked struct {
+	org.Store
+	once         sync.Once
+	beforeRename func()    // of a collection, the first time
+	afterList    func()    // of all collections, the first time
+	admin        org.Admin // if it has an id, what is read of it
+}
+
+func (h *hooked) RenameCollection(ctx context.Context, database string, c org.Collection, to string) error {
+	if h.beforeRename != nil {
+		h.once.Do(h.beforeRename)
+	}
+	return h.Store.RenameCollection(ctx, database, c, to)
+}
+
+func (h *hooked) Collections(ctx context.Context, database string, names ...string) ([]org.Collection, error) {
+	found, err := h.Store.Collections(ctx, database, names...)
+	if h.afterList != nil && len(names) == 0 {
+		h.once.Do(h.afterList)
+	}
+	return found, err
+}
+
+func (h *hooked) Admin(ctx context.Context, organizationID, id string) (org.Admin, error) {
+	if h.admin.ID != "" {
+		return h.admin, nil
+	}
+	return h.Store.Admin(ctx, organizationID, id)
+}
+
+// The admin was read before a change, and the record after it.
+func TestHostileOlderAdmin(t *testing.T) {
+	f := newFixture(t)
+	o := f.mustCreate(t, "Acme", "a@example.com")
+	older, err := f.Store.Admin(t.Context(), o.ID, o.Admins[0].AdminID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caller := f.mustLogin(t, "a@example.com", adminPassword)
+	if _, err := f.Update(t.Context(), caller, org.Change{Email: new("b@example.com"), CurrentPassword: new(adminPassword)}); err != nil {
+		t.Fatal(err)
+	}
+	caller = f.mustLogin(t, "b@example.com", adminPassword)
+	f.Store = &hooked{Store: f.Store, admin: older}
+	got, err := f.Update(t.Context(), caller, org.Change{Email: new("a@example.com"), CurrentPassword: new(adminPassword)})
+	if !errors.Is(err, org.ErrConflict) {
+		t.Errorf("Update = %+v, %v; want ErrConflict, or the email would stay what it is", got, err)
+	}
+}
+
+// Somebody else moves the collection between two looks.
+func TestHostileMovedMeanwhile(t *testing.T) {
+	w, _, o := stage(t)
+	s := w.service()
+	if err := s.Store.CreateCollection(t.Context(), o.Database, "org_bolt"); err != nil {
+		t.Fatal(err)
+	}
+	real := s.Store
+	s.Store = &hooked{Store: real, afterList: func() {
+		if err := real.DropCollection(t.Context(), o.Database, org.Collection{Name: "org_bolt"}); err != nil {
+			t.Error(err)
+		}
+		if err := real.RenameCollection(t.Context(), o.Database, org.Collection{Name: o.Collection, UUID: o.CollectionUUID}, "org_bolt"); err != nil {
+			t.Error(err)
+		}
+	}}
+	if err := rename(w, s, o, renamed)(); err != nil {
+		t.Error(err)
+	}
+	w.check()
+}
+
+// Others, whose clocks are ahead, finish the operation and rename the
+// organization again. It leaves the collection where it is then.
+func TestHostileOvertakenRename(t *testing.T) {
+	w, others, o := stage(t)
+	s := w.service()
+	start := w.clock()
+	s.Now = func() time.Time { return start }
+	s.Store = &hooked{Store: s.Store, beforeRename: func() {
+		w.wait()
+		reconcile(t, others)
+		if err := rename(w, others, o, "Core")(); err != nil {
+			t.Error(err)
+		}
+	}}
+	if err := rename(w, s, o, renamed)(); !errors.Is(err, org.ErrUnavailable) {
+		t.Errorf("%v; want ErrUnavailable, since it was done", err)
+	}
+	w.check()
+}
+
+// The operation was finished by others, who have done more since, when it
+// comes to its commit: that is no refusal.
+func TestHostileOvertakenCommit(t *testing.T) {
+	w, others, o := stage(t)
+	nap := &sleep{only: "renameCollection", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
+	finished := make(chan error, 1)
+	sleeper := w.service(nap.client())
+	go func() { finished <- rename(w, sleeper, o, renamed)() }()
+	select {
+	case err := <-finished:
+		t.Fatalf("without a sleep: %v", err)
+	case <-nap.asleep:
+	}
+	w.wait()
+	reconcile(t, others)
+	if err := rename(w, others, o, "Core")(); err != nil {
+		t.Fatal(err)
+	}
+	close(nap.wake)
+	if err := <-finished; !errors.Is(err, org.ErrUnavailable) {
+		t.Errorf("%v; want ErrUnavailable, since it was done", err)
+	}
+	w.check()
+}
+
+// An operation that fails leaves it to those who have taken it over: two who
+// finish it would be in each other's way.
+func TestHostileTwoFinishers(t *testing.T) {
+	w, _, o := stage(t)
+	begin := func(do func() error, nap *sleep) chan error {
+		finished := make(chan error, 1)
+		go func() { finished <- do() }()
+		select {
+		case err := <-finished:
+			t.Fatalf("without a sleep: %v", err)
+		case <-nap.asleep:
+		}
+		return finished
+	}
+	nap := func() *sleep {
+		return &sleep{only: "update", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
+	}
+	owner, other := nap(), nap()
+	first := begin(rename(w, w.service(owner.client()), o, renamed), owner)
+	w.wait()
+	repairer := w.service(other.client())
+	second := begin(func() error { _, err := repairer.Reconcile(t.Context(), false); return err }, other)
+	close(owner.wake)
+	if err := <-first; !errors.Is(err, org.ErrUnavailable) {
+		t.Errorf("the owner: %v; want ErrUnavailable as long as the other is at work", err)
+	}
+	close(other.wake)
+	if err := <-second; err != nil {
+		t.Error(err)
+	}
+	w.check()
 }
