@@ -73,7 +73,10 @@ func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err err
 		return s.Store.ReplaceClaim(ctx, holder, c)
 	case !holder.RestingSince.IsZero():
 		if !s.stale(holder.RestingSince) {
-			return false, taken
+			resting := *taken
+			resting.Message = strings.Replace(taken.Message, "taken", "given up a moment ago: it can be had in a minute", 1)
+			resting.RetryAfter = StaleAfter
+			return false, &resting
 		}
 		return s.Store.ReplaceClaim(ctx, holder, c)
 	}

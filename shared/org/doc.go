@@ -84,7 +84,7 @@
 //	insert organization       without a commit nobody sees it: it is undone
 //	replace organization      only the revision and status that were seen
 //	delete organization       only the revision that was seen
-//	insert admin              no record has it as a member: it is removed once stale
+//	insert admin              no record has it as a member: Reconcile removes it
 //	update admin              only from a lower revision
 //	delete admins, sessions   only of an organization that is being deleted for good
 //	create collection         a name that only its operation has: it is dropped once stale

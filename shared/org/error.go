@@ -25,7 +25,7 @@ type Error struct {
 	Kind       Kind
 	Message    string        // for people; holds nothing secret
 	Fields     []FieldError  // of kind Invalid: every field that is wrong
-	RetryAfter time.Duration // of kinds Throttled and Unavailable
+	RetryAfter time.Duration // of kinds Throttled and Unavailable; 0: it is not known
 	Err        error         // the cause, for the log alone; may be nil
 }
 

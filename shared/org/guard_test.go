@@ -3,6 +3,7 @@ package org_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -219,6 +220,8 @@ type hooked struct {
 	once         sync.Once
 	beforeRename func()    // of a collection, the first time
 	afterList    func()    // of all collections, the first time
+	afterRecords func()    // were read, all of them, the second time
+	records      int       // how often they were
 	admin        org.Admin // if it has an id, what is read of it
 }
 
@@ -235,6 +238,14 @@ func (h *hooked) Collections(ctx context.Context, database string, names ...stri
 		h.once.Do(h.afterList)
 	}
 	return found, err
+}
+
+func (h *hooked) Organizations(ctx context.Context) ([]org.Organization, error) {
+	all, err := h.Store.Organizations(ctx)
+	if h.records++; h.records == 2 && h.afterRecords != nil {
+		h.afterRecords()
+	}
+	return all, err
 }
 
 func (h *hooked) Admin(ctx context.Context, organizationID, id string) (org.Admin, error) {
@@ -362,4 +373,74 @@ func TestHostileTwoFinishers(t *testing.T) {
 		t.Error(err)
 	}
 	w.check()
+}
+
+// What is merely under way while Reconcile reads the database is left alone.
+func TestReconcileLooksTwice(t *testing.T) {
+	w, others, o := stage(t)
+	s := w.service()
+	strays := w.db.Client.Database(o.Database).Collection("org_stray")
+	if _, err := strays.InsertOne(t.Context(), bson.D{{Key: "x", Value: 1}}); err != nil { // so that there is a second look
+		t.Fatal(err)
+	}
+	s.Store = &hooked{Store: s.Store, afterRecords: func() {
+		if _, err := others.Create(t.Context(), org.Registration{OrganizationName: renamed, Email: newEmail, Password: newPassword}); err != nil {
+			t.Error(err)
+		}
+	}}
+	if report, err := s.Reconcile(t.Context(), true); err != nil || len(report.Removed) > 0 || len(report.Odd) != 1 {
+		t.Errorf("%+v, %v; want the stray alone", report, err)
+	}
+	if err := strays.Drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.check()
+}
+
+// So are claims whose operation has not come to its journal.
+func TestReconcileLeavesClaims(t *testing.T) {
+	w, others, o := stage(t)
+	nap := &sleep{only: "insert", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
+	finished := make(chan error, 1)
+	sleeper := w.service(nap.client())
+	go func() { finished <- rename(w, sleeper, o, renamed)() }()
+	select {
+	case err := <-finished:
+		t.Fatalf("without a sleep: %v", err)
+	case <-nap.asleep:
+	}
+	reconcile(t, others)
+	close(nap.wake)
+	if err := <-finished; err != nil {
+		t.Error(err)
+	}
+	w.check()
+}
+
+// A server that does not compare UUIDs could drop what has the name by the
+// time that the command arrives, so a stray is left to a person there; but not
+// a collection that has waited for its name, which nobody else can have.
+func TestStrays(t *testing.T) {
+	onBoth(t, func(t *testing.T, f *fixture) {
+		for _, name := range []string{"org_stray", "org_-new-1000000000-abc"} {
+			if err := f.Store.CreateCollection(t.Context(), f.db.Name, name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		young := fmt.Sprintf("org_-new-%d-def", time.Now().Unix())
+		if err := f.Store.CreateCollection(t.Context(), f.db.Name, young); err != nil {
+			t.Fatal(err)
+		}
+		report := f.mustReconcile(t)
+		removed, odd := 2, 0
+		if !f.Store.ChecksCollections() {
+			removed, odd = 1, 1
+		}
+		if len(report.Removed) != removed || len(report.Odd) != odd {
+			t.Errorf("%+v; want %d removed and %d odd", report, removed, odd)
+		}
+		if found, err := f.Store.Collections(t.Context(), f.db.Name, young); err != nil || len(found) != 1 {
+			t.Errorf("%v, %v; want the young one left", found, err)
+		}
+	})
 }

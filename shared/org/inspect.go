@@ -114,10 +114,16 @@ func (s *Service) inspectClaims(claims []Claim, organizations map[string]*Organi
 	owner := map[string]string{}
 	for _, c := range claims {
 		owner[c.ID] = c.OrganizationID
+		since := c.ClaimedAt
+		if !c.RestingSince.IsZero() {
+			if since = c.RestingSince; !s.stale(since) {
+				continue // as it should
+			}
+		}
 		if o := organizations[c.OrganizationID]; o == nil || !o.uses(c.ID) {
 			findings = append(findings, s.since(Finding{
 				Kind: UnusedClaim, OrganizationID: c.OrganizationID, Subject: claimSubject(c.ID), claim: c,
-			}, c.ClaimedAt))
+			}, since))
 		}
 	}
 	for _, o := range organizations {

@@ -124,14 +124,14 @@ func (s *Service) repairAll(ctx context.Context, report *Report) error {
 func (s *Service) repair(ctx context.Context, f Finding, report *Report) (*[]Finding, error) {
 	switch f.Kind {
 	case UnusedClaim:
-		since := f.claim.ClaimedAt
-		if !f.claim.RestingSince.IsZero() {
-			since = f.claim.RestingSince
-		}
-		if !s.stale(since) {
+		if !s.stale(f.claim.ClaimedAt) {
 			return nil, nil
 		}
-		return &report.Removed, s.releaseUnused(ctx, f.claim)
+		err := s.releaseUnused(ctx, f.claim)
+		if f.claim.RestingSince.IsZero() && !s.Store.ChecksCollections() {
+			return nil, err // it rests first
+		}
+		return &report.Removed, err
 	case OrphanAdmin:
 		if !s.stale(f.admin.UpdatedAt) {
 			return nil, nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -164,7 +165,8 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 			err = s.Store.DropCollection(ctx, o.Database, Collection{Name: temporaryName(&op)})
 		}
 		if err == nil || errors.Is(err, ErrNotFound) {
-			err = s.releaseAll(ctx, o.ID)
+			// No command was sent for the names: they need no rest.
+			err = s.Store.ReleaseClaims(ctx, o.ID, math.MaxInt64, nil)
 		}
 	case err != nil:
 	case current.Committed == op.ID:
