@@ -64,7 +64,7 @@ func (s *sim) comeToRest() {
 			s.complain("reconcile fails", "%v", err)
 			return
 		}
-		if strings.HasPrefix(op.what, "0 ") {
+		if strings.HasPrefix(op.what, "0 ") && !s.durable.anyRests() {
 			return
 		}
 	}

@@ -123,6 +123,17 @@ func (s *state) restClaims(organizationID string, below int64, keep []string, si
 	})
 }
 
+// anyRests reports whether a claim rests, which Reconcile has then begun to
+// repair and not ended.
+func (s *state) anyRests() bool {
+	for _, c := range s.claims {
+		if !c.RestingSince.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
 // eachClaim changes the claims of the organization that it made below the
 // revision, but those in keep.
 func (s *state) eachClaim(organizationID string, below int64, keep []string, change func(org.Claim)) error {
