@@ -80,6 +80,16 @@ func (s *Store) DropCollection(ctx context.Context, database string, c org.Colle
 // run runs a command that is meant for the collection c of the database, and
 // for no other that has its name by the time the command arrives.
 func (s *Store) run(ctx context.Context, doing, runIn, database string, c org.Collection, command bson.D) error {
+	if c.UUID == "" || !s.ChecksCollections() {
+		found, err := s.Collections(ctx, database, c.Name)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 || c.UUID != "" && found[0].UUID != c.UUID {
+			return &org.Error{Kind: org.NotFound, Message: "there is no such collection"}
+		}
+		c = found[0]
+	}
 	// A command that is run as it is does not get the client's.
 	command = append(command, bson.E{Key: "writeConcern", Value: bson.D{{Key: "w", Value: "majority"}}})
 	if c.UUID != "" && s.ChecksCollections() {
@@ -88,14 +98,6 @@ func (s *Store) run(ctx context.Context, doing, runIn, database string, c org.Co
 			return fmt.Errorf("%s: UUID %q: %w", doing, c.UUID, err)
 		}
 		command = append(command, bson.E{Key: "collectionUUID", Value: bson.Binary{Subtype: bson.TypeBinaryUUID, Data: uuid}})
-	} else {
-		found, err := s.Collections(ctx, database, c.Name)
-		if err != nil {
-			return err
-		}
-		if len(found) == 0 || c.UUID != "" && found[0].UUID != c.UUID {
-			return &org.Error{Kind: org.NotFound, Message: "there is no such collection"}
-		}
 	}
 	return convert(doing, s.client.Database(runIn).RunCommand(ctx, command).Err())
 }

@@ -1,7 +1,6 @@
 package org
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,46 +48,60 @@ func (s *Service) find(ctx context.Context, database, name string) (Collection, 
 // locate returns the organization's collection. The one that has the UUID on
 // the record is it, whatever it is called. If there is none, because the
 // database was restored from a backup, or because the version before did not
-// write UUIDs down, it is the one of the name on the record, whose UUID is
-// written down before anything is done with it. It returns errNoCollection
-// when there is none of these.
+// write UUIDs down, it is the one that has the name on the record, or the one
+// to which the journal says that it is to be renamed. Its UUID is written down
+// before anything is done with it. It returns errNoCollection when there is
+// none of these.
 func (s *Service) locate(ctx context.Context, o Organization) (Organization, Collection, error) {
 	all, err := s.Store.Collections(ctx, o.Database)
 	if err != nil {
 		return o, Collection{}, err
 	}
-	named := func(name string) int {
-		return slices.IndexFunc(all, func(c Collection) bool { return c.Name == name })
+	names := []string{o.Collection}
+	if o.Operation != nil && o.Operation.Kind == Updating {
+		names = append(names, o.Operation.Collection)
 	}
-	if o.CollectionUUID != "" {
-		i := slices.IndexFunc(all, func(c Collection) bool { return c.UUID == o.CollectionUUID })
-		if i >= 0 {
-			return o, all[i], nil
+	var named []Collection
+	for _, c := range all {
+		if c.UUID != "" && c.UUID == o.CollectionUUID {
+			return o, c, nil
+		}
+		if slices.Contains(names, c.Name) {
+			named = append(named, c)
 		}
 	}
-	i := named(o.Collection)
-	if o.CollectionUUID == "" && o.Operation != nil && o.Operation.Kind == Updating && o.Operation.Collection != o.Collection {
-		// An operation of the version before may have moved it.
-		if j := named(o.Operation.Collection); j >= 0 && i >= 0 {
-			return o, Collection{}, fmt.Errorf("organization %s: either of the collections %q and %q may be its own",
-				o.ID, o.Collection, o.Operation.Collection)
-		} else if j >= 0 {
-			i = j
-		}
-	}
-	if i < 0 {
-		return o, Collection{}, errNoCollection
-	}
-	if all[i].UUID == o.CollectionUUID {
-		return o, all[i], nil
-	}
-	if stray, err := s.isStray(ctx, o, all[i]); err != nil || !stray {
-		return o, Collection{}, cmp.Or(err, errNoCollection)
+	c, err := s.choose(ctx, o, named)
+	if err != nil || c.UUID == o.CollectionUUID {
+		return o, c, err
 	}
 	next := o
-	next.CollectionUUID = all[i].UUID
+	next.CollectionUUID = c.UUID
 	o, err = s.rewrite(ctx, o, next)
-	return o, all[i], err
+	return o, c, err
+}
+
+// choose returns the one of the collections that may be the organization's: one
+// that nobody knows, and has documents if there is another one.
+func (s *Service) choose(ctx context.Context, o Organization, named []Collection) (chosen Collection, err error) {
+	err = errNoCollection
+	chosenEmpty := false
+	for _, c := range named {
+		if stray, err := s.isStray(ctx, o, c); err != nil {
+			return chosen, err
+		} else if !stray {
+			continue
+		}
+		empty, emptyErr := s.Store.CollectionIsEmpty(ctx, o.Database, c.Name)
+		switch {
+		case emptyErr != nil:
+			return chosen, emptyErr
+		case chosen == Collection{} || chosenEmpty && !empty || chosenEmpty && c.Name == o.Collection:
+			chosen, chosenEmpty, err = c, empty, nil
+		case !empty:
+			return chosen, fmt.Errorf("organization %s: either of the collections %q and %q may be its own", o.ID, chosen.Name, c.Name)
+		}
+	}
+	return chosen, err
 }
 
 var errNoCollection = errors.New("the organization has no collection")
@@ -210,20 +223,30 @@ func (s *Service) dropCollection(ctx context.Context, o Organization) (Organizat
 	if o.Operation.Kind == Creating {
 		return o, s.dropUnused(ctx, o)
 	}
-	err := error(ErrNotFound)
-	if o.CollectionUUID != "" {
-		err = s.Store.DropCollection(ctx, o.Database, o.collection())
-	}
-	if errors.Is(err, ErrNotFound) {
-		var c Collection
-		if o, c, err = s.locate(ctx, o); err == nil {
+	c := o.collection()
+	for range recoverAttempts {
+		if err := s.lease(o.Operation); err != nil && !s.Store.ChecksCollections() {
+			return o, err // it would have to come in time
+		}
+		err := error(ErrNotFound)
+		if c.UUID != "" {
 			err = s.Store.DropCollection(ctx, o.Database, c)
 		}
+		if !errors.Is(err, ErrNotFound) {
+			return o, err
+		}
+		// It is misnamed, or renamed just now, or gone.
+		if o, c, err = s.locate(ctx, o); errors.Is(err, errNoCollection) {
+			return o, nil
+		}
+		if err != nil {
+			return o, err
+		}
+		if c.UUID == "" { // from a server that tells none
+			return o, s.Store.DropCollection(ctx, o.Database, c)
+		}
 	}
-	if errors.Is(err, errNoCollection) || errors.Is(err, ErrNotFound) {
-		err = nil
-	}
-	return o, err
+	return o, errOvertaken
 }
 
 // dropUnused drops what a creation that is undone has made. The process that

@@ -37,7 +37,7 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 	next.Status, next.Operation = Deleting, &op
 	o, err = s.write(ctx, o, next)
 	if err == nil {
-		err = s.remove(ctx, o)
+		err = leftOver(s.remove(ctx, o))
 	}
 	if err != nil {
 		return s.afterFailure(ctx, deleted, op, err)

@@ -41,19 +41,16 @@ func (s *Service) CheckClock(ctx context.Context) error {
 // at once. The error tells of what kept it from working, not of what it found.
 func (s *Service) Reconcile(ctx context.Context, full bool) (Report, error) {
 	report := Report{Finished: []Finding{}, Undone: []Finding{}, Repaired: []Finding{}, Removed: []Finding{}, Odd: []Finding{}}
-	if err := s.finishAll(ctx, &report); err != nil {
-		return report, err
-	}
+	// What can't be done for one organization is done for the others.
+	errs := []error{s.finishAll(ctx, &report)}
 	if full {
-		if err := s.repairAll(ctx, &report); err != nil {
-			return report, err
-		}
+		errs = append(errs, s.repairAll(ctx, &report))
 	}
 	failed, err := s.Store.EnsureIndexes(ctx)
 	for name, err := range failed {
 		report.Odd = append(report.Odd, Finding{Kind: MissingIndex, Subject: name, Error: err.Error()})
 	}
-	return report, err
+	return report, errors.Join(append(errs, err)...)
 }
 
 // finishAll finishes or undoes the operations that were left.
@@ -62,6 +59,7 @@ func (s *Service) finishAll(ctx context.Context, report *Report) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, o := range unfinished {
 		finding := s.unfinished(o)
 		list := &report.Finished
@@ -76,7 +74,8 @@ func (s *Service) finishAll(ctx context.Context, report *Report) error {
 		case errors.Is(err, errBusy), errors.Is(err, errOvertaken): // somebody else finishes it
 			continue
 		case errors.Is(err, ErrUnavailable):
-			return err
+			errs = append(errs, err)
+			continue
 		case errors.As(err, new(undone)):
 			list = &report.Undone
 		case err != nil:
@@ -85,7 +84,7 @@ func (s *Service) finishAll(ctx context.Context, report *Report) error {
 		}
 		*list = append(*list, finding)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // repairAll repairs what does not fit together. It looks twice: what is found
@@ -103,6 +102,7 @@ func (s *Service) repairAll(ctx context.Context, report *Report) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, f := range second {
 		if !slices.ContainsFunc(first, f.same) || f.Kind == UnfinishedOperation || f.Kind == MissingIndex {
 			continue // under way, or reported elsewhere
@@ -111,12 +111,12 @@ func (s *Service) repairAll(ctx context.Context, report *Report) error {
 		switch {
 		case errors.Is(err, errBusy), errors.Is(err, errOvertaken), errors.Is(err, ErrNotFound): // somebody else changes it
 		case err != nil:
-			return err
+			errs = append(errs, err)
 		case list != nil:
 			*list = append(*list, f)
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // repair repairs what was found and returns the list of the report that it
@@ -146,7 +146,12 @@ func (s *Service) repair(ctx context.Context, f Finding, report *Report) (*[]Fin
 	case MisnamedCollection:
 		err := s.Store.RenameCollection(ctx, f.org.Database, f.collection, f.org.Collection)
 		if errors.Is(err, ErrConflict) {
-			return &report.Odd, nil
+			if err = s.clearName(ctx, f.org, f.org.Collection); err == nil {
+				err = s.Store.RenameCollection(ctx, f.org.Database, f.collection, f.org.Collection)
+			}
+		}
+		if errors.Is(err, ErrConflict) {
+			return &report.Odd, nil // the tenant's application has written there
 		}
 		return &report.Repaired, err
 	case OrphanCollection:

@@ -93,15 +93,27 @@ type undone struct{ cause error }
 
 func (u undone) Error() string { return u.cause.Error() }
 
+// leftOver returns the error of an operation whose journal was written: unless
+// it was undone it may be finished by others, whatever the error says.
+func leftOver(err error) error {
+	if err == nil || errors.Is(err, ErrUnavailable) || errors.As(err, new(undone)) {
+		return err
+	}
+	return &Error{Kind: Unavailable, Message: errOvertaken.Message, RetryAfter: StaleAfter, Err: err}
+}
+
 // finish brings an operation that the caller has to its end, from whatever
 // point it had come to: an update forward, or back if that can't be, which is
 // an undone error; a creation and a deletion to nothing. Any other error
 // leaves the operation as it is.
 func (s *Service) finish(ctx context.Context, o Organization) (Organization, error) {
-	if o.Operation.Kind == Updating {
+	switch kind := o.Operation.Kind; {
+	case kind == Updating:
 		return s.forward(ctx, o)
+	case kind == Removing && o.Status == Deleting, kind == Creating && o.Status != Active && o.Status != Suspended:
+		return o, s.remove(ctx, o)
 	}
-	return o, s.remove(ctx, o)
+	return o, fmt.Errorf("organization %s: an operation of kind %q can't be under way while it is %s", o.ID, o.Operation.Kind, o.Status)
 }
 
 // settle finishes or undoes an operation on o that was left, and returns o as
@@ -145,10 +157,7 @@ func (s *Service) afterFailure(ctx context.Context, o Organization, op Operation
 		return Organization{}, u.cause
 	}
 	s.log().WarnContext(ctx, "operation left to reconcile", "organization_id", o.ID, "operation", op.Kind, "error", err)
-	if !errors.Is(cause, ErrUnavailable) {
-		cause = &Error{Kind: Unavailable, Message: errOvertaken.Message, RetryAfter: StaleAfter, Err: cause}
-	}
-	return Organization{}, cause
+	return Organization{}, leftOver(cause)
 }
 
 // cleanUp finishes the operation, or returns an undone error with the cause

@@ -103,7 +103,7 @@ func (op *Operation) exchange(old, claim string) {
 // update claims what is new, writes the journal and carries it out. It calls
 // proven at the same time as the database.
 func (s *Service) update(ctx context.Context, o Organization, op Operation, password *string, proven func() error) (Organization, error) {
-	next := o
+	known := true
 	err := atOnce(
 		func() error { return s.claim(ctx, o.ID, o.Revision, without(op.Claims, o.Claims), op.StartedAt) },
 		func() error {
@@ -112,9 +112,7 @@ func (s *Service) update(ctx context.Context, o Organization, op Operation, pass
 			}
 			found, err := s.Store.Collections(ctx, o.Database, o.Collection, op.Collection)
 			for _, c := range found {
-				if c.Name == o.Collection && o.CollectionUUID == "" {
-					next.CollectionUUID = c.UUID
-				}
+				known = known && (c.Name != o.Collection || c.UUID == o.CollectionUUID)
 			}
 			return err
 		},
@@ -123,16 +121,28 @@ func (s *Service) update(ctx context.Context, o Organization, op Operation, pass
 	if err != nil {
 		return o, err
 	}
+	if !known {
+		// As long as there is no journal it can't be the one of the new name.
+		seen := o.Revision
+		if o, _, err = s.locate(ctx, o); err != nil && !errors.Is(err, errNoCollection) {
+			return o, err
+		}
+		if o.Revision != seen {
+			return s.update(ctx, o, op, password, proven)
+		}
+	}
 	if password != nil {
 		if op.PasswordHash, err = s.Passwords.Hash(*password); err != nil {
 			return o, err
 		}
 	}
+	next := o
 	next.Operation = &op
 	if o, err = s.write(ctx, o, next); err != nil {
 		return o, err
 	}
-	return s.forward(ctx, o)
+	o, err = s.forward(ctx, o)
+	return o, leftOver(err)
 }
 
 // forward carries out what the journal of an Updating operation says, from
@@ -163,6 +173,12 @@ func (s *Service) forward(ctx context.Context, o Organization) (Organization, er
 		next.Admins = slices.Clone(o.Admins)
 		if m := next.member(op.AdminID); m != nil {
 			m.TokenVersion = op.TokenVersion
+		}
+	}
+	if op.Collection != o.Collection {
+		// By now another late command may have moved it.
+		if err := s.lease(op); err != nil {
+			return o, err
 		}
 	}
 	o, err := s.commit(ctx, o, next)
