@@ -31,7 +31,7 @@ func parseTemporaryName(name string) (began time.Time, ok bool) {
 	return time.Unix(seconds, 0).UTC(), true
 }
 
-var errNameUnusable = refuse(Conflict, "the name can't be used: its collection exists and holds documents")
+var errNameUnusable = refuse(Conflict, "the name can't be used: there is a collection of that name")
 
 // find returns the collection of that name, or errOvertaken when there is none.
 func (s *Service) find(ctx context.Context, database, name string) (Collection, error) {
@@ -170,13 +170,16 @@ func (s *Service) remake(ctx context.Context, o Organization) (Organization, Col
 
 // clearName drops the collection that stands where the organization's is to
 // be, or returns ErrConflict if it holds documents or is another
-// organization's.
+// organization's, or if the server does not compare UUIDs.
 func (s *Service) clearName(ctx context.Context, o Organization, name string) error {
 	found, err := s.Store.Collections(ctx, o.Database, name)
 	if err != nil || len(found) == 0 || found[0] == (Collection{name, o.CollectionUUID}) {
 		return err
 	}
 	dropped, err := s.isStray(ctx, o, found[0])
+	if !s.Store.ChecksCollections() {
+		dropped = false // the command could come after the organization's collection has the name
+	}
 	if err == nil && dropped {
 		dropped, err = s.dropEmpty(ctx, o.Database, found[0])
 	}

@@ -103,7 +103,14 @@ func TestHostileStrayCollection(t *testing.T) {
 			f.wantAlive(t, caller, "Acme Inc")
 		})
 		t.Run("OK when it is empty", func(t *testing.T) {
-			if _, err := f.Update(t.Context(), caller, org.Change{OrganizationName: new("Empty")}); err != nil {
+			_, err := f.Update(t.Context(), caller, org.Change{OrganizationName: new("Empty")})
+			if !f.Store.ChecksCollections() {
+				if !errors.Is(err, org.ErrConflict) {
+					t.Errorf("%v; want ErrConflict, since to drop it is not safe", err)
+				}
+				return
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(before[o.Collection], f.snapshot(t)["org_empty"]); diff != "" {

@@ -213,8 +213,10 @@ func (s *sim) useEverything() {
 		taken[slugOf(o)], taken[s.models[o.ID].email] = true, true
 	}
 	for _, slug := range simSlugs {
-		// Documents that somebody wrote under a free name are nobody's to drop.
-		if !taken[slug] && len(s.durable.collections[org.CollectionPrefix+slug].docs) == 0 {
+		// Documents that somebody wrote under a free name are nobody's to drop,
+		// nor is anything where the server does not compare UUIDs.
+		c, exists := s.durable.collections[org.CollectionPrefix+slug]
+		if !taken[slug] && len(c.docs) == 0 && (!exists || s.durable.checks) {
 			slugs = append(slugs, slug)
 		}
 	}
