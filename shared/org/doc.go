@@ -66,9 +66,9 @@
 //
 // Undoing a creation is deleting it, except that a collection with documents
 // stays: nobody can have written them for an organization that never became
-// active. An update can be refused only at its third step, when it is known
-// that the collection has not moved, such as when one with documents stands
-// under the new name. Then it is undone.
+// active. Once its journal is written an update can be refused only at its
+// third step, when it is known that the collection has not moved, such as when
+// one with documents stands under the new name. Then it is undone.
 //
 // An operation of which a command fails does at once what others would do
 // later: it reads the record, and if its journal is there takes the operation
@@ -98,15 +98,16 @@
 // MongoDB compares UUIDs from version 6.0 on. For older servers the store
 // compares before it sends the command, and names that are given up rest for
 // StaleAfter before another organization may have them: no such command must
-// arrive later than that.
+// arrive later than that, nor a process sleep between the two.
 //
 // # Time
 //
 // Others leave an operation alone until StaleAfter by their clocks. It gives
 // its collection a name only in the first half of that by its own, counted from
 // when it began or was taken over, so two clocks may differ by twice MaxSkew.
-// CheckClock holds a clock against the database's wherever Reconcile is run.
-// What is taken over too early fails, and is finished by whoever has it.
+// CheckClock holds a clock against the database's wherever Reconcile is run; a
+// request that meets a stale operation trusts its own. What is taken over too
+// early fails, and is finished by whoever has it.
 //
 // # Repair
 //
@@ -116,7 +117,8 @@
 //
 // An organization whose UUID nothing in the database has, because it was
 // restored from a backup or written by a version that kept none, has the
-// collection of its name, as long as it has the claim on it and no other
-// organization knows the collection. The UUID is written down before anything
-// is done.
+// collection of its name, or of the one in its journal, as long as it has the
+// claim on it and no other organization knows the collection. The UUID is
+// written down before anything is done. If both are there and have documents,
+// a person must choose.
 package org

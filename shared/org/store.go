@@ -6,8 +6,9 @@ import (
 )
 
 // Store keeps organizations, admins and claims, and the collections of the
-// organizations. Every method is one command to the database, and atomic. What
-// it reads is durable: no failover takes it back.
+// organizations. Every method that changes something is one command, and atomic
+// for each document. What it reads is durable, so that no failover takes it
+// back, except lists of collections.
 //
 // All return ErrUnavailable when it is not known whether the database did what
 // was asked.
