@@ -87,7 +87,7 @@ func (s *Store) ReleaseClaims(ctx context.Context, organizationID string, below 
 	if err != nil {
 		return err
 	}
-	_, err = s.claims.DeleteMany(ctx, filter)
+	_, err = s.claims.DeleteMany(ctx, append(filter, isResting(false)))
 	return convert("release claims", err)
 }
 

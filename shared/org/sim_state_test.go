@@ -111,7 +111,11 @@ func (s *state) deleteClaim(seen org.Claim) error {
 }
 
 func (s *state) releaseClaims(organizationID string, below int64, keep []string) error {
-	return s.eachClaim(organizationID, below, keep, func(c org.Claim) { delete(s.claims, c.ID) })
+	return s.eachClaim(organizationID, below, keep, func(c org.Claim) {
+		if c.RestingSince.IsZero() {
+			delete(s.claims, c.ID)
+		}
+	})
 }
 
 func (s *state) restClaims(organizationID string, below int64, keep []string, since time.Time) error {

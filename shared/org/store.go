@@ -31,7 +31,7 @@ type Store interface {
 	// DeleteClaim deletes the claim unless it has changed.
 	DeleteClaim(ctx context.Context, seen Claim) error
 	// ReleaseClaims deletes the claims that the organization made below the
-	// revision, but those whose ids are in keep.
+	// revision, but those whose ids are in keep and those that rest.
 	ReleaseClaims(ctx context.Context, organizationID string, below int64, keep []string) error
 	// RestClaims marks the same claims as resting from the time on, but those
 	// that rest already.
