@@ -57,6 +57,10 @@ func Legacy(s *Server) { s.legacy = true }
 // ten times as fast.
 func Volatile(s *Server) { s.pragmas = []string{"synchronous(off)"} }
 
+// starting keeps two from starting at once: ferretdb.New writes a variable of
+// its package.
+var starting sync.Mutex
+
 // Start opens the database kept in the folder dir, which it makes if need be,
 // and serves it on addr, a TCP address such as "127.0.0.1:0".
 func Start(dir, addr string, options ...Option) (*Server, error) {
@@ -88,12 +92,14 @@ func Start(dir, addr string, options ...Option) (*Server, error) {
 	for _, option := range options {
 		option(s)
 	}
+	starting.Lock()
 	db, err := ferretdb.New(&ferretdb.Config{
 		Listener:  ferretdb.ListenerConfig{Unix: s.socket},
 		Handler:   "sqlite",
 		SQLiteURL: sqliteURL(dir, s.pragmas),
 		Logger:    slog.New(slog.DiscardHandler),
 	})
+	starting.Unlock()
 	if err != nil {
 		listener.Close()
 		os.RemoveAll(run)
