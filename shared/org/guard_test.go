@@ -169,17 +169,7 @@ func TestHostileSleepingRename(t *testing.T) {
 // organization does not take the claim that the other is about to need.
 func TestHostileOlderClaim(t *testing.T) {
 	w, s, o := stage(t)
-	begin := func(nap *sleep) (finished chan error) {
-		finished = make(chan error, 1)
-		sleeper := w.service(nap.client())
-		go func() { finished <- rename(w, sleeper, o, renamed)() }()
-		select {
-		case err := <-finished:
-			t.Fatalf("without a sleep: %v", err)
-		case <-nap.asleep:
-		}
-		return finished
-	}
+	begin := func(nap *sleep) chan error { return nap.begin(t, rename(w, w.service(nap.client()), o, renamed)) }
 	older := &sleep{only: "find", at: 2, asleep: make(chan struct{}), wake: make(chan struct{})}
 	first := begin(older)
 	if err := rename(w, s, o, "ACME")(); err != nil {
@@ -322,14 +312,7 @@ func TestHostileOvertakenRename(t *testing.T) {
 func TestHostileOvertakenCommit(t *testing.T) {
 	w, others, o := stage(t)
 	nap := &sleep{only: "renameCollection", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
-	finished := make(chan error, 1)
-	sleeper := w.service(nap.client())
-	go func() { finished <- rename(w, sleeper, o, renamed)() }()
-	select {
-	case err := <-finished:
-		t.Fatalf("without a sleep: %v", err)
-	case <-nap.asleep:
-	}
+	finished := nap.begin(t, rename(w, w.service(nap.client()), o, renamed))
 	w.wait()
 	reconcile(t, others)
 	if err := rename(w, others, o, "Core")(); err != nil {
@@ -346,24 +329,14 @@ func TestHostileOvertakenCommit(t *testing.T) {
 // finish it would be in each other's way.
 func TestHostileTwoFinishers(t *testing.T) {
 	w, _, o := stage(t)
-	begin := func(do func() error, nap *sleep) chan error {
-		finished := make(chan error, 1)
-		go func() { finished <- do() }()
-		select {
-		case err := <-finished:
-			t.Fatalf("without a sleep: %v", err)
-		case <-nap.asleep:
-		}
-		return finished
-	}
 	nap := func() *sleep {
 		return &sleep{only: "update", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
 	}
 	owner, other := nap(), nap()
-	first := begin(rename(w, w.service(owner.client()), o, renamed), owner)
+	first := owner.begin(t, rename(w, w.service(owner.client()), o, renamed))
 	w.wait()
 	repairer := w.service(other.client())
-	second := begin(func() error { _, err := repairer.Reconcile(t.Context(), false); return err }, other)
+	second := other.begin(t, func() error { _, err := repairer.Reconcile(t.Context(), false); return err })
 	close(owner.wake)
 	if err := <-first; !errors.Is(err, org.ErrUnavailable) {
 		t.Errorf("the owner: %v; want ErrUnavailable as long as the other is at work", err)
@@ -401,14 +374,7 @@ func TestReconcileLooksTwice(t *testing.T) {
 func TestReconcileLeavesClaims(t *testing.T) {
 	w, others, o := stage(t)
 	nap := &sleep{only: "insert", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
-	finished := make(chan error, 1)
-	sleeper := w.service(nap.client())
-	go func() { finished <- rename(w, sleeper, o, renamed)() }()
-	select {
-	case err := <-finished:
-		t.Fatalf("without a sleep: %v", err)
-	case <-nap.asleep:
-	}
+	finished := nap.begin(t, rename(w, w.service(nap.client()), o, renamed))
 	reconcile(t, others)
 	close(nap.wake)
 	if err := <-finished; err != nil {
@@ -443,4 +409,50 @@ func TestStrays(t *testing.T) {
 			t.Errorf("%v, %v; want the young one left", found, err)
 		}
 	})
+}
+
+// begin runs do and returns when it sleeps, and where its error will be.
+func (s *sleep) begin(t *testing.T, do func() error) (finished chan error) {
+	t.Helper()
+	finished = make(chan error, 1)
+	go func() { finished <- do() }()
+	select {
+	case err := <-finished:
+		t.Fatalf("without a sleep: %v", err)
+	case <-s.asleep:
+	}
+	return finished
+}
+
+// A crash has left an admin of no organization with the email of another one.
+func TestLoginBesideOrphan(t *testing.T) {
+	f := newFixture(t)
+	for _, id := range []string{"000000000000000000000001", "ffffffffffffffffffffffff"} {
+		orphan := org.Admin{ID: id, OrganizationID: f.Store.NewID(), Email: "a@example.com", PasswordHash: mustHash(t, "Orphan@123"), TokenVersion: 1}
+		if err := f.Store.InsertAdmin(t.Context(), orphan); err != nil {
+			t.Fatal(err)
+		}
+		if id[0] == '0' {
+			f.mustCreate(t, "Acme", "a@example.com")
+		}
+	}
+	f.mustLogin(t, "a@example.com", adminPassword)
+	if _, err := f.Login(t.Context(), org.Credentials{Email: "a@example.com", Password: "Orphan@123"}); !errors.Is(err, org.ErrUnauthenticated) {
+		t.Errorf("with the orphan's password: %v", err)
+	}
+}
+
+// In a restored database a stray stands under the new name: which collection
+// is the organization's is known as long as there is no journal.
+func TestRestoredBesideStray(t *testing.T) {
+	f := newFixtureWithUUIDs(t)
+	o := f.mustCreate(t, "Acme", "a@example.com")
+	f.fillTenant(t, o.Collection)
+	f.set(t, "organizations", o.ID, bson.D{{Key: "collection_uuid", Value: "00112233445566778899aabbccddeeff"}})
+	f.fillTenant(t, "org_stray")
+	caller := f.mustLogin(t, "a@example.com", adminPassword)
+	if _, err := f.Update(t.Context(), caller, org.Change{OrganizationName: new("Stray")}); !errors.Is(err, org.ErrConflict) {
+		t.Errorf("%v; want ErrConflict", err)
+	}
+	f.wantAlive(t, caller, "Acme")
 }
