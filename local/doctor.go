@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"orgservice/shared/config"
 	"orgservice/shared/mongodb"
 	"orgservice/shared/org"
 )
@@ -35,7 +34,7 @@ func doctor(ctx context.Context, p *project, args []string) error {
 		return err
 	}
 	defer release()
-	database, err := config.LoadDatabase(ctx)
+	database, err := p.config().Database(ctx)
 	if err != nil {
 		return err
 	}

@@ -303,15 +303,8 @@ func (p *project) settings(ctx context.Context) error {
 			p.env[name] = "" // what the template has is for the cloud
 		}
 	}
-	for _, name := range []string{
-		"MONGO_URL", "MASTER_DB", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS",
-		"JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN", "BCRYPT_COST",
-	} {
-		if err := os.Setenv(name, p.env[name]); err != nil {
-			return err
-		}
-	}
-	database, err := config.LoadDatabase(ctx)
+	env := p.config()
+	database, err := env.Database(ctx)
 	if err != nil {
 		return err
 	}
@@ -320,11 +313,11 @@ func (p *project) settings(ctx context.Context) error {
 		return err
 	}
 	defer store.Close(ctx)
-	tokens, err := config.LoadTokens(ctx)
+	tokens, err := env.Tokens(ctx)
 	if err != nil {
 		return err
 	}
-	verifier, err := config.LoadVerifier(ctx, true)
+	verifier, err := env.Verifier(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -335,8 +328,13 @@ func (p *project) settings(ctx context.Context) error {
 	if _, err := verifier.Verify(token); err != nil {
 		return errors.New("JWT_PUBLIC_KEYS: must hold the public key of JWT_PRIVATE_KEY")
 	}
-	_, err = config.LoadBcryptCost()
+	_, err = env.BcryptCost()
 	return err
+}
+
+// config returns the environment as a function reads it.
+func (p *project) config() config.Env {
+	return func(name string) string { return p.env[name] }
 }
 
 func (p *project) gateway(output io.Writer) gateway.Config {

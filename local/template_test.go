@@ -121,26 +121,26 @@ func TestFolders(t *testing.T) {
 	}
 }
 
-// variablesOf are those that the loaders of package config read.
+// variablesOf are those that the methods of config.Env read.
 var variablesOf = map[string][]string{
-	"LoadDatabase":   {"MONGO_URL", "MASTER_DB"},
-	"LoadTokens":     {"JWT_PRIVATE_KEY", "JWT_SECRET", "JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN"},
-	"LoadVerifier":   {"JWT_PUBLIC_KEYS", "JWT_SECRET", "JWT_SECRET_PREVIOUS"},
-	"LoadKeySet":     {"JWT_PUBLIC_KEYS"},
-	"LoadBcryptCost": {"BCRYPT_COST"},
+	"Database":   {"MONGO_URL", "MASTER_DB"},
+	"Tokens":     {"JWT_PRIVATE_KEY", "JWT_SECRET", "JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN"},
+	"Verifier":   {"JWT_PUBLIC_KEYS", "JWT_SECRET", "JWT_SECRET_PREVIOUS"},
+	"KeySet":     {"JWT_PUBLIC_KEYS"},
+	"BcryptCost": {"BCRYPT_COST"},
 }
 
 // TestVariables: a function is given the variables that it reads and no
 // others, which SAM CLI needs to pass on those of env.json, too.
 func TestVariables(t *testing.T) {
-	loader := regexp.MustCompile(`\bconfig\.(Load\w+)\(`)
+	method := regexp.MustCompile(`\benv\.([A-Z]\w*)\(`)
 	given := map[string]bool{}
 	for name, f := range readFunctions(t) {
 		var read []string
-		for _, m := range loader.FindAllStringSubmatch(string(readFile(t, "functions", name, "main.go")), -1) {
+		for _, m := range method.FindAllStringSubmatch(string(readFile(t, "functions", name, "main.go")), -1) {
 			variables := variablesOf[m[1]]
 			if variables == nil {
-				t.Errorf("function %s calls config.%s, of which this test knows nothing", name, m[1])
+				t.Errorf("function %s calls env.%s, of which this test knows nothing", name, m[1])
 			}
 			read = append(read, variables...)
 		}

@@ -22,7 +22,7 @@ import (
 
 func main() {
 	slog.SetDefault(slog.New(lambdacontext.NewLogHandler()))
-	a := &authorizer{}
+	a := &authorizer{env: os.Getenv}
 	if err := a.load(context.Background(), false); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -37,6 +37,7 @@ const reloadInterval = time.Minute
 
 // authorizer serves one event at a time, as all functions do.
 type authorizer struct {
+	env      config.Env
 	verifier *auth.Verifier
 	all      bool // the verifier has all keys
 	loaded   time.Time
@@ -45,7 +46,7 @@ type authorizer struct {
 
 func (a *authorizer) load(ctx context.Context, all bool) error {
 	a.all, a.loaded = all, time.Now() // though it may fail
-	verifier, err := config.LoadVerifier(ctx, all)
+	verifier, err := a.env.Verifier(ctx, all)
 	if err == nil {
 		a.verifier = verifier
 	}

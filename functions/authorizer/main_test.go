@@ -18,7 +18,8 @@ const secretARN = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:jwt-AbCd
 
 // secrets stands where Secrets Manager is, with the versions of one secret.
 type secrets struct {
-	current, previous atomic.Value // string
+	vars              map[string]string // of the environment that points at it
+	current, previous atomic.Value      // string
 	asked             atomic.Int64
 }
 
@@ -45,15 +46,12 @@ func newSecrets(t *testing.T, current string) *secrets {
 		json.NewEncoder(w).Encode(map[string]string{"SecretString": value})
 	}))
 	t.Cleanup(server.Close)
-	for name, value := range map[string]string{
+	s.vars = map[string]string{
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": server.URL,
 		"AWS_ACCESS_KEY_ID":                "id",
 		"AWS_SECRET_ACCESS_KEY":            "key",
 		"JWT_SECRET":                       secretARN,
 		"JWT_SECRET_PREVIOUS":              secretARN + "::AWSPREVIOUS:",
-		"JWT_PUBLIC_KEYS":                  "",
-	} {
-		t.Setenv(name, value)
 	}
 	return s
 }
@@ -86,9 +84,9 @@ func authorized(t *testing.T, a *authorizer, header string) bool {
 	return answer.IsAuthorized
 }
 
-func newAuthorizer(t *testing.T) *authorizer {
+func newAuthorizer(t *testing.T, s *secrets) *authorizer {
 	t.Helper()
-	a := &authorizer{}
+	a := &authorizer{env: func(name string) string { return s.vars[name] }}
 	if err := a.load(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +95,7 @@ func newAuthorizer(t *testing.T) *authorizer {
 
 func TestRotation(t *testing.T) {
 	s := newSecrets(t, secretOf("1"))
-	a := newAuthorizer(t)
+	a := newAuthorizer(t, s)
 	old := "Bearer " + tokenOf(t, secretOf("1"))
 	if !authorized(t, a, old) || s.asked.Load() != 1 {
 		t.Fatalf("before the rotation, with %d look-ups", s.asked.Load())
@@ -111,7 +109,7 @@ func TestRotation(t *testing.T) {
 	if !authorized(t, a, old) {
 		t.Error("a token of the old secret is refused")
 	}
-	if !authorized(t, newAuthorizer(t), old) {
+	if !authorized(t, newAuthorizer(t, s), old) {
 		t.Error("a token of the old secret is refused by a new process")
 	}
 }
@@ -120,7 +118,7 @@ func TestRotation(t *testing.T) {
 // authorizer look its keys up again and again.
 func TestUnknownKeys(t *testing.T) {
 	s := newSecrets(t, secretOf("1"))
-	a := newAuthorizer(t)
+	a := newAuthorizer(t, s)
 	stranger := "Bearer " + tokenOf(t, secretOf("9"))
 	for range 100 {
 		if authorized(t, a, stranger) {
@@ -139,8 +137,7 @@ func TestUnknownKeys(t *testing.T) {
 
 func TestBearerToken(t *testing.T) {
 	token := tokenOf(t, secretOf("1"))
-	newSecrets(t, secretOf("1"))
-	a := newAuthorizer(t)
+	a := newAuthorizer(t, newSecrets(t, secretOf("1")))
 	for header, want := range map[string]bool{
 		"Bearer " + token: true, "bearer " + token: true, "BEARER  " + token + " ": true,
 		token: false, "": false, "Bearer": false, "Bearer ": false, "Basic " + token: false,

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"os"
 
 	"orgservice/shared/api"
 	"orgservice/shared/config"
@@ -12,7 +13,8 @@ import (
 func main() { api.Serve(open) }
 
 func open(ctx context.Context) (http.Handler, error) {
-	set, err := config.LoadKeySet(ctx)
+	env := config.Env(os.Getenv)
+	set, err := env.KeySet(ctx)
 	if err != nil {
 		return nil, err
 	}

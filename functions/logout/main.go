@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"os"
 
 	"orgservice/shared/api"
 	"orgservice/shared/config"
@@ -14,7 +15,8 @@ import (
 func main() { api.Serve(open) }
 
 func open(ctx context.Context) (http.Handler, error) {
-	database, err := config.LoadDatabase(ctx)
+	env := config.Env(os.Getenv)
+	database, err := env.Database(ctx)
 	if err != nil {
 		return nil, err
 	}

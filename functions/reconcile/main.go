@@ -28,7 +28,8 @@ func main() {
 }
 
 func open(ctx context.Context) (*org.Service, error) {
-	database, err := config.LoadDatabase(ctx)
+	env := config.Env(os.Getenv)
+	database, err := env.Database(ctx)
 	if err != nil {
 		return nil, err
 	}

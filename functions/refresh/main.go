@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"os"
 
 	"orgservice/shared/api"
 	"orgservice/shared/config"
@@ -14,11 +15,12 @@ import (
 func main() { api.Serve(open) }
 
 func open(ctx context.Context) (http.Handler, error) {
-	database, err := config.LoadDatabase(ctx)
+	env := config.Env(os.Getenv)
+	database, err := env.Database(ctx)
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := config.LoadTokens(ctx)
+	tokens, err := env.Tokens(ctx)
 	if err != nil {
 		return nil, err
 	}

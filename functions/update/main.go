@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"os"
 
 	"orgservice/shared/api"
 	"orgservice/shared/auth"
@@ -15,11 +16,12 @@ import (
 func main() { api.Serve(open) }
 
 func open(ctx context.Context) (http.Handler, error) {
-	database, err := config.LoadDatabase(ctx)
+	env := config.Env(os.Getenv)
+	database, err := env.Database(ctx)
 	if err != nil {
 		return nil, err
 	}
-	cost, err := config.LoadBcryptCost()
+	cost, err := env.BcryptCost()
 	if err != nil {
 		return nil, err
 	}

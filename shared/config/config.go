@@ -1,4 +1,4 @@
-// Package config reads the functions' settings from the environment. Each
+// Package config reads the functions' settings from an environment. Each
 // function asks for what it needs and is given nothing else, so that a
 // function without a reason to know a secret never holds it.
 //
@@ -15,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -25,6 +24,10 @@ import (
 
 	"orgservice/shared/auth"
 )
+
+// Env is an environment: it returns the value of a variable, or "" if the
+// variable is not set. In a Lambda function it is os.Getenv.
+type Env func(name string) string
 
 // Database says where the organizations are kept.
 type Database struct {
@@ -40,13 +43,13 @@ var databaseName = regexp.MustCompile(`^[^/\\. "$*<>:|?\x00]+$`)
 
 const maxDatabaseBytes = 63
 
-// LoadDatabase reads MONGO_URL and MASTER_DB.
-func LoadDatabase(ctx context.Context) (Database, error) {
-	url, err := required(ctx, "MONGO_URL")
+// Database reads MONGO_URL and MASTER_DB.
+func (env Env) Database(ctx context.Context) (Database, error) {
+	url, err := env.required(ctx, "MONGO_URL")
 	if err != nil {
 		return Database{}, err
 	}
-	name := os.Getenv("MASTER_DB")
+	name := env("MASTER_DB")
 	if name == "" {
 		name = defaultDatabase
 	}
@@ -70,20 +73,20 @@ type Tokens struct {
 	SessionTTL time.Duration // REFRESH_EXPIRES_IN: of a login with all that is refreshed from it
 }
 
-// LoadTokens reads JWT_PRIVATE_KEY, a key in PEM that signs access tokens, or
-// if that is not set JWT_SECRET; and the times.
-func LoadTokens(ctx context.Context) (Tokens, error) {
+// Tokens reads JWT_PRIVATE_KEY, a key in PEM that signs access tokens, or if
+// that is not set JWT_SECRET; and the times.
+func (env Env) Tokens(ctx context.Context) (Tokens, error) {
 	var t Tokens
-	private, err := resolve(ctx, "JWT_PRIVATE_KEY")
+	private, err := env.resolve(ctx, "JWT_PRIVATE_KEY")
 	if err != nil {
 		return t, err
 	}
 	if private != "" {
-		if t.Signer, err = auth.NewPrivateKeySigner(pem(private)); err != nil {
+		if t.Signer, err = auth.NewPrivateKeySigner(unescapePEM(private)); err != nil {
 			return t, fmt.Errorf("JWT_PRIVATE_KEY: %w", err)
 		}
 	} else {
-		secret, err := required(ctx, "JWT_SECRET")
+		secret, err := env.required(ctx, "JWT_SECRET")
 		if err != nil {
 			return t, err
 		}
@@ -91,28 +94,28 @@ func LoadTokens(ctx context.Context) (Tokens, error) {
 			return t, fmt.Errorf("JWT_SECRET: %w", err)
 		}
 	}
-	if t.TTL, err = duration("JWT_EXPIRES_IN", defaultTokenTTL); err != nil {
+	if t.TTL, err = env.duration("JWT_EXPIRES_IN", defaultTokenTTL); err != nil {
 		return t, err
 	}
-	t.SessionTTL, err = duration("REFRESH_EXPIRES_IN", defaultSessionTTL)
+	t.SessionTTL, err = env.duration("REFRESH_EXPIRES_IN", defaultSessionTTL)
 	return t, err
 }
 
-// LoadVerifier reads JWT_PUBLIC_KEYS, JWT_SECRET and JWT_SECRET_PREVIOUS, of
+// Verifier reads JWT_PUBLIC_KEYS, JWT_SECRET and JWT_SECRET_PREVIOUS, of
 // which at least one of the first two must be set. All that are set verify.
 // What is not needed for a token of today it leaves out unless all is asked
 // for: the previous secret is a second look-up where secrets are references.
-func LoadVerifier(ctx context.Context, all bool) (*auth.Verifier, error) {
-	public, err := resolve(ctx, "JWT_PUBLIC_KEYS")
+func (env Env) Verifier(ctx context.Context, all bool) (*auth.Verifier, error) {
+	public, err := env.resolve(ctx, "JWT_PUBLIC_KEYS")
 	if err != nil {
 		return nil, err
 	}
 	var secrets [][]byte
 	for _, name := range []string{"JWT_SECRET", "JWT_SECRET_PREVIOUS"} {
-		if name == "JWT_SECRET_PREVIOUS" && !all && isReference(os.Getenv(name)) {
+		if name == "JWT_SECRET_PREVIOUS" && !all && isReference(env(name)) {
 			continue
 		}
-		secret, err := resolve(ctx, name)
+		secret, err := env.resolve(ctx, name)
 		if name == "JWT_SECRET_PREVIOUS" && errors.Is(err, errNoSecret) {
 			continue // it was never rotated
 		}
@@ -133,56 +136,56 @@ func LoadVerifier(ctx context.Context, all bool) (*auth.Verifier, error) {
 	}
 	verifier, err := auth.NewVerifier(secrets...)
 	if err == nil && public != "" {
-		if err := verifier.AddPublicKeys(pem(public)); err != nil {
+		if err := verifier.AddPublicKeys(unescapePEM(public)); err != nil {
 			return nil, fmt.Errorf("JWT_PUBLIC_KEYS: %w", err)
 		}
 	}
 	return verifier, err
 }
 
-// LoadKeySet reads JWT_PUBLIC_KEYS and returns it as a JSON Web Key Set, which
+// KeySet reads JWT_PUBLIC_KEYS and returns it as a JSON Web Key Set, which
 // is empty if the variable is.
-func LoadKeySet(ctx context.Context) ([]byte, error) {
-	public, err := resolve(ctx, "JWT_PUBLIC_KEYS")
+func (env Env) KeySet(ctx context.Context) ([]byte, error) {
+	public, err := env.resolve(ctx, "JWT_PUBLIC_KEYS")
 	if err != nil {
 		return nil, err
 	}
-	set, err := auth.JWKS(pem(public))
+	set, err := auth.JWKS(unescapePEM(public))
 	if err != nil {
 		return nil, fmt.Errorf("JWT_PUBLIC_KEYS: %w", err)
 	}
 	return set, nil
 }
 
-// pem returns a value in PEM, in which line ends may be written as \n so that
-// it fits on one line.
-func pem(value string) []byte { return []byte(strings.ReplaceAll(value, `\n`, "\n")) }
+// unescapePEM returns a value in PEM, in which line ends may be written as \n
+// so that it fits on one line.
+func unescapePEM(value string) []byte { return []byte(strings.ReplaceAll(value, `\n`, "\n")) }
 
 const defaultBcryptCost = 12
 
-// LoadBcryptCost reads BCRYPT_COST.
-func LoadBcryptCost() (int, error) {
+// BcryptCost reads BCRYPT_COST.
+func (env Env) BcryptCost() (int, error) {
 	// At 16 a login takes five seconds of a CPU.
-	return integer("BCRYPT_COST", defaultBcryptCost, bcrypt.MinCost, 15)
+	return env.integer("BCRYPT_COST", defaultBcryptCost, bcrypt.MinCost, 15)
 }
 
 var errNotSet = errors.New("is not set")
 
-func required(ctx context.Context, name string) (string, error) {
-	value, err := resolve(ctx, name)
+func (env Env) required(ctx context.Context, name string) (string, error) {
+	value, err := env.resolve(ctx, name)
 	if err == nil && value == "" {
 		return "", fmt.Errorf("%s: %w", name, errNotSet)
 	}
 	return value, err
 }
 
-func duration(name string, fallback time.Duration) (time.Duration, error) {
-	seconds, err := integer(name, int(fallback.Seconds()), 1, int(maxTTL.Seconds()))
+func (env Env) duration(name string, fallback time.Duration) (time.Duration, error) {
+	seconds, err := env.integer(name, int(fallback.Seconds()), 1, int(maxTTL.Seconds()))
 	return time.Duration(seconds) * time.Second, err
 }
 
-func integer(name string, fallback, least, most int) (int, error) {
-	s := os.Getenv(name)
+func (env Env) integer(name string, fallback, least, most int) (int, error) {
+	s := env(name)
 	if s == "" {
 		return fallback, nil
 	}

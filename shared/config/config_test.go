@@ -17,20 +17,9 @@ const (
 	testURL     = "mongodb+srv://svc:hunter2hunter2@cluster0.example.mongodb.net"
 )
 
-// setenv makes the environment hold nothing that the package reads but vars.
-func setenv(t *testing.T, vars map[string]string) {
-	t.Helper()
-	for _, name := range []string{
-		"MONGO_URL", "MASTER_DB", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_EXPIRES_IN", "BCRYPT_COST",
-		"JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS", "REFRESH_EXPIRES_IN",
-		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
-		"AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL",
-	} {
-		t.Setenv(name, "")
-	}
-	for name, value := range vars {
-		t.Setenv(name, value)
-	}
+// environment returns one in which vars are set and nothing else.
+func environment(vars map[string]string) config.Env {
+	return func(name string) string { return vars[name] }
 }
 
 // wantErr fails the test unless err begins with the variable's name, is one
@@ -54,10 +43,10 @@ func wantErr(t *testing.T, err error, variable string) {
 	}
 }
 
-func TestLoadDatabase(t *testing.T) {
+func TestDatabase(t *testing.T) {
 	t.Run("OK", func(t *testing.T) {
-		setenv(t, map[string]string{"MONGO_URL": testURL, "MASTER_DB": "tenants-1"})
-		got, err := config.LoadDatabase(t.Context())
+		env := environment(map[string]string{"MONGO_URL": testURL, "MASTER_DB": "tenants-1"})
+		got, err := env.Database(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,8 +55,8 @@ func TestLoadDatabase(t *testing.T) {
 		}
 	})
 	t.Run("OK by default", func(t *testing.T) {
-		setenv(t, map[string]string{"MONGO_URL": testURL})
-		got, err := config.LoadDatabase(t.Context())
+		env := environment(map[string]string{"MONGO_URL": testURL})
+		got, err := env.Database(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,14 +65,14 @@ func TestLoadDatabase(t *testing.T) {
 		}
 	})
 	t.Run("ErrMissing", func(t *testing.T) {
-		setenv(t, map[string]string{"MASTER_DB": "tenants"})
-		_, err := config.LoadDatabase(t.Context())
+		env := environment(map[string]string{"MASTER_DB": "tenants"})
+		_, err := env.Database(t.Context())
 		wantErr(t, err, "MONGO_URL")
 	})
 }
 
 // https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions
-func TestLoadDatabaseName(t *testing.T) {
+func TestDatabaseName(t *testing.T) {
 	for _, tt := range []struct {
 		name, value string
 		ok          bool
@@ -107,18 +96,18 @@ func TestLoadDatabaseName(t *testing.T) {
 		{"question mark", "a?b", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			setenv(t, map[string]string{"MONGO_URL": testURL, "MASTER_DB": tt.value})
-			got, err := config.LoadDatabase(t.Context())
+			env := environment(map[string]string{"MONGO_URL": testURL, "MASTER_DB": tt.value})
+			got, err := env.Database(t.Context())
 			if !tt.ok {
 				wantErr(t, err, "MASTER_DB")
 			} else if err != nil || got.Name != tt.value {
-				t.Errorf("LoadDatabase = %q, %v; want %q", got.Name, err, tt.value)
+				t.Errorf("Database = %q, %v; want %q", got.Name, err, tt.value)
 			}
 		})
 	}
 }
 
-func TestLoadTokens(t *testing.T) {
+func TestTokens(t *testing.T) {
 	for _, tt := range []struct {
 		name, expiresIn string
 		want            time.Duration
@@ -129,8 +118,8 @@ func TestLoadTokens(t *testing.T) {
 		{"OK longest", "31536000", 365 * 24 * time.Hour},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			setenv(t, map[string]string{"JWT_SECRET": testSecret, "JWT_EXPIRES_IN": tt.expiresIn})
-			tokens, err := config.LoadTokens(t.Context())
+			env := environment(map[string]string{"JWT_SECRET": testSecret, "JWT_EXPIRES_IN": tt.expiresIn})
+			tokens, err := env.Tokens(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -161,8 +150,8 @@ func TestLoadTokens(t *testing.T) {
 		{"ErrHexadecimal", testSecret, "0x10", "JWT_EXPIRES_IN"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			setenv(t, map[string]string{"JWT_SECRET": tt.secret, "JWT_EXPIRES_IN": tt.expiresIn})
-			_, err := config.LoadTokens(t.Context())
+			env := environment(map[string]string{"JWT_SECRET": tt.secret, "JWT_EXPIRES_IN": tt.expiresIn})
+			_, err := env.Tokens(t.Context())
 			wantErr(t, err, tt.variable)
 		})
 	}
@@ -196,10 +185,10 @@ func newSigner(t *testing.T, secret string) *auth.Signer {
 	return s
 }
 
-func TestLoadVerifier(t *testing.T) {
+func TestVerifier(t *testing.T) {
 	t.Run("OK", func(t *testing.T) {
-		setenv(t, map[string]string{"JWT_SECRET": testSecret})
-		v, err := config.LoadVerifier(t.Context(), true)
+		env := environment(map[string]string{"JWT_SECRET": testSecret})
+		v, err := env.Verifier(t.Context(), true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,15 +198,15 @@ func TestLoadVerifier(t *testing.T) {
 		}
 	})
 	t.Run("OK after a rotation", func(t *testing.T) {
-		setenv(t, map[string]string{"JWT_SECRET": testSecret, "JWT_SECRET_PREVIOUS": otherSecret})
-		v, err := config.LoadVerifier(t.Context(), true)
+		env := environment(map[string]string{"JWT_SECRET": testSecret, "JWT_SECRET_PREVIOUS": otherSecret})
+		v, err := env.Verifier(t.Context(), true)
 		if err != nil {
 			t.Fatal(err)
 		}
 		wantVerified(t, v, newSigner(t, testSecret))
 		wantVerified(t, v, newSigner(t, otherSecret))
 
-		tokens, err := config.LoadTokens(t.Context())
+		tokens, err := env.Tokens(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -235,14 +224,14 @@ func TestLoadVerifier(t *testing.T) {
 		{"ErrPreviousShort", testSecret, otherSecret[:31], "JWT_SECRET_PREVIOUS"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			setenv(t, map[string]string{"JWT_SECRET": tt.secret, "JWT_SECRET_PREVIOUS": tt.previous})
-			_, err := config.LoadVerifier(t.Context(), true)
+			env := environment(map[string]string{"JWT_SECRET": tt.secret, "JWT_SECRET_PREVIOUS": tt.previous})
+			_, err := env.Verifier(t.Context(), true)
 			wantErr(t, err, tt.variable)
 		})
 	}
 }
 
-func TestLoadBcryptCost(t *testing.T) {
+func TestBcryptCost(t *testing.T) {
 	for _, tt := range []struct {
 		value string
 		want  int // 0 means an error
@@ -260,12 +249,12 @@ func TestLoadBcryptCost(t *testing.T) {
 		{"twelve", 0},
 	} {
 		t.Run("value "+tt.value, func(t *testing.T) {
-			setenv(t, map[string]string{"BCRYPT_COST": tt.value})
-			got, err := config.LoadBcryptCost()
+			env := environment(map[string]string{"BCRYPT_COST": tt.value})
+			got, err := env.BcryptCost()
 			if tt.want == 0 {
 				wantErr(t, err, "BCRYPT_COST")
 			} else if got != tt.want || err != nil {
-				t.Errorf("LoadBcryptCost = %d, %v; want %d", got, err, tt.want)
+				t.Errorf("BcryptCost = %d, %v; want %d", got, err, tt.want)
 			}
 		})
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -18,12 +17,12 @@ const secretTimeout = 4 * time.Second
 
 // resolve returns the value of the variable, or that of the secret it refers
 // to.
-func resolve(ctx context.Context, name string) (string, error) {
-	value := os.Getenv(name)
+func (env Env) resolve(ctx context.Context, name string) (string, error) {
+	value := env(name)
 	if !isReference(value) {
 		return value, nil
 	}
-	secret, err := fetchSecret(ctx, value)
+	secret, err := env.fetchSecret(ctx, value)
 	if err != nil {
 		return "", fmt.Errorf("%s: secret %s: %w", name, value, err)
 	}
@@ -36,7 +35,7 @@ func isReference(value string) bool { return strings.HasPrefix(value, "arn:") }
 var errNoSecret = errors.New("there is no such secret or version of it")
 
 // fetchSecret returns the secret that a reference names.
-func fetchSecret(ctx context.Context, reference string) (string, error) {
+func (env Env) fetchSecret(ctx context.Context, reference string) (string, error) {
 	// arn:partition:service:region:account:secret:name[:json-key[:stage[:version]]]
 	parts := strings.Split(reference, ":")
 	if len(parts) < 7 || len(parts) > 10 || parts[2] != "secretsmanager" || parts[5] != "secret" {
@@ -53,7 +52,7 @@ func fetchSecret(ctx context.Context, reference string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
 	defer cancel()
-	out, err := secretsClient(strings.Split(reference, ":")[3]).GetSecretValue(ctx, input)
+	out, err := env.secretsClient(strings.Split(reference, ":")[3]).GetSecretValue(ctx, input)
 	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
 		return "", errNoSecret
 	}
@@ -80,14 +79,14 @@ func fetchSecret(ctx context.Context, reference string) (string, error) {
 // secretsClient returns a client with the credentials that Lambda puts into a
 // function's environment. The SDK's own package config would look for them in
 // a dozen other places first, and adds 3 ms to every cold start.
-func secretsClient(region string) *secretsmanager.Client {
+func (env Env) secretsClient(region string) *secretsmanager.Client {
 	options := secretsmanager.Options{
 		Region: region,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			c := aws.Credentials{
-				AccessKeyID:     os.Getenv("AWS_ACCESS_KEY_ID"),
-				SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
-				SessionToken:    os.Getenv("AWS_SESSION_TOKEN"),
+				AccessKeyID:     env("AWS_ACCESS_KEY_ID"),
+				SecretAccessKey: env("AWS_SECRET_ACCESS_KEY"),
+				SessionToken:    env("AWS_SESSION_TOKEN"),
 			}
 			if !c.HasKeys() {
 				return c, errors.New("AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not set")
@@ -96,8 +95,8 @@ func secretsClient(region string) *secretsmanager.Client {
 		}),
 	}
 	for _, name := range []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"} {
-		if url := os.Getenv(name); url != "" {
-			options.BaseEndpoint = aws.String(url)
+		if endpoint := env(name); endpoint != "" {
+			options.BaseEndpoint = aws.String(endpoint)
 			break
 		}
 	}

@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +28,8 @@ const (
 // secretsManager is as much of AWS Secrets Manager as a function needs. It
 // records the requests it got.
 type secretsManager struct {
+	vars map[string]string // of the environment that points at it
+
 	mu       sync.Mutex
 	requests []secretsRequest
 }
@@ -37,11 +39,11 @@ type secretsRequest struct {
 	body   map[string]any
 }
 
-// newSecretsManager serves answer, and points the SDK at it with credentials
+// newSecretsManager serves answer. Its environment has the address, credentials
 // and the further variables.
 func newSecretsManager(t *testing.T, vars map[string]string, answer http.HandlerFunc) *secretsManager {
 	t.Helper()
-	m := &secretsManager{}
+	m := &secretsManager{vars: maps.Clone(vars)}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -57,13 +59,14 @@ func newSecretsManager(t *testing.T, vars map[string]string, answer http.Handler
 		answer(w, r)
 	}))
 	t.Cleanup(server.Close)
-	setenv(t, vars)
-	t.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", server.URL)
-	t.Setenv("AWS_ACCESS_KEY_ID", testKeyID)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", testKey)
-	t.Setenv("AWS_SESSION_TOKEN", testSessionToken)
+	m.vars["AWS_ENDPOINT_URL_SECRETS_MANAGER"] = server.URL
+	m.vars["AWS_ACCESS_KEY_ID"] = testKeyID
+	m.vars["AWS_SECRET_ACCESS_KEY"] = testKey
+	m.vars["AWS_SESSION_TOKEN"] = testSessionToken
 	return m
 }
+
+func (m *secretsManager) env() config.Env { return environment(m.vars) }
 
 // wantOne returns the request there was.
 func (m *secretsManager) wantOne(t *testing.T) secretsRequest {
@@ -112,7 +115,7 @@ func TestSecret(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newSecretsManager(t, map[string]string{"MONGO_URL": testARN + tt.suffix}, secretString(tt.secret))
-			got, err := config.LoadDatabase(t.Context())
+			got, err := m.env().Database(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -146,7 +149,7 @@ func TestSecret(t *testing.T) {
 func TestSecretOfAnotherPartition(t *testing.T) {
 	reference := "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:x"
 	m := newSecretsManager(t, map[string]string{"MONGO_URL": reference}, secretString(testURL))
-	if _, err := config.LoadDatabase(t.Context()); err != nil {
+	if _, err := m.env().Database(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	r := m.wantOne(t)
@@ -161,8 +164,8 @@ func TestSecretOfSpecialEndpoint(t *testing.T) {
 		t.Error("the general endpoint was asked though there is a special one")
 	}))
 	t.Cleanup(server.Close)
-	t.Setenv("AWS_ENDPOINT_URL", server.URL)
-	if _, err := config.LoadDatabase(t.Context()); err != nil {
+	m.vars["AWS_ENDPOINT_URL"] = server.URL
+	if _, err := m.env().Database(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	m.wantOne(t)
@@ -170,9 +173,9 @@ func TestSecretOfSpecialEndpoint(t *testing.T) {
 
 func TestSecretOfGeneralEndpoint(t *testing.T) {
 	m := newSecretsManager(t, map[string]string{"MONGO_URL": testARN}, secretString(testURL))
-	t.Setenv("AWS_ENDPOINT_URL", os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER"))
-	t.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "")
-	if _, err := config.LoadDatabase(t.Context()); err != nil {
+	m.vars["AWS_ENDPOINT_URL"] = m.vars["AWS_ENDPOINT_URL_SECRETS_MANAGER"]
+	delete(m.vars, "AWS_ENDPOINT_URL_SECRETS_MANAGER")
+	if _, err := m.env().Database(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	m.wantOne(t)
@@ -195,11 +198,11 @@ func TestSecretOfTokens(t *testing.T) {
 		m = newSecretsManager(t, map[string]string{
 			"JWT_SECRET": reference("now"), "JWT_SECRET_PREVIOUS": reference("before"),
 		}, answer)
-		tokens, err := config.LoadTokens(t.Context())
+		tokens, err := m.env().Tokens(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		verifier, err := config.LoadVerifier(t.Context(), true)
+		verifier, err := m.env().Verifier(t.Context(), true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,21 +212,21 @@ func TestSecretOfTokens(t *testing.T) {
 	})
 	t.Run("ErrShort", func(t *testing.T) {
 		m = newSecretsManager(t, map[string]string{"JWT_SECRET": reference("short")}, answer)
-		_, err := config.LoadTokens(t.Context())
+		_, err := m.env().Tokens(t.Context())
 		wantErr(t, err, "JWT_SECRET")
 	})
 	t.Run("ErrPreviousShort", func(t *testing.T) {
 		m = newSecretsManager(t, map[string]string{
 			"JWT_SECRET": reference("now"), "JWT_SECRET_PREVIOUS": reference("short"),
 		}, answer)
-		_, err := config.LoadVerifier(t.Context(), true)
+		_, err := m.env().Verifier(t.Context(), true)
 		wantErr(t, err, "JWT_SECRET_PREVIOUS")
 	})
 	t.Run("OK when there never was a previous one", func(t *testing.T) {
 		m = newSecretsManager(t, map[string]string{
 			"JWT_SECRET": testSecret, "JWT_SECRET_PREVIOUS": reference("gone"),
 		}, refusal(http.StatusBadRequest, "ResourceNotFoundException"))
-		verifier, err := config.LoadVerifier(t.Context(), true)
+		verifier, err := m.env().Verifier(t.Context(), true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +236,7 @@ func TestSecretOfTokens(t *testing.T) {
 		m = newSecretsManager(t, map[string]string{
 			"JWT_SECRET": testSecret, "JWT_SECRET_PREVIOUS": reference("denied"),
 		}, refusal(http.StatusBadRequest, "AccessDeniedException"))
-		_, err := config.LoadVerifier(t.Context(), true)
+		_, err := m.env().Verifier(t.Context(), true)
 		wantErr(t, err, "JWT_SECRET_PREVIOUS")
 	})
 }
@@ -259,8 +262,8 @@ func TestSecretErr(t *testing.T) {
 		{"ErrNoJSON", "", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>") }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			newSecretsManager(t, map[string]string{"MONGO_URL": testARN + tt.suffix}, tt.answer)
-			_, err := config.LoadDatabase(t.Context())
+			m := newSecretsManager(t, map[string]string{"MONGO_URL": testARN + tt.suffix}, tt.answer)
+			_, err := m.env().Database(t.Context())
 			wantErr(t, err, "MONGO_URL")
 			if !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %q does not say %q", err, tt.want)
@@ -280,7 +283,7 @@ func TestSecretErrReference(t *testing.T) {
 	} {
 		t.Run(reference, func(t *testing.T) {
 			m := newSecretsManager(t, map[string]string{"MONGO_URL": reference}, secretString(testURL))
-			_, err := config.LoadDatabase(t.Context())
+			_, err := m.env().Database(t.Context())
 			wantErr(t, err, "MONGO_URL")
 			if n := len(m.requests); n != 0 {
 				t.Errorf("%d requests for what is not a reference", n)
@@ -290,12 +293,12 @@ func TestSecretErrReference(t *testing.T) {
 }
 
 func TestSecretErrRegion(t *testing.T) {
-	setenv(t, map[string]string{
+	env := environment(map[string]string{
 		"MONGO_URL":             "arn:aws:secretsmanager::123456789012:secret:x",
 		"AWS_ACCESS_KEY_ID":     testKeyID,
 		"AWS_SECRET_ACCESS_KEY": testKey,
 	})
-	_, err := config.LoadDatabase(t.Context())
+	_, err := env.Database(t.Context())
 	wantErr(t, err, "MONGO_URL")
 }
 
@@ -303,8 +306,8 @@ func TestSecretErrCredentials(t *testing.T) {
 	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
 		t.Run(name, func(t *testing.T) {
 			m := newSecretsManager(t, map[string]string{"MONGO_URL": testARN}, secretString(testURL))
-			t.Setenv(name, "")
-			_, err := config.LoadDatabase(t.Context())
+			delete(m.vars, name)
+			_, err := m.env().Database(t.Context())
 			wantErr(t, err, "MONGO_URL")
 			if !strings.Contains(err.Error(), name) {
 				t.Errorf("error %q does not name %s", err, name)
@@ -319,7 +322,7 @@ func TestSecretErrCredentials(t *testing.T) {
 // A start must fail while Lambda still waits for it, which is 10 seconds.
 func TestSecretErrTimeout(t *testing.T) {
 	done := make(chan struct{})
-	newSecretsManager(t, map[string]string{"MONGO_URL": testARN}, func(w http.ResponseWriter, r *http.Request) {
+	m := newSecretsManager(t, map[string]string{"MONGO_URL": testARN}, func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-done:
 		case <-r.Context().Done():
@@ -327,7 +330,7 @@ func TestSecretErrTimeout(t *testing.T) {
 	})
 	t.Cleanup(func() { close(done) })
 	start := time.Now()
-	_, err := config.LoadDatabase(t.Context())
+	_, err := m.env().Database(t.Context())
 	wantErr(t, err, "MONGO_URL")
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("gave up after %v", took)
