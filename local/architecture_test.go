@@ -23,9 +23,9 @@ func dependencies(t *testing.T, pkg string) []string {
 	return strings.Fields(string(out))
 }
 
-// TestImports keeps imports running one way: functions → api, mongodb, config
-// → org → auth, and what is for a laptop, or for one function alone, out of
-// the others.
+// TestImports keeps imports running one way: functions → api, wire → mongodb,
+// config → org → auth, and what is for a laptop, or for one function alone, out
+// of the others.
 func TestImports(t *testing.T) {
 	const (
 		driver   = "go.mongodb.org/mongo-driver/"
@@ -41,6 +41,7 @@ func TestImports(t *testing.T) {
 		"./shared/mongodb":       {"orgservice/shared/api", "orgservice/shared/config", "orgservice/local", adapter, lambda, sdk},
 		"./shared/config":        {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/org", "orgservice/local", driver, adapter, lambda, sdkHeavy},
 		"./shared/api":           {"orgservice/shared/mongodb", "orgservice/shared/config", "orgservice/local", driver, sdk},
+		"./shared/wire":          {"orgservice/shared/api", "orgservice/local", adapter, lambda, sdkHeavy},
 		"./functions/authorizer": {"orgservice/shared/api", "orgservice/shared/org", driver, adapter},
 		"./functions/jwks":       {"orgservice/shared/mongodb", driver},
 		"./functions/reconcile":  {"orgservice/shared/api", adapter},

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"maps"
 	"os"
@@ -19,6 +20,9 @@ import (
 
 	"orgservice/local/gateway"
 	"orgservice/shared/auth"
+	"orgservice/shared/config"
+	"orgservice/shared/org"
+	"orgservice/shared/wire"
 )
 
 // samTemplate is what these tests read of template.yaml.
@@ -121,38 +125,61 @@ func TestFolders(t *testing.T) {
 	}
 }
 
-// variablesOf are those that the methods of config.Env read.
-var variablesOf = map[string][]string{
-	"Database":   {"MONGO_URL", "MASTER_DB"},
-	"Tokens":     {"JWT_PRIVATE_KEY", "JWT_SECRET", "JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN"},
-	"Verifier":   {"JWT_PUBLIC_KEYS", "JWT_SECRET", "JWT_SECRET_PREVIOUS"},
-	"KeySet":     {"JWT_PUBLIC_KEYS"},
-	"BcryptCost": {"BCRYPT_COST"},
+// readers are what a function calls, or hands to package wire, to read
+// variables.
+var readers = map[string]func(context.Context, config.Env) error{
+	"wire.Handler":   readDatabase,
+	"wire.Open":      readDatabase,
+	"wire.Passwords": readNeed(wire.Passwords),
+	"wire.Tokens":    readNeed(wire.Tokens),
+	"env.Verifier": func(ctx context.Context, env config.Env) error {
+		_, err := env.Verifier(ctx, true)
+		return err
+	},
+	"env.KeySet": func(ctx context.Context, env config.Env) error {
+		_, err := env.KeySet(ctx)
+		return err
+	},
+}
+
+func readDatabase(ctx context.Context, env config.Env) error {
+	_, err := env.Database(ctx)
+	return err
+}
+
+func readNeed(need wire.Need) func(context.Context, config.Env) error {
+	return func(ctx context.Context, env config.Env) error { return need(ctx, env, &org.Service{}) }
 }
 
 // TestVariables: a function is given the variables that it reads and no
 // others, which SAM CLI needs to pass on those of env.json, too.
 func TestVariables(t *testing.T) {
-	method := regexp.MustCompile(`\benv\.([A-Z]\w*)\(`)
+	reader := regexp.MustCompile(`\b(wire|env)\.\w+`)
+	env := readEnvJSON(t)
 	given := map[string]bool{}
 	for name, f := range readFunctions(t) {
-		var read []string
-		for _, m := range method.FindAllStringSubmatch(string(readFile(t, "functions", name, "main.go")), -1) {
-			variables := variablesOf[m[1]]
-			if variables == nil {
-				t.Errorf("function %s calls env.%s, of which this test knows nothing", name, m[1])
+		variables := map[string]bool{}
+		for _, used := range reader.FindAllString(string(readFile(t, "functions", name, "main.go")), -1) {
+			read := readers[used]
+			if read == nil {
+				t.Errorf("function %s uses %s, of which this test knows nothing", name, used)
+				continue
 			}
-			read = append(read, variables...)
+			err := read(t.Context(), func(variable string) string {
+				variables[variable] = true
+				return env[variable]
+			})
+			if err != nil {
+				t.Errorf("%s of function %s: %v", used, name, err)
+			}
 		}
-		slices.Sort(read)
-		if diff := cmp.Diff(slices.Compact(read), f.variables); diff != "" {
+		if diff := cmp.Diff(slices.Sorted(maps.Keys(variables)), f.variables); diff != "" {
 			t.Errorf("variables of %s (-read +given):\n%s", name, diff)
 		}
 		for _, v := range f.variables {
 			given[v] = true
 		}
 	}
-	env := readEnvJSON(t)
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(given)), slices.Sorted(maps.Keys(env))); diff != "" {
 		t.Errorf("variables in env.json (-given +env.json):\n%s", diff)
 	}
@@ -236,18 +263,18 @@ func checkRequest(t *testing.T, e events.APIGatewayV2HTTPRequest) {
 func TestAuthorizerEvent(t *testing.T) {
 	event := readEvent[events.APIGatewayV2CustomAuthorizerV2Request](t, "authorizer")
 	update := readEvent[events.APIGatewayV2HTTPRequest](t, "update")
-	context := update.RequestContext
-	context.Authorizer = nil
+	call := update.RequestContext
+	call.Authorizer = nil
 	want := events.APIGatewayV2CustomAuthorizerV2Request{
 		Version:        "2.0",
 		Type:           "REQUEST",
-		RouteArn:       "arn:aws:execute-api:us-east-1:" + context.AccountID + ":" + context.APIID + "/$default/PUT/org/update",
+		RouteArn:       "arn:aws:execute-api:us-east-1:" + call.AccountID + ":" + call.APIID + "/$default/PUT/org/update",
 		IdentitySource: []string{update.Headers["authorization"]},
 		RouteKey:       update.RouteKey,
 		RawPath:        update.RawPath,
 		Cookies:        update.Cookies,
 		Headers:        update.Headers,
-		RequestContext: context,
+		RequestContext: call,
 	}
 	if diff := cmp.Diff(want, event); diff != "" {
 		t.Errorf("event (-of update.json +authorizer.json):\n%s", diff)

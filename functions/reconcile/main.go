@@ -12,32 +12,18 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
-	"orgservice/shared/config"
-	"orgservice/shared/mongodb"
 	"orgservice/shared/org"
+	"orgservice/shared/wire"
 )
 
 func main() {
 	slog.SetDefault(slog.New(lambdacontext.NewLogHandler()))
-	service, err := open(context.Background())
+	service, err := wire.Open(context.Background(), os.Getenv)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	lambda.Start(reconciler{service}.reconcile)
-}
-
-func open(ctx context.Context) (*org.Service, error) {
-	env := config.Env(os.Getenv)
-	database, err := env.Database(ctx)
-	if err != nil {
-		return nil, err
-	}
-	store, err := mongodb.Open(database.URL, database.Name)
-	if err != nil {
-		return nil, err
-	}
-	return &org.Service{Store: store, Database: database.Name}, nil
 }
 
 type reconciler struct{ service *org.Service }

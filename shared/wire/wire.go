@@ -1,0 +1,68 @@
+// Package wire makes the service of a function. The function's main lists what
+// it needs besides the database, and no other setting is read: the list is all
+// that the function may know.
+package wire
+
+import (
+	"context"
+	"net/http"
+	"os"
+
+	"orgservice/shared/auth"
+	"orgservice/shared/config"
+	"orgservice/shared/mongodb"
+	"orgservice/shared/org"
+)
+
+// Need is something that a function needs besides the database. It reads its
+// variables and sets the fields of the service that depend on them.
+type Need func(context.Context, config.Env, *org.Service) error
+
+// Passwords is the [Need] to hash and compare passwords. It reads BCRYPT_COST.
+func Passwords(_ context.Context, env config.Env, s *org.Service) error {
+	cost, err := env.BcryptCost()
+	s.Passwords = auth.Passwords{Cost: cost}
+	return err
+}
+
+// Tokens is the [Need] to sign access tokens. It reads JWT_PRIVATE_KEY or
+// JWT_SECRET, JWT_EXPIRES_IN and REFRESH_EXPIRES_IN.
+func Tokens(ctx context.Context, env config.Env, s *org.Service) error {
+	tokens, err := env.Tokens(ctx)
+	s.Tokens, s.TokenTTL, s.SessionTTL = tokens.Signer, tokens.TTL, tokens.SessionTTL
+	return err
+}
+
+// Open returns the service on the database of MONGO_URL and MASTER_DB, with
+// what the function needs. It does not wait for the database. Its errors begin
+// with the name of the variable that is missing or wrong.
+func Open(ctx context.Context, env config.Env, needs ...Need) (*org.Service, error) {
+	database, err := env.Database(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &org.Service{Database: database.Name}
+	for _, need := range needs {
+		if err := need(ctx, env, s); err != nil {
+			return nil, err
+		}
+	}
+	store, err := mongodb.Open(database.URL, database.Name)
+	if err != nil {
+		return nil, err
+	}
+	s.Store = store
+	return s, nil
+}
+
+// Handler returns what api.Serve takes: a function that opens the service with
+// the environment of the process and returns the handler of the endpoint.
+func Handler(endpoint func(*org.Service) http.Handler, needs ...Need) func(context.Context) (http.Handler, error) {
+	return func(ctx context.Context) (http.Handler, error) {
+		s, err := Open(ctx, os.Getenv, needs...)
+		if err != nil {
+			return nil, err
+		}
+		return endpoint(s), nil
+	}
+}

@@ -1,0 +1,152 @@
+package wire_test
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"orgservice/shared/auth"
+	"orgservice/shared/config"
+	"orgservice/shared/mongodb"
+	"orgservice/shared/mongodb/mongodbtest"
+	"orgservice/shared/org"
+	"orgservice/shared/wire"
+)
+
+// settings returns all variables, each with a value that is right, but for
+// JWT_PRIVATE_KEY, which would stand for JWT_SECRET.
+func settings() map[string]string {
+	return map[string]string{
+		"MONGO_URL":          "mongodb://127.0.0.1:1",
+		"MASTER_DB":          "tenants",
+		"BCRYPT_COST":        "4",
+		"JWT_PRIVATE_KEY":    "",
+		"JWT_SECRET":         strings.Repeat("k", auth.MinSecretBytes),
+		"JWT_EXPIRES_IN":     "900",
+		"REFRESH_EXPIRES_IN": "7200",
+	}
+}
+
+// open calls wire.Open and returns the variables that it read, too.
+func open(t *testing.T, vars map[string]string, needs ...wire.Need) (*org.Service, []string, error) {
+	t.Helper()
+	read := map[string]bool{}
+	s, err := wire.Open(t.Context(), func(name string) string {
+		read[name] = true
+		return vars[name]
+	}, needs...)
+	if err == nil {
+		t.Cleanup(func() {
+			if err := s.Store.(*mongodb.Store).Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return s, slices.Sorted(maps.Keys(read)), err
+}
+
+func TestOpen(t *testing.T) {
+	db := mongodbtest.New(t)
+	vars := settings()
+	vars["MONGO_URL"], vars["MASTER_DB"] = db.URL, db.Name
+	s, _, err := open(t, vars, wire.Passwords, wire.Tokens)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := s.Create(t.Context(), org.Registration{OrganizationName: "Acme", Email: "admin@example.com", Password: "Admin@123"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := s.Login(t.Context(), org.Credentials{Email: "admin@example.com", Password: "Admin@123"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tokens.ExpiresIn != 15*time.Minute || s.SessionTTL != 2*time.Hour {
+		t.Errorf("the access token lasts %v and the login %v", tokens.ExpiresIn, s.SessionTTL)
+	}
+	verifier, err := config.Env(func(name string) string { return vars[name] }).Verifier(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if caller, err := verifier.Verify(tokens.Access); err != nil || caller.OrganizationID != o.ID {
+		t.Errorf("the token is of %+v, %v", caller, err)
+	}
+	if o.Database != db.Name {
+		t.Errorf("the organization is in the database %q, want %q", o.Database, db.Name)
+	}
+}
+
+// A function must not read a secret that it does not need.
+func TestOpenReads(t *testing.T) {
+	database := []string{"MASTER_DB", "MONGO_URL"}
+	passwords := []string{"BCRYPT_COST"}
+	tokens := []string{"JWT_EXPIRES_IN", "JWT_PRIVATE_KEY", "JWT_SECRET", "REFRESH_EXPIRES_IN"}
+	for _, tt := range []struct {
+		name  string
+		needs []wire.Need
+		want  []string
+	}{
+		{"nothing", nil, database},
+		{"passwords", []wire.Need{wire.Passwords}, slices.Concat(database, passwords)},
+		{"tokens", []wire.Need{wire.Tokens}, slices.Concat(database, tokens)},
+		{"both", []wire.Need{wire.Passwords, wire.Tokens}, slices.Concat(database, passwords, tokens)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, read, err := open(t, settings(), tt.needs...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.Sort(tt.want)
+			if diff := cmp.Diff(tt.want, read); diff != "" {
+				t.Errorf("variables (-want +read):\n%s", diff)
+			}
+			if got, want := s.Passwords != nil, slices.Contains(read, "BCRYPT_COST"); got != want {
+				t.Errorf("has passwords: %v", got)
+			}
+			if got, want := s.Tokens != nil, slices.Contains(read, "JWT_SECRET"); got != want {
+				t.Errorf("has tokens: %v", got)
+			}
+		})
+	}
+}
+
+func TestOpenErr(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		wrong map[string]string
+		want  string // the variable that the error names
+	}{
+		{"no URL", map[string]string{"MONGO_URL": ""}, "MONGO_URL"},
+		{"URL", map[string]string{"MONGO_URL": "localhost"}, "MONGO_URL"},
+		{"database", map[string]string{"MASTER_DB": "a.b"}, "MASTER_DB"},
+		{"cost", map[string]string{"BCRYPT_COST": "99"}, "BCRYPT_COST"},
+		{"no secret", map[string]string{"JWT_SECRET": ""}, "JWT_SECRET"},
+		{"secret", map[string]string{"JWT_SECRET": "short"}, "JWT_SECRET"},
+		{"key", map[string]string{"JWT_PRIVATE_KEY": "x"}, "JWT_PRIVATE_KEY"},
+		{"token TTL", map[string]string{"JWT_EXPIRES_IN": "1h"}, "JWT_EXPIRES_IN"},
+		{"session TTL", map[string]string{"REFRESH_EXPIRES_IN": "0"}, "REFRESH_EXPIRES_IN"},
+		{"database first", map[string]string{"MONGO_URL": "", "BCRYPT_COST": "99", "JWT_SECRET": ""}, "MONGO_URL"},
+		{"in the order of the needs", map[string]string{"BCRYPT_COST": "99", "JWT_SECRET": ""}, "BCRYPT_COST"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			vars := settings()
+			maps.Copy(vars, tt.wrong)
+			s, _, err := open(t, vars, wire.Passwords, wire.Tokens)
+			if err == nil || s != nil || !strings.HasPrefix(err.Error(), tt.want+": ") {
+				t.Errorf("Open = %v, %v; want an error of %s", s, err, tt.want)
+			}
+		})
+	}
+	t.Run("not needed", func(t *testing.T) {
+		vars := settings()
+		vars["BCRYPT_COST"], vars["JWT_SECRET"] = "99", ""
+		if _, _, err := open(t, vars); err != nil {
+			t.Error(err)
+		}
+	})
+}
