@@ -13,6 +13,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"reflect"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -174,6 +175,7 @@ type request[T validator] struct {
 // handler is what all endpoints have in common: f makes the body of the answer
 // to a request whose body is a T, or an error.
 func handler[T validator](e endpoint, f func(request[T]) (any, error)) http.Handler {
+	checkFields(reflect.TypeFor[T]())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		id := requestID(r)
@@ -346,7 +348,7 @@ func newProblem(err error, requestID string) problem {
 	switch {
 	case errors.As(err, &refused):
 		p.Status, p.Detail = refused.status, refused.detail
-	case errors.As(err, &e):
+	case errors.As(err, &e) && statuses[e.Kind] != 0:
 		p.Status, p.Detail, p.Errors, p.retryAfter = statuses[e.Kind], e.Message, e.Fields, e.RetryAfter
 	}
 	p.Title = http.StatusText(p.Status)

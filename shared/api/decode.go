@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -25,9 +26,28 @@ type nothing struct{}
 
 func (nothing) Validate() []org.FieldError { return nil }
 
+// checkFields panics unless decode can read the body of a request into a t, and
+// has the words for a field of the wrong type.
+func checkFields(t reflect.Type) {
+	if t.Kind() != reflect.Struct {
+		panic(fmt.Sprintf("api: %v is not a struct", t))
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name := f.Tag.Get("json")
+		switch {
+		case name == "-":
+		case !f.IsExported() || name == "" || strings.Contains(name, ","):
+			panic(fmt.Sprintf("api: field %s of %v must be exported, with a json tag that is a name alone or \"-\"", f.Name, t))
+		case f.Type != reflect.TypeFor[string]() && f.Type != reflect.TypeFor[*string]():
+			panic(fmt.Sprintf("api: field %s of %v is of type %v: decode has an error message for string and *string only", f.Name, t, f.Type))
+		}
+	}
+}
+
 // decode reads the body of a request: one JSON object with the fields of T,
-// which is a flat struct, each at most once, and nothing else. If a field is
-// of the wrong type the error tells, too, what T finds wrong with the others,
+// which has passed checkFields, each at most once, and nothing else. If a field
+// is of the wrong type the error tells, too, what T finds wrong with the others,
 // so that a client sees everything at once.
 func decode[T validator](r *http.Request) (T, error) {
 	var v T
