@@ -1,6 +1,6 @@
-// Command authorizer is the Lambda function that the gateway asks whether a
-// request's bearer token is good. It answers in the simple format, with the
-// caller in its context.
+// Command authorizer is the Lambda authorizer of the HTTP API: it verifies the
+// bearer token of a request. Its response has the simple format, with the caller
+// in the context.
 package main
 
 import (
@@ -30,22 +30,25 @@ func main() {
 	lambda.Start(a.authorize)
 }
 
-// reloadInterval is how often, at most, the keys are looked up again because a
-// token names one that is not known: tokens that name nonsense cost nothing
-// else.
+// reloadInterval is the minimum time between two loads of all keys. A token with
+// an unknown key id causes a load, and anybody can make up such tokens.
 const reloadInterval = time.Minute
 
-// authorizer serves one event at a time, as all functions do.
+// authorizer handles one event at a time, as every Lambda function does, so it
+// needs no lock.
 type authorizer struct {
 	env      config.Env
 	verifier *auth.Verifier
-	all      bool // the verifier has all keys
-	loaded   time.Time
-	failed   error // of the last time that the keys were looked up
+	all      bool      // the last load was of all keys
+	loaded   time.Time // when the last load began
+	failed   error     // of the last load; nil if it succeeded
 }
 
+// load loads the keys. Unless all is true, it leaves out a previous secret that
+// must be fetched. If it fails, the authorizer keeps the keys that it has.
+
 func (a *authorizer) load(ctx context.Context, all bool) error {
-	a.all, a.loaded = all, time.Now() // though it may fail
+	a.all, a.loaded = all, time.Now() // even if it fails
 	verifier, err := a.env.Verifier(ctx, all)
 	if err == nil {
 		a.verifier = verifier
@@ -63,28 +66,28 @@ func (a *authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomA
 	caller, err := a.verifier.Verify(token)
 	if errors.Is(err, auth.ErrUnknownKey) {
 		if !a.all || time.Since(a.loaded) >= reloadInterval {
-			// The key may have been rotated since this process began.
+			// The key may have been rotated since this process started.
 			if err := a.load(ctx, true); err != nil {
-				slog.ErrorContext(ctx, "keys not loaded", "error", err.Error())
+				slog.ErrorContext(ctx, "can't load the keys", "error", err.Error())
 			}
 			caller, err = a.verifier.Verify(token)
 		}
 		if a.failed != nil && errors.Is(err, auth.ErrUnknownKey) {
-			// Nobody knows whether the token is good. The gateway keeps a
-			// refusal for a while, and an error not.
+			// The token may be valid. The gateway caches a refusal, but not
+			// an error.
 			return refused, a.failed
 		}
 	}
 	if err != nil {
-		slog.InfoContext(ctx, "refused", "error", err.Error())
+		slog.InfoContext(ctx, "token refused", "error", err.Error())
 		return refused, nil
 	}
 	return events.APIGatewayV2CustomAuthorizerSimpleResponse{IsAuthorized: true, Context: caller.Context()}, nil
 }
 
-// bearerToken returns the token of the request's Authorization header, which
-// is its one identity source. Where that is missing, as in some local tools,
-// the header is looked for in whatever case it comes.
+// bearerToken returns the token of the Authorization header, which is the only
+// identity source. Some local tools send no identity source: then bearerToken
+// looks for the header, in any case.
 func bearerToken(r events.APIGatewayV2CustomAuthorizerV2Request) (string, bool) {
 	var value string
 	if len(r.IdentitySource) == 1 {

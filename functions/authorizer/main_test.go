@@ -16,7 +16,7 @@ import (
 
 const secretARN = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:jwt-AbCdEf"
 
-// secrets stands where Secrets Manager is, with the versions of one secret.
+// secrets stands in for Secrets Manager. It has two versions of one secret.
 type secrets struct {
 	vars              map[string]string // of the environment that points at it
 	current, previous atomic.Value      // string
@@ -114,8 +114,8 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// TestUnknownKeys shows that tokens which name nonsense don't make the
-// authorizer look its keys up again and again.
+// TestUnknownKeys shows that tokens with made-up key ids don't make the
+// authorizer load its keys again and again.
 func TestUnknownKeys(t *testing.T) {
 	s := newSecrets(t, secretOf("1"))
 	a := newAuthorizer(t, s)
@@ -125,7 +125,7 @@ func TestUnknownKeys(t *testing.T) {
 			t.Fatal("a stranger's token is authorized")
 		}
 	}
-	if n := s.asked.Load(); n > 3 { // at the start; the two versions once
+	if n := s.asked.Load(); n > 3 { // one at the start, then both versions once
 		t.Errorf("%d look-ups", n)
 	}
 	a.loaded = a.loaded.Add(-reloadInterval)

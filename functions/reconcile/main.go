@@ -1,6 +1,6 @@
 // Command reconcile is the scheduled Lambda function that finishes or undoes
-// what a crash has left, makes missing indexes and reports what a person
-// should look at.
+// what a crash has interrupted, creates missing indexes and reports what a
+// person should look at.
 package main
 
 import (
@@ -28,8 +28,8 @@ func main() {
 
 type reconciler struct{ service *org.Service }
 
-// input is what the schedules in the template send; an event of another shape,
-// such as EventBridge's own, asks for a quick run.
+// input is the event that the schedules in the template send. Any other event,
+// such as the default one of EventBridge, means a quick run.
 type input struct {
 	Full bool `json:"full"` // read the whole database
 }

@@ -38,7 +38,7 @@ func Get(s *org.Service) http.Handler {
 	return handler(endpoint{query: []string{"organization_name"}}, func(r request[nothing]) (any, error) {
 		name := r.query["organization_name"]
 		if name == nil {
-			name = new(string) // which is not a name
+			name = new(string) // an empty name is not valid
 		}
 		o, err := s.Get(r.Context(), *name)
 		return newOrganization(o), err
@@ -96,20 +96,20 @@ func Me(s *org.Service) http.Handler {
 	})
 }
 
-// JWKS handles GET /.well-known/jwks.json: it answers with the key set, which
-// caches may keep for a while.
+// JWKS handles GET /.well-known/jwks.json: it returns the key set, which is
+// JSON. Caches may keep it for 5 minutes.
 func JWKS(set []byte) http.Handler {
 	return handler(endpoint{}, func(request[nothing]) (any, error) {
 		return cacheable(set), nil
 	})
 }
 
-// cacheable is a body in JSON that is the same for everybody.
+// cacheable is a response body in JSON that is the same for every client.
 type cacheable json.RawMessage
 
 func (c cacheable) MarshalJSON() ([]byte, error) { return c, nil }
 
-// The bodies of the answers.
+// The response bodies.
 type (
 	createdOrganization struct {
 		ID         string `json:"id"`
@@ -156,24 +156,25 @@ func newOrganization(o org.Organization) organization {
 	}
 }
 
-// endpoint is what differs between endpoints, but for their bodies.
+// endpoint says how one endpoint differs from the others, except in its bodies.
 type endpoint struct {
-	status  int      // of a success, unless it is 200
-	private bool     // for callers with an access token only
-	query   []string // the parameters that there are
+	status  int      // of a success; 0 means 200
+	private bool     // the caller needs an access token
+	query   []string // the names of the query parameters
 }
 
-// request is what an endpoint gets: there is nothing in it that the endpoint
-// does not know.
+// request is an HTTP request to an endpoint. It has no query parameter and no
+// field in its body that the endpoint does not know.
 type request[T validator] struct {
 	*http.Request
-	caller  auth.Caller        // of a private endpoint
-	query   map[string]*string // those that are given
-	content T                  // of the body
+	caller  auth.Caller        // zero unless the endpoint is private
+	query   map[string]*string // the parameters that are given
+	content T                  // the body
 }
 
-// handler is what all endpoints have in common: f makes the body of the answer
-// to a request whose body is a T, or an error.
+// handler returns the handler of an endpoint. f gets a request whose body is a
+// T and returns the response body or an error. handler panics if checkFields
+// refuses T.
 func handler[T validator](e endpoint, f func(request[T]) (any, error)) http.Handler {
 	checkFields(reflect.TypeFor[T]())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -196,7 +197,7 @@ func handler[T validator](e endpoint, f func(request[T]) (any, error)) http.Hand
 			p.setHeader(header)
 			body, status, contentType = p, p.Status, "application/problem+json"
 		}
-		log(r, id, status, time.Since(start), err)
+		logRequest(r, id, status, time.Since(start), err)
 		if body == nil {
 			w.WriteHeader(status)
 			return
@@ -206,15 +207,15 @@ func handler[T validator](e endpoint, f func(request[T]) (any, error)) http.Hand
 		}
 		encoded, err := json.Marshal(body)
 		if err != nil {
-			panic(err) // only of types that can't be JSON
+			panic(err) // the type of the body can't be JSON: a bug
 		}
 		header.Set("Content-Type", contentType)
 		w.WriteHeader(status)
-		w.Write(encoded) // into memory
+		w.Write(encoded) // into memory: it can't fail
 	})
 }
 
-// commonHeaders are those of every answer.
+// commonHeaders returns the headers that every response has.
 func commonHeaders(requestID string) map[string]string {
 	return map[string]string{
 		"X-Request-Id":              requestID,
@@ -224,10 +225,10 @@ func commonHeaders(requestID string) map[string]string {
 	}
 }
 
-// recovered calls f and turns its panic into an error. The context that f sees
-// has no deadline: every command to the database has its own, which is short
-// enough to answer the client, while the function's is there to stop a
-// function that hangs.
+// recovered calls f and turns a panic into an error. The context of f's request
+// has no deadline and is never canceled: every database command has its own
+// time limit, which is short enough to answer the client. The deadline of the
+// Lambda function only stops a function that hangs.
 func recovered(r *http.Request, f func(*http.Request) (any, error)) (body any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -237,8 +238,9 @@ func recovered(r *http.Request, f func(*http.Request) (any, error)) (body any, e
 	return f(r.WithContext(context.WithoutCancel(r.Context())))
 }
 
-// log writes the request's one line: who is at fault decides its level.
-func log(r *http.Request, id string, status int, duration time.Duration, err error) {
+// logRequest writes one line about the request. Its level is ERROR if the
+// service is at fault, WARN if the database can't be reached, otherwise INFO.
+func logRequest(r *http.Request, id string, status int, duration time.Duration, err error) {
 	level := slog.LevelInfo
 	switch {
 	case status == http.StatusServiceUnavailable:
@@ -255,8 +257,8 @@ func log(r *http.Request, id string, status int, duration time.Duration, err err
 
 var wellFormedID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
 
-// requestID returns the client's own id of the request if it looks like one,
-// otherwise Lambda's.
+// requestID returns the X-Request-Id of the client if it is well-formed,
+// otherwise the request id of Lambda.
 func requestID(r *http.Request) string {
 	if id := r.Header.Get("X-Request-Id"); wellFormedID.MatchString(id) {
 		return id
@@ -267,7 +269,7 @@ func requestID(r *http.Request) string {
 	return "unknown"
 }
 
-// read returns the request as the endpoint's, or why it is none.
+// read parses a request to the endpoint, or returns why it is refused.
 func read[T validator](e endpoint, r *http.Request) (in request[T], err error) {
 	in.Request = r
 	if e.private {
@@ -282,9 +284,9 @@ func read[T validator](e endpoint, r *http.Request) (in request[T], err error) {
 	return in, err
 }
 
-// readQuery returns the parameters of the query, which must be known and given
-// once. Nothing is left out: it might be what says which organization a client
-// wants to delete.
+// readQuery returns the query parameters. Each must be known and given once.
+// None is ignored: it might name the organization that a client wants to
+// delete.
 func readQuery(r *http.Request, known []string) (map[string]*string, error) {
 	given, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -306,7 +308,7 @@ func readQuery(r *http.Request, known []string) (map[string]*string, error) {
 	return query, nil
 }
 
-// requestError is a refusal of the request as such, before it means anything.
+// requestError is the refusal of a request that can't be read.
 type requestError struct {
 	status int
 	detail string
@@ -318,7 +320,7 @@ func badRequest(format string, args ...any) error {
 	return &requestError{http.StatusBadRequest, fmt.Sprintf(format, args...)}
 }
 
-// problem is the body of every answer that is not a success.
+// problem is the response body of every failure (RFC 9457).
 type problem struct {
 	Type      string           `json:"type"`
 	Title     string           `json:"title"`
@@ -330,7 +332,7 @@ type problem struct {
 	retryAfter time.Duration
 }
 
-// statuses are those of the service's errors.
+// statuses has the HTTP status of each kind of error.
 var statuses = map[org.Kind]int{
 	org.Invalid:         http.StatusUnprocessableEntity,
 	org.Unauthenticated: http.StatusUnauthorized,
@@ -341,6 +343,8 @@ var statuses = map[org.Kind]int{
 	org.Unavailable:     http.StatusServiceUnavailable,
 }
 
+// newProblem returns the problem document for an error. If the error is neither
+// a requestError nor an org.Error, the document says nothing about it.
 func newProblem(err error, requestID string) problem {
 	p := problem{Type: "about:blank", Status: http.StatusInternalServerError, Detail: "internal error", RequestID: requestID}
 	var refused *requestError
@@ -355,6 +359,7 @@ func newProblem(err error, requestID string) problem {
 	return p
 }
 
+// setHeader sets the headers that the status of the problem needs.
 func (p problem) setHeader(h http.Header) {
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", "Bearer")

@@ -40,7 +40,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	// Where a time is not turned into UTC, it shows.
+	// A time that is not converted to UTC is noticed.
 	time.Local = time.FixedZone("IST", 5*60*60+30*60)
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	os.Exit(m.Run())
@@ -73,7 +73,7 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-// lines returns the lines that requests have left.
+// lines returns the log lines of requests.
 func (l *logBuffer) lines(t *testing.T) (lines []map[string]any) {
 	t.Helper()
 	for line := range strings.Lines(l.String()) {
@@ -160,8 +160,8 @@ func registration(name, email string) string {
 	return fmt.Sprintf(`{"organization_name":%q,"email":%q,"password":%q}`, name, email, adminPassword)
 }
 
-// call does what Lambda does with the function, and checks what is true of
-// every answer.
+// call calls the function as Lambda does, and checks what every response has in
+// common.
 func call(t testing.TB, h http.Handler, r events.APIGatewayV2HTTPRequest) events.APIGatewayV2HTTPResponse {
 	t.Helper()
 	response := callUnchecked(t, h, r)
@@ -261,8 +261,7 @@ func wantStatus(t testing.TB, r events.APIGatewayV2HTTPResponse, want int) {
 	}
 }
 
-// wantBody compares the body, after it has shown that the values of varying
-// look as they should.
+// wantBody compares the body. Fields in varying only have to match a pattern.
 func wantBody(t *testing.T, r events.APIGatewayV2HTTPResponse, status int, want map[string]any, varying map[string]*regexp.Regexp) {
 	t.Helper()
 	wantStatus(t, r, status)
@@ -359,8 +358,8 @@ func TestOKWithoutConfirmation(t *testing.T) {
 	}
 }
 
-// A client that hangs up, or a function that is about to be stopped, must not
-// break off a change in its middle.
+// A change must not stop halfway because the client hangs up or the function is
+// about to be stopped.
 func TestOKCanceled(t *testing.T) {
 	s, _ := newService(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -467,7 +466,7 @@ func TestErr(t *testing.T) {
 		}
 	})
 
-	// None of it did anything.
+	// None of the requests changed anything.
 	wantStatus(t, call(t, get, request("GET", "/org/get", "organization_name=Victim+Co")), 200)
 	wantStatus(t, call(t, get, request("GET", "/org/get", "organization_name=New")), 404)
 	wantBody(t, call(t, get, request("GET", "/org/get", "organization_name=Acme")), 200,
@@ -478,7 +477,7 @@ func TestErr(t *testing.T) {
 	}
 }
 
-// Whether the email is known must not show.
+// The response must not tell whether the email is known.
 func TestErrLoginIsOneAnswer(t *testing.T) {
 	s, _ := newService(t)
 	mustCreate(t, s, "Acme", "admin@example.com")
@@ -534,9 +533,9 @@ func TestErrUnavailable(t *testing.T) {
 		t.Fatal(err)
 	}
 	listener.Close()
-	url := "mongodb://svc:hunter2@" + listener.Addr().String()
+	mongoURL := "mongodb://svc:hunter2@" + listener.Addr().String()
 	open := func(more ...*options.ClientOptions) *org.Service {
-		store, err := mongodb.Open(url, "none", more...)
+		store, err := mongodb.Open(mongoURL, "none", more...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -588,7 +587,7 @@ func TestErrUnavailable(t *testing.T) {
 	}
 }
 
-// Of everything that a client says and gets, nothing secret may be logged.
+// No secret that a client sends or gets may be logged.
 func TestLogHoldsNothingSecret(t *testing.T) {
 	s, _ := newService(t)
 	logged := captureLog(t)
@@ -661,7 +660,7 @@ func TestLog(t *testing.T) {
 		})
 	}
 
-	// Lambda's handler adds Lambda's own id, and no other.
+	// Lambda's log handler adds only Lambda's own id.
 	t.Run("the id that the client has", func(t *testing.T) {
 		logged := captureLog(t)
 		response := call(t, api.Create(s), withHeader(createRequest(`{}`), "x-request-id", "client-id-0001"))
@@ -705,7 +704,7 @@ func TestHostileHeadersAreNoCaller(t *testing.T) {
 	s, _ := newService(t)
 	victim := mustCreate(t, s, "Victim Co", "victim@example.com")
 	_, token := mustLogin(t, s, "victim@example.com")
-	context, err := json.Marshal(as(victim, request("DELETE", "/org/delete", "")).RequestContext)
+	eventContext, err := json.Marshal(as(victim, request("DELETE", "/org/delete", "")).RequestContext)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -714,13 +713,13 @@ func TestHostileHeadersAreNoCaller(t *testing.T) {
 		t.Fatal(err)
 	}
 	headers := map[string]string{
-		"X-GoLambdaProxy-ApiGw-Context":   string(context),
+		"X-GoLambdaProxy-ApiGw-Context":   string(eventContext),
 		"X-GoLambdaProxy-ApiGw-StageVars": string(flat),
-		"x-amzn-request-context":          string(context),
+		"x-amzn-request-context":          string(eventContext),
 		"x-amzn-lambda-context":           string(flat),
 		"x-amzn-apigateway-authorizer":    string(flat),
 		"x-amzn-oidc-identity":            victim.AdminID,
-		"x-apigateway-event":              string(context),
+		"x-apigateway-event":              string(eventContext),
 		"authorization":                   "Bearer " + token,
 		"admin_id":                        victim.AdminID,
 		"organization_id":                 victim.OrganizationID,
@@ -745,7 +744,7 @@ func TestHostileHeadersAreNoCaller(t *testing.T) {
 		wantStatus(t, call(t, api.Delete(s), spoof(request("DELETE", "/org/delete", ""), headers)), 401)
 	})
 	// The adapter splits such headers at their commas; the handler must not
-	// need that.
+	// rely on it.
 	t.Run("past the adapter", func(t *testing.T) {
 		r := httptest.NewRequest("DELETE", "/org/delete", nil)
 		for name, value := range headers {
@@ -802,7 +801,7 @@ func TestHostileOperators(t *testing.T) {
 	}
 }
 
-// What a client meant as a confirmation must not be overlooked.
+// A confirmation that a client sends must not be ignored.
 func TestHostileConfirmation(t *testing.T) {
 	s, _ := newService(t)
 	caller := mustCreate(t, s, "Acme", "admin@example.com")
@@ -826,9 +825,9 @@ func TestHostileConfirmation(t *testing.T) {
 	}
 }
 
-// TestHostileExtras sends every route what it does not know: what a client
-// meant by it must not be overlooked. The service has no store, so that
-// whatever it begins ends with 500.
+// TestHostileExtras sends every route parameters and bodies that it does not
+// know, which it must not ignore. The service has no store, so that a request
+// that gets as far as the store ends with 500.
 func TestHostileExtras(t *testing.T) {
 	s := serviceOn(t, nil, "none")
 	caller := auth.Caller{AdminID: "a", OrganizationID: "o", TokenVersion: 1, SessionID: "s", ExpiresAt: time.Now().Add(time.Hour)}
@@ -836,9 +835,9 @@ func TestHostileExtras(t *testing.T) {
 	routes := map[string]struct {
 		handler http.Handler
 		private bool
-		body    string // none, if the route takes none
-		query   string // that is all that the route knows
-		done    int    // the status when nothing is wrong
+		body    string // "" if the route takes none
+		query   string // with every parameter that the route knows
+		done    int    // the status if nothing is wrong
 	}{
 		"POST /org/create":           {handler: api.Create(s), body: registration("Acme", "admin@example.com"), done: 500},
 		"GET /org/get":               {handler: api.Get(s), query: "organization_name=Acme", done: 500},
@@ -908,7 +907,7 @@ func TestHostileExtras(t *testing.T) {
 				wantStatus(t, send(t, true, r.query+"&"+query, r.body), 400)
 			}
 			if r.body != "" {
-				return // what is wrong with bodies is TestBody's
+				return // TestBody has the wrong bodies
 			}
 			for _, body := range []string{`{"organization_name":"Other"}`, "{}", " ", "\n", "x", strings.Repeat("x", 64<<10+1)} {
 				wantStatus(t, send(t, true, r.query, body), 400)

@@ -16,18 +16,18 @@ import (
 	"orgservice/shared/org"
 )
 
-const maxBody = 64 << 10
+const maxBody = 64 << 10 // bytes
 
-// validator is a request that can say what is wrong with it.
+// validator is a request body that returns what is wrong with its fields.
 type validator interface{ Validate() []org.FieldError }
 
-// nothing is a request that has no body.
+// nothing is the request body of an endpoint that takes none.
 type nothing struct{}
 
 func (nothing) Validate() []org.FieldError { return nil }
 
-// checkFields panics unless decode can read the body of a request into a t, and
-// has the words for a field of the wrong type.
+// checkFields panics unless t is a struct that decode can read a request body
+// into, and decode has an error message for each of its fields.
 func checkFields(t reflect.Type) {
 	if t.Kind() != reflect.Struct {
 		panic(fmt.Sprintf("api: %v is not a struct", t))
@@ -45,10 +45,10 @@ func checkFields(t reflect.Type) {
 	}
 }
 
-// decode reads the body of a request: one JSON object with the fields of T,
-// which has passed checkFields, each at most once, and nothing else. If a field
-// is of the wrong type the error tells, too, what T finds wrong with the others,
-// so that a client sees everything at once.
+// decode reads the request body: one JSON object, whose members are fields of
+// T, each at most once. T has passed checkFields. If a field has the wrong type,
+// the error also says what T finds wrong with the other fields, so that the
+// client sees all errors at once.
 func decode[T validator](r *http.Request) (T, error) {
 	var v T
 	if _, ok := any(v).(nothing); ok {
@@ -77,7 +77,7 @@ func decode[T validator](r *http.Request) (T, error) {
 		field := target.Field(i)
 		if string(raw) == "null" || json.Unmarshal(raw, field.Addr().Interface()) != nil {
 			if field.Kind() == reflect.Pointer {
-				field.Set(reflect.New(field.Type().Elem())) // it is given, if wrong
+				field.Set(reflect.New(field.Type().Elem())) // tells Validate that it is given
 			}
 			wrong = append(wrong, org.FieldError{Field: name, Message: "must be a string"})
 		}
@@ -86,7 +86,7 @@ func decode[T validator](r *http.Request) (T, error) {
 		return v, badRequest("the body has a field %.100q that is not known here", name)
 	}
 	if wrong == nil {
-		return v, nil // the service validates
+		return v, nil // the service calls Validate
 	}
 	for _, f := range v.Validate() {
 		if !slices.ContainsFunc(wrong, func(w org.FieldError) bool { return w.Field == f.Field }) {
@@ -96,7 +96,8 @@ func decode[T validator](r *http.Request) (T, error) {
 	return v, &org.Error{Kind: org.Invalid, Message: "some fields are missing or not valid", Fields: wrong}
 }
 
-// readJSON returns the body of a request that says it is JSON.
+// readJSON returns the request body if it is small enough, is sent as JSON and
+// is UTF-8.
 func readJSON(r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	if err != nil {
@@ -113,9 +114,9 @@ func readJSON(r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// readObject splits one JSON object into its members. The standard library's
-// decoder would take the last of two members of one name, and any case of a
-// name; which of them a client meant can't be known.
+// readObject splits a JSON object into its members. json.Unmarshal would ignore
+// the case of names, and take the last of two members that have the same name,
+// although nobody knows which one the client meant.
 func readObject(body []byte) (map[string]json.RawMessage, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, badRequest("the body is empty: a JSON object is expected")
@@ -134,7 +135,7 @@ func readObject(body []byte) (map[string]json.RawMessage, error) {
 		if err != nil {
 			return nil, notJSON(err)
 		}
-		name := token.(string) // the decoder allows nothing else here
+		name := token.(string) // the decoder returns nothing else here
 		if _, doubled := members[name]; doubled {
 			return nil, badRequest("the body has the field %.100q twice", name)
 		}
@@ -153,6 +154,7 @@ func readObject(body []byte) (map[string]json.RawMessage, error) {
 	return members, nil
 }
 
+// notJSON returns the refusal of a body that the JSON decoder can't parse.
 func notJSON(err error) error {
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {

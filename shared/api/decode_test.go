@@ -18,7 +18,7 @@ import (
 
 func TestBody(t *testing.T) {
 	s, _ := newService(t)
-	// Each body below that could do something would make this organization.
+	// A body below that is accepted creates this organization.
 	good := func() string { return registration("Acme", "admin@example.com") }
 	with := func(member string) string { return strings.TrimSuffix(good(), "}") + "," + member + "}" }
 	pad := func(n int) string { return good() + strings.Repeat(" ", n-len(good())) }
@@ -84,7 +84,7 @@ func TestBody(t *testing.T) {
 		{"white space around", "\r\n\t " + strings.Replace(good(), "Acme", "Acme 2", 1) + " \n", 409},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			// In base64 every byte arrives as it was sent.
+			// Base64 preserves every byte.
 			r := createRequest(base64.StdEncoding.EncodeToString([]byte(tt.body)))
 			r.IsBase64Encoded = true
 			wantStatus(t, call(t, api.Create(s), r), tt.status)
@@ -135,7 +135,7 @@ func TestContentType(t *testing.T) {
 	})
 }
 
-// Whatever is wrong with the fields, all of it is said at once.
+// The response names every wrong field at once.
 func TestFieldErrors(t *testing.T) {
 	s, _ := newService(t)
 	caller := mustCreate(t, s, "Acme", "admin@example.com")
@@ -178,7 +178,7 @@ func TestFieldErrors(t *testing.T) {
 	}
 }
 
-// A name that a client made up is shown, but not all of it.
+// The response quotes an unknown field, but only the start of its name.
 func TestUnknownFieldIsShort(t *testing.T) {
 	s, _ := newService(t)
 	r := call(t, api.Create(s), createRequest(`{"`+strings.Repeat("é<\\u0000", 1000)+`":1}`))
@@ -220,13 +220,13 @@ func FuzzDecode(f *testing.F) {
 func FuzzLambda(f *testing.F) {
 	s, _ := newService(f)
 	caller := mustCreate(f, s, "Acme", "admin@example.com")
-	caller.TokenVersion = 0 // revoked, so that nothing comes of it
+	caller.TokenVersion = 0 // revoked, so that no request changes anything
 	handlers := map[string]http.Handler{
 		"get": api.Get(s), "create": api.Create(s), "login": api.Login(s), "update": api.Update(s), "delete": api.Delete(s),
 	}
 	for _, seed := range []struct {
 		method, path, query, name, value, body string
-		base64                                 bool
+		encoded                                bool
 	}{
 		{"GET", "/org/get", "organization_name=Acme", "accept", "*/*", "", false},
 		{"GET", "/org/get%", "organization_name=%", "x-request-id", "client-id-1", "", false},
@@ -241,12 +241,12 @@ func FuzzLambda(f *testing.F) {
 		{"POST", ":80", "#", "transfer-encoding", "chunked", "{}", false},
 		{"POST", "/../..", "organization_name=" + strings.Repeat("%E0%A4%95", 100), "cookie", "a=b", "{}", false},
 	} {
-		f.Add(seed.method, seed.path, seed.query, seed.name, seed.value, seed.body, seed.base64)
+		f.Add(seed.method, seed.path, seed.query, seed.name, seed.value, seed.body, seed.encoded)
 	}
-	f.Fuzz(func(t *testing.T, method, path, query, name, value, body string, base64 bool) {
+	f.Fuzz(func(t *testing.T, method, path, query, name, value, body string, encoded bool) {
 		for endpoint, h := range handlers {
 			r := as(caller, withHeader(withBody(request(method, path, query), body), name, value))
-			r.IsBase64Encoded = base64
+			r.IsBase64Encoded = encoded
 			response := callUnchecked(t, h, r)
 			if response.StatusCode >= 500 {
 				t.Errorf("%s: %d %s", endpoint, response.StatusCode, response.Body)

@@ -19,10 +19,9 @@ import (
 	"orgservice/shared/org"
 )
 
-// Serve is the main function of a Lambda function: it serves the handler that
-// open returns for as long as the process lives. If open fails, which it does
-// for a setting that is missing or unusable, Serve says why in one line and
-// ends the process.
+// Serve is the main of a Lambda function: it serves the handler that open
+// returns until the process ends. If open fails, because a setting is missing
+// or wrong, Serve prints the error in one line and exits with status 1.
 func Serve(open func(context.Context) (http.Handler, error)) {
 	slog.SetDefault(slog.New(lambdacontext.NewLogHandler()))
 	handler, err := open(context.Background())
@@ -33,8 +32,8 @@ func Serve(open func(context.Context) (http.Handler, error)) {
 	lambda.Start(Lambda(handler))
 }
 
-// Lambda returns the handler as a Lambda function behind an HTTP API with the
-// payload format 2.0. This file is all that knows the adapter.
+// Lambda turns the handler into a Lambda function for an HTTP API with payload
+// format 2.0. Only this file uses the adapter.
 func Lambda(h http.Handler) func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
 	adapter := httpadapter.NewV2(h)
 	return func(ctx context.Context, event events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
@@ -50,8 +49,8 @@ func Lambda(h http.Handler) func(context.Context, events.APIGatewayV2HTTPRequest
 }
 
 // readable reports whether the event is an HTTP request. The adapter would
-// find out as well, but it prints what it can't read, line ends included, and
-// its error says nothing.
+// notice as well, but it prints what it can't read, line breaks included, and
+// its error does not say what is wrong.
 func readable(event events.APIGatewayV2HTTPRequest) bool {
 	target := "https://localhost" + event.RawPath + "?" + event.RawQueryString
 	if _, err := http.NewRequest(event.RequestContext.HTTP.Method, target, nil); err != nil {
@@ -64,6 +63,7 @@ func readable(event events.APIGatewayV2HTTPRequest) bool {
 	return err == nil
 }
 
+// unreadable returns the response to an event that is not an HTTP request.
 func unreadable(ctx context.Context) events.APIGatewayV2HTTPResponse {
 	id := "unknown"
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
@@ -75,8 +75,8 @@ func unreadable(ctx context.Context) events.APIGatewayV2HTTPResponse {
 	return events.APIGatewayV2HTTPResponse{StatusCode: http.StatusBadRequest, Headers: headers, Body: string(body)}
 }
 
-// callerOf returns the caller that the authorizer found in the token: from the
-// event, whose authorizer part no client can write.
+// callerOf returns the caller that the authorizer found in the token. It is in
+// the authorizer's part of the event, which no client can write.
 func callerOf(r *http.Request) (auth.Caller, error) {
 	missing := &org.Error{Kind: org.Unauthenticated, Message: "an access token is required: log in first"}
 	event, ok := core.GetAPIGatewayV2ContextFromContext(r.Context())
@@ -90,8 +90,8 @@ func callerOf(r *http.Request) (auth.Caller, error) {
 	return caller, nil
 }
 
-// clientAddress returns the address that the gateway saw the request come
-// from. What a header says of it, anybody can write.
+// clientAddress returns the IP address of the client as the gateway saw it.
+// Headers that name one, such as X-Forwarded-For, can be written by anybody.
 func clientAddress(r *http.Request) string {
 	event, _ := core.GetAPIGatewayV2ContextFromContext(r.Context())
 	return event.HTTP.SourceIP

@@ -1,6 +1,6 @@
-// Package auth proves who calls: it hashes and compares passwords, and signs
-// and verifies access tokens. It knows neither HTTP nor the database, so that
-// the authorizer, which answers every request, links little else.
+// Package auth authenticates callers: it hashes and compares passwords, and
+// signs and verifies access tokens. It uses neither HTTP nor the database, so
+// that the authorizer, which sees every request, stays small.
 package auth
 
 import (
@@ -8,19 +8,20 @@ import (
 	"time"
 )
 
-// Caller is the admin that a verified access token speaks for. The token was
-// genuine and in force when it was verified; whether its admin, organization
-// and version still stand only the database knows.
+// Caller is the admin that a verified access token was issued to. The token was
+// valid when it was verified. Only the database knows whether the session, the
+// admin and the organization still exist and the token version is still the
+// admin's.
 type Caller struct {
 	AdminID        string
 	OrganizationID string
 	TokenVersion   int64     // the admin's at the login
 	SessionID      string    // of the login
-	ExpiresAt      time.Time // to the second
+	ExpiresAt      time.Time // in whole seconds
 }
 
-// The keys of the context in which the authorizer hands the caller on. All
-// values are text, which every gateway leaves as it is.
+// Keys of the context in which the authorizer passes the caller on. All values
+// are strings, because no gateway changes a string.
 const (
 	contextAdminID        = "admin_id"
 	contextOrganizationID = "organization_id"
@@ -29,7 +30,7 @@ const (
 	contextExpiresAt      = "expires_at" // Unix time in seconds
 )
 
-// Context returns the caller as the context of an authorizer's answer.
+// Context returns the caller as the context of an authorizer's response.
 func (c Caller) Context() map[string]any {
 	return map[string]any{
 		contextAdminID:        c.AdminID,
@@ -40,11 +41,11 @@ func (c Caller) Context() map[string]any {
 	}
 }
 
-// CallerFromContext returns the caller that [Caller.Context] wrote, or false
-// when the context holds none.
-func CallerFromContext(context map[string]any) (Caller, bool) {
+// CallerFromContext returns the caller that [Caller.Context] wrote into values,
+// or false if they hold none.
+func CallerFromContext(values map[string]any) (Caller, bool) {
 	text := func(key string) string {
-		s, _ := context[key].(string)
+		s, _ := values[key].(string)
 		return s
 	}
 	version, err1 := strconv.ParseInt(text(contextTokenVersion), 10, 64)

@@ -14,21 +14,21 @@ import (
 
 func TestCallerContext(t *testing.T) {
 	want := newCaller()
-	// A gateway hands the context on as JSON.
+	// A gateway passes the context on as JSON.
 	encoded, err := json.Marshal(want.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	var context map[string]any
-	if err := json.Unmarshal(encoded, &context); err != nil {
+	var values map[string]any
+	if err := json.Unmarshal(encoded, &values); err != nil {
 		t.Fatal(err)
 	}
-	for key, value := range context {
+	for key, value := range values {
 		if _, ok := value.(string); !ok {
-			t.Errorf("%s is %T, want text", key, value)
+			t.Errorf("%s is %T, want a string", key, value)
 		}
 	}
-	got, ok := auth.CallerFromContext(context)
+	got, ok := auth.CallerFromContext(values)
 	if !ok {
 		t.Fatalf("CallerFromContext(%s) = false", encoded)
 	}
@@ -71,16 +71,16 @@ func TestCallerFromContextErr(t *testing.T) {
 
 func wantNoCaller(t *testing.T, key string, value any) {
 	t.Helper()
-	context := maps.Clone(newCaller().Context())
-	if _, ok := context[key]; !ok {
+	values := maps.Clone(newCaller().Context())
+	if _, ok := values[key]; !ok {
 		t.Fatalf("the context has no %s", key)
 	}
-	context[key] = value
+	values[key] = value
 	if value == nil {
-		delete(context, key)
+		delete(values, key)
 	}
-	if c, ok := auth.CallerFromContext(context); ok {
-		t.Errorf("CallerFromContext(%v) = %+v", context, c)
+	if c, ok := auth.CallerFromContext(values); ok {
+		t.Errorf("CallerFromContext(%v) = %+v", values, c)
 	}
 }
 

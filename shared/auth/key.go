@@ -16,14 +16,14 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// publicKey verifies what its private key signed.
+// publicKey is a key that verifies tokens.
 type publicKey struct {
 	method jwt.SigningMethod
 	key    crypto.PublicKey
 	jwk    jwk
 }
 
-// jwk is a public key as RFC 7517 writes it.
+// jwk is a public key in the format of RFC 7517.
 type jwk struct {
 	KeyType   string `json:"kty"`
 	Curve     string `json:"crv"`
@@ -34,16 +34,16 @@ type jwk struct {
 	Use       string `json:"use"`
 }
 
-// JWKS returns the public keys in PEM as a JSON Web Key Set (RFC 7517). Their
-// ids are thumbprints (RFC 7638). No keys make an empty set.
-func JWKS(pem []byte) ([]byte, error) {
+// JWKS returns the public keys in data, which is PEM, as a JSON Web Key Set (RFC
+// 7517). Their ids are thumbprints (RFC 7638). Empty data makes an empty set.
+func JWKS(data []byte) ([]byte, error) {
 	set := struct {
 		Keys []jwk `json:"keys"`
 	}{Keys: []jwk{}}
 	var keys []publicKey
-	if len(pem) > 0 {
+	if len(data) > 0 {
 		var err error
-		if keys, err = parsePublicKeys(pem); err != nil {
+		if keys, err = parsePublicKeys(data); err != nil {
 			return nil, err
 		}
 	}
@@ -55,10 +55,12 @@ func JWKS(pem []byte) ([]byte, error) {
 
 var errKeyType = errors.New("holds a key that is neither Ed25519 nor on the curve P-256")
 
+// newPublicKey returns the key with its id, which is the thumbprint. The key
+// must be Ed25519 or P-256.
 func newPublicKey(key crypto.PublicKey) (publicKey, error) {
 	encode := base64.RawURLEncoding.EncodeToString
 	k := publicKey{key: key, jwk: jwk{Use: "sig"}}
-	var members string // of the thumbprint: the required ones, in order
+	var members string // the required ones, in order: the thumbprint is their hash
 	switch key := key.(type) {
 	case ed25519.PublicKey:
 		k.method = jwt.SigningMethodEdDSA
@@ -68,7 +70,7 @@ func newPublicKey(key crypto.PublicKey) (publicKey, error) {
 		if key.Curve != elliptic.P256() {
 			return publicKey{}, errKeyType
 		}
-		point, err := key.Bytes() // 4, X, Y
+		point, err := key.Bytes() // 4, then X and Y of 32 bytes each
 		if err != nil {
 			return publicKey{}, err
 		}
@@ -83,7 +85,7 @@ func newPublicKey(key crypto.PublicKey) (publicKey, error) {
 	return k, nil
 }
 
-// parsePublicKeys reads any number of public keys.
+// parsePublicKeys parses one or more public keys in PEM.
 func parsePublicKeys(data []byte) ([]publicKey, error) {
 	var keys []publicKey
 	for {
@@ -96,7 +98,7 @@ func parsePublicKeys(data []byte) ([]publicKey, error) {
 		}
 		data = rest
 		if block.Type != "PUBLIC KEY" {
-			return nil, fmt.Errorf("holds a %.40q where only public keys belong", block.Type)
+			return nil, fmt.Errorf("holds a %.40q, but only public keys are allowed", block.Type)
 		}
 		parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
 		if err != nil {
@@ -110,11 +112,12 @@ func parsePublicKeys(data []byte) ([]publicKey, error) {
 	}
 }
 
-// parsePrivateKey reads one private key. Its errors hold nothing of the key.
+// parsePrivateKey parses a private key in PEM: PKCS #8, or SEC 1 as openssl
+// writes it. Its errors hold no part of the key.
 func parsePrivateKey(data []byte) (crypto.Signer, error) {
 	block, _ := pem.Decode(data)
 	if block == nil {
-		return nil, errors.New("is no private key in PEM")
+		return nil, errors.New("is not a private key in PEM")
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {

@@ -50,7 +50,7 @@ func newEd25519(t *testing.T) crypto.Signer {
 	return key
 }
 
-// newRSA returns the same key always: one takes long.
+// newRSA always returns the same key, because it takes long to make one.
 var newRSA = sync.OnceValue(func() *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -153,7 +153,7 @@ func TestAsymmetric(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				// The library would refuse it, too, for the key's type; that is luck.
+				// The library would refuse the type of the key, too, but only by luck.
 				if c, err := v.Verify(s); !errors.Is(err, auth.ErrToken) || !strings.Contains(err.Error(), "not the algorithm of the key") {
 					t.Errorf("Verify = %v, %v", c, err)
 				}
@@ -180,7 +180,7 @@ func TestAsymmetric(t *testing.T) {
 	}
 }
 
-// wantJWK fails the test unless the JWK is the key, and its id the thumbprint:
+// wantJWK fails the test unless the JWK is the key and its id is the thumbprint:
 // the hash of the required members in the order of their names (RFC 7638).
 func wantJWK(t *testing.T, jwk map[string]string, want crypto.PublicKey) {
 	t.Helper()
@@ -344,8 +344,8 @@ func rawRefreshToken(t *testing.T, token auth.RefreshToken) []byte {
 	return raw
 }
 
-// TestEntropy looks for bits that are always the same: each of 128 bits of
-// session ids and of 256 of refresh tokens must be a coin's.
+// TestEntropy looks for bits that are always the same: all 128 bits of a session
+// id and 256 bits of a refresh token must be random.
 func TestEntropy(t *testing.T) {
 	session := auth.NewSessionID()
 	for _, tt := range []struct {
@@ -363,7 +363,7 @@ func TestEntropy(t *testing.T) {
 		{"refresh tokens", 32, func() []byte { return rawRefreshToken(t, auth.NewRefreshToken(session))[16:] }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			const draws = 100 // that all agree on one bit happens once in 2^99
+			const draws = 100 // random ones all have the same bit once in 2^99
 			ones := make([]int, 8*tt.want)
 			for range draws {
 				b := tt.draw()
@@ -388,7 +388,7 @@ func TestIsCommon(t *testing.T) {
 		"password1": true, "PassWord1": true, "123456789": true, "zxcvbnm1": true,
 		"Admin@123": false, "correct horse battery staple": false, "": false, "password1\n": false,
 		"password1\npassword": false, "assword1": false,
-		// The list's first and last, and two that are neighbours there.
+		// The first and the last of the list, and two neighbours in it.
 		"!qaz1qaz": true, "пїѕпїѕпїѕпїѕпїѕпїѕпїѕпїѕпїѕ": true, "!qaz1qaz\n!qaz2wsx": false,
 	} {
 		if got := auth.IsCommon(password); got != want {

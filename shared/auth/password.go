@@ -7,21 +7,22 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// MaxPasswordBytes is the length of the longest password: bcrypt reads no
-// more, and a longer one would match whatever begins with the same bytes.
+// MaxPasswordBytes is the maximum length of a password. bcrypt reads no more
+// bytes: a longer password would match all that begin with the same 72.
 const MaxPasswordBytes = 72
 
 // Passwords hashes and compares passwords with bcrypt.
 type Passwords struct {
-	// Cost is the base-2 logarithm of the work that a hash takes.
+	// Cost is the cost of bcrypt: one more doubles the time that a hash takes.
 	Cost int
 
-	// Compare stands in for [bcrypt.CompareHashAndPassword] where a test
-	// counts its calls; nil means that function.
+	// Compare replaces [bcrypt.CompareHashAndPassword] in tests that count its
+	// calls. nil means that function.
 	Compare func(hash, password []byte) error
 }
 
-// Hash returns the hash of a password of at most MaxPasswordBytes.
+// Hash returns the hash of the password. It is an error if the password is
+// longer than MaxPasswordBytes.
 func (p Passwords) Hash(password string) (string, error) {
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), p.Cost)
 	if err != nil {
@@ -30,10 +31,10 @@ func (p Passwords) Hash(password string) (string, error) {
 	return string(hash), nil
 }
 
-// Verify reports whether hash is the hash of password. An empty hash, which
-// stands for an account that does not exist, is no password's hash, and takes
-// as long as any other to say so. A password too long to be anybody's is
-// compared at the same price. The error tells of a hash that can't be read.
+// Verify reports whether hash is the hash of password. An empty hash stands for
+// an account that does not exist: the result is false, and takes as long as for
+// any other hash. The same holds for a password longer than MaxPasswordBytes. It
+// is an error if the hash is malformed.
 func (p Passwords) Verify(hash, password string) (bool, error) {
 	known := hash != "" && len(password) <= MaxPasswordBytes
 	if !known {
@@ -54,15 +55,14 @@ func (p Passwords) Verify(hash, password string) (bool, error) {
 	return known, nil
 }
 
-// Outdated reports whether hash was made at another cost than p's.
+// Outdated reports whether hash has another cost than p.Cost.
 func (p Passwords) Outdated(hash string) bool {
 	cost, err := bcrypt.Cost([]byte(hash))
 	return err == nil && cost != p.Cost
 }
 
-// dummyHash returns a well-formed hash at p's cost that nobody knows a
-// password for. Nothing needs to be computed for it: salt and sum are
-// arbitrary digits of bcrypt's base 64.
+// dummyHash returns a well-formed hash with p.Cost. Nobody knows a password for
+// it: its salt and checksum are arbitrary.
 func (p Passwords) dummyHash() string {
 	return fmt.Sprintf("$2a$%02d$%s", p.Cost, "TnkTMDHIdC3VD71sKT4oQeYVDzMTsQx4FGQ3UYZJ5tyWkqfpN1Y3m")
 }

@@ -9,10 +9,10 @@ import (
 	"orgservice/shared/auth"
 )
 
-// testCost is the cheapest that bcrypt has.
+// testCost is the lowest cost of bcrypt.
 const testCost = bcrypt.MinCost
 
-// comparisons records what a Passwords compares.
+// comparisons records the calls of Compare.
 type comparisons struct{ hashes, passwords []string }
 
 func (c *comparisons) compare(hash, password []byte) error {
@@ -67,7 +67,7 @@ func TestPasswordsVerify(t *testing.T) {
 	}
 }
 
-// wantOne fails the test unless there was one comparison, at that cost.
+// wantOne fails the test unless there was one comparison, with that cost.
 func (c *comparisons) wantOne(t *testing.T, cost int) {
 	t.Helper()
 	if len(c.hashes) != 1 {
@@ -92,7 +92,8 @@ func TestPasswordsVerifyOfNobodyCostsAsMuch(t *testing.T) {
 	}
 }
 
-// A comparison that says yes must not make an account of none.
+// Even if the comparison succeeds, an account that does not exist has no
+// password.
 func TestPasswordsVerifyOfNobodyIsNeverTrue(t *testing.T) {
 	p := auth.Passwords{Cost: testCost, Compare: func(hash, password []byte) error { return nil }}
 	hash := mustHash(t, p, "Admin@123")
@@ -172,7 +173,7 @@ func TestPasswordsOutdated(t *testing.T) {
 	}
 }
 
-// The two must take the same time.
+// Both benchmarks must take the same time.
 func BenchmarkVerify(b *testing.B) {
 	p := auth.Passwords{Cost: 10}
 	for _, bm := range []struct{ name, hash string }{

@@ -16,26 +16,27 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// What every access token says of itself (RFC 9068), and every verifier asks.
+// Every access token has these values (RFC 9068), and every verifier requires
+// them.
 const (
 	Issuer    = "organization-management-service"
 	Audience  = "organization-management-service"
 	tokenType = "at+jwt"
 )
 
-// MinSecretBytes is the length of the shortest secret that signs: that of the
-// hash (RFC 7518, section 3.2).
+// MinSecretBytes is the minimum length of a secret: the size of the hash (RFC
+// 7518, section 3.2).
 const MinSecretBytes = sha256.Size
 
-// maxTokenBytes is more than any token of ours has.
+// maxTokenBytes is the maximum length of a token. Ours are much shorter.
 const maxTokenBytes = 4096
 
-// ErrToken is what every error of [Verifier.Verify] wraps; what else it says
-// is for a log and not for the client.
+// ErrToken is wrapped by every error of [Verifier.Verify]. The rest of the
+// error's text is for a log and not for the client.
 var ErrToken = errors.New("invalid access token")
 
-// ErrUnknownKey is wrapped, too, when the token was signed with a key that the
-// verifier does not have, or says so.
+// ErrUnknownKey is wrapped, too, if the token names a key that the verifier
+// does not have.
 var ErrUnknownKey = errors.New("unknown key")
 
 type claims struct {
@@ -52,7 +53,8 @@ type Signer struct {
 	key    any
 }
 
-// NewSigner returns a signer with a secret of at least MinSecretBytes (HS256).
+// NewSigner returns a signer that signs with the secret (HS256). The secret must
+// have at least MinSecretBytes.
 func NewSigner(secret []byte) (*Signer, error) {
 	if err := checkSecret(secret); err != nil {
 		return nil, err
@@ -60,10 +62,10 @@ func NewSigner(secret []byte) (*Signer, error) {
 	return &Signer{method: jwt.SigningMethodHS256, keyID: secretKeyID(secret), key: secret}, nil
 }
 
-// NewPrivateKeySigner returns a signer with a private key in PEM: Ed25519
-// (EdDSA) or on the curve P-256 (ES256).
-func NewPrivateKeySigner(pem []byte) (*Signer, error) {
-	private, err := parsePrivateKey(pem)
+// NewPrivateKeySigner returns a signer that signs with the private key in data,
+// which is PEM. The key must be Ed25519 (EdDSA) or P-256 (ES256).
+func NewPrivateKeySigner(data []byte) (*Signer, error) {
+	private, err := parsePrivateKey(data)
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +76,8 @@ func NewPrivateKeySigner(pem []byte) (*Signer, error) {
 	return &Signer{method: public.method, keyID: public.jwk.KeyID, key: private}, nil
 }
 
-// Sign returns a token for the caller, good from now until the caller's
-// ExpiresAt.
+// Sign returns a token for the caller, which is valid from now until
+// c.ExpiresAt.
 func (s *Signer) Sign(c Caller, now time.Time) (string, error) {
 	token := jwt.NewWithClaims(s.method, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
@@ -106,14 +108,14 @@ type Verifier struct {
 	parser *jwt.Parser
 }
 
-// verifyingKey is a key with the one algorithm that it is for.
+// verifyingKey is a key and the only algorithm that it is used with.
 type verifyingKey struct {
 	method jwt.SigningMethod
 	key    any
 }
 
-// NewVerifier returns a verifier of the tokens that were signed with any of
-// the secrets, each of at least MinSecretBytes.
+// NewVerifier returns a verifier that accepts tokens signed with any of the
+// secrets. Each must have at least MinSecretBytes.
 func NewVerifier(secrets ...[]byte) (*Verifier, error) {
 	v := &Verifier{
 		keys: map[string]verifyingKey{},
@@ -134,10 +136,10 @@ func NewVerifier(secrets ...[]byte) (*Verifier, error) {
 	return v, nil
 }
 
-// AddPublicKeys lets the verifier accept what was signed with the private keys
-// of the public ones in pem, too.
-func (v *Verifier) AddPublicKeys(pem []byte) error {
-	keys, err := parsePublicKeys(pem)
+// AddPublicKeys makes the verifier accept tokens signed with the private keys of
+// the public keys in data, too, which is PEM. If it fails, it adds none.
+func (v *Verifier) AddPublicKeys(data []byte) error {
+	keys, err := parsePublicKeys(data)
 	for _, k := range keys {
 		v.keys[k.jwk.KeyID] = verifyingKey{k.method, k.key}
 	}
@@ -168,13 +170,13 @@ func (v *Verifier) Verify(token string) (Caller, error) {
 	}, nil
 }
 
-// keyOf returns the key that the header names, which must be one of ours; what
-// a header says of keys otherwise, as in jku or jwk, is refused (RFC 8725,
-// sections 3.1, 3.5 and 3.10).
+// keyOf returns the key that the header of the token names, which must be one of
+// the verifier's. It refuses any other parameter of a header, such as jku and
+// jwk (RFC 8725, sections 3.1, 3.5 and 3.10).
 func (v *Verifier) keyOf(t *jwt.Token) (any, error) {
 	for name := range t.Header {
 		if name != "alg" && name != "typ" && name != "kid" {
-			return nil, fmt.Errorf("header parameter %.20q", name)
+			return nil, fmt.Errorf("unexpected header parameter %.20q", name)
 		}
 	}
 	if t.Header["typ"] != tokenType {
@@ -191,13 +193,14 @@ func (v *Verifier) keyOf(t *jwt.Token) (any, error) {
 	return key.key, nil
 }
 
-// checkForm refuses a token whose header or payload has a name twice: of two
-// parsers one may take the first and one the last (RFC 8725, section 2.4).
+// checkForm refuses a token that is too long, is malformed, or has a name twice
+// in its header or payload: one parser may take the first and another one the
+// last (RFC 8725, section 2.4).
 func checkForm(token string) error {
 	if len(token) > maxTokenBytes {
 		return errors.New("too long")
 	}
-	// The decoder passes over line ends.
+	// The decoder ignores line breaks.
 	if strings.ContainsAny(token, "\r\n") {
 		return errors.New("not base64url")
 	}
@@ -228,10 +231,10 @@ func checkObject(object []byte) error {
 		if err != nil {
 			return err
 		}
-		// The standard library's decoder does not tell the cases apart.
+		// json.Unmarshal ignores the case of names.
 		key := strings.ToLower(name.(string))
 		if seen[key] {
-			return fmt.Errorf("%.20q is there twice", key)
+			return fmt.Errorf("duplicate name %.20q", key)
 		}
 		seen[key] = true
 		var value json.RawMessage
@@ -249,7 +252,7 @@ func checkSecret(secret []byte) error {
 	return nil
 }
 
-// secretKeyID names a secret without telling anything of it.
+// secretKeyID returns a key id for the secret that reveals nothing about it.
 func secretKeyID(secret []byte) string {
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte("key id"))

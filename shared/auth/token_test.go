@@ -84,7 +84,7 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// What is in a token anybody can read who has it.
+// Anybody who has a token can read what is in it.
 func TestTokenHoldsNothingElse(t *testing.T) {
 	now := time.Now()
 	c := newCaller()
@@ -96,8 +96,8 @@ func TestTokenHoldsNothingElse(t *testing.T) {
 	var header, payload map[string]any
 	decodePart(t, parts[0], &header)
 	decodePart(t, parts[1], &payload)
-	// Half the HMAC of "key id". One that changes, or that is any other digest
-	// or part of the secret, logs everybody out or tells of the secret.
+	// The first 8 bytes of the HMAC of "key id". A change of the id would log
+	// everybody out, and another function of the secret might reveal it.
 	if kid := header["kid"]; kid != "39ed5252b09bd183" {
 		t.Errorf("kid = %q", kid)
 	}
@@ -169,7 +169,7 @@ func TestRotation(t *testing.T) {
 	})
 }
 
-// forgery is a token like the signer's own, for a test to spoil in one place.
+// forgery is a token like the signer's, of which a test changes one part.
 type forgery struct {
 	method jwt.SigningMethod
 	header map[string]any
@@ -177,7 +177,7 @@ type forgery struct {
 	key    any
 }
 
-// newForgery returns one with the key id of testSecret.
+// newForgery returns a forgery with the key id of testSecret.
 func newForgery(t testing.TB) *forgery {
 	t.Helper()
 	c := newCaller()
@@ -221,7 +221,7 @@ func (f *forgery) sign(t testing.TB) string {
 func TestVerifyErrForged(t *testing.T) {
 	v := newVerifier(t, testSecret)
 
-	// Every refusal below is for the one thing that differs from this.
+	// Every token below differs from this one in one part.
 	t.Run("OK", func(t *testing.T) {
 		if _, err := v.Verify(newForgery(t).sign(t)); err != nil {
 			t.Fatal(err)
@@ -340,7 +340,8 @@ func TestVerifyErrForged(t *testing.T) {
 	}
 }
 
-// signParts signs a header and a payload as they are spelled, with testSecret.
+// signParts returns a token with exactly this header and payload, signed with
+// testSecret.
 func signParts(t testing.TB, header, payload string) string {
 	t.Helper()
 	encode := base64.RawURLEncoding.EncodeToString
@@ -352,7 +353,7 @@ func signParts(t testing.TB, header, payload string) string {
 	return signed + "." + encode(signature)
 }
 
-// newParts returns the header and the payload of a good token, as JSON.
+// newParts returns the header and the payload of a valid token, as JSON.
 func newParts(t testing.TB) (header, payload string) {
 	t.Helper()
 	parts := strings.Split(newForgery(t).sign(t), ".")
@@ -372,7 +373,7 @@ func TestVerifyErrDoubled(t *testing.T) {
 			}
 		}
 	})
-	// double has the name once more before the others, with the same value.
+	// double adds a copy of the member as the first one, with the name as.
 	double := func(t *testing.T, object, name, as string) string {
 		var members map[string]json.RawMessage
 		if err := json.Unmarshal([]byte(object), &members); err != nil || members[name] == nil {
@@ -397,8 +398,8 @@ func TestVerifyErrDoubled(t *testing.T) {
 
 func TestVerifyErrLong(t *testing.T) {
 	header, payload := newParts(t)
-	// padded returns a token of n bytes. No base64 has one digit more than a
-	// multiple of four, so the header, too, grows.
+	// padded returns a token of n bytes. The length of base64 is never one more
+	// than a multiple of four, so the header grows as well.
 	padded := func(n int) string {
 		for i := range 12 {
 			h := "{" + strings.Repeat(" ", i%3) + header[1:]
@@ -420,7 +421,7 @@ func TestVerifyErrLong(t *testing.T) {
 		long := padded(n)
 		wantErrToken(t, v, long)
 		if _, err := v.Verify(long); err == nil || !strings.Contains(err.Error(), "too long") {
-			t.Errorf("%d bytes: %v; want what is wrong first", n, err)
+			t.Errorf("%d bytes: %v; want an error that says it is too long", n, err)
 		}
 	}
 }
@@ -450,19 +451,19 @@ func TestVerifyErrTampered(t *testing.T) {
 	token := mustSign(t, newSigner(t, testSecret), newCaller())
 	parts := strings.Split(token, ".")
 	another := strings.Split(mustSign(t, newSigner(t, testSecret), newCaller()), ".")
-	reencode := func(part, old, new string) string {
+	reencode := func(part, old, replacement string) string {
 		decoded, err := base64.RawURLEncoding.DecodeString(part)
 		if err != nil {
 			t.Fatal(err)
 		}
-		changed := strings.Replace(string(decoded), old, new, 1)
+		changed := strings.Replace(string(decoded), old, replacement, 1)
 		if changed == string(decoded) {
 			t.Fatalf("%q is not in %s", old, decoded)
 		}
 		return base64.RawURLEncoding.EncodeToString([]byte(changed))
 	}
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-	// Of the last of 43 digits for 32 bytes, two bits stand for nothing.
+	// 32 bytes are 43 digits, and two bits of the last digit are unused.
 	last := strings.IndexByte(digits, parts[2][42])
 	equivalent := parts[2][:42] + string(digits[last^1])
 
@@ -532,7 +533,7 @@ func TestErrSecret(t *testing.T) {
 }
 
 func FuzzVerify(f *testing.F) {
-	// Every process of the fuzzer must know the same token as the signed one.
+	// Every process of the fuzzer must have the same signed token.
 	fixed := newForgery(f)
 	fixed.claims["iat"], fixed.claims["nbf"], fixed.claims["exp"] = 1700000000, 1700000000, 4102444800
 	fixed.claims["jti"] = "FUZZFUZZFUZZFUZZFUZZFUZZFU"

@@ -1,14 +1,15 @@
 // Package config reads the functions' settings from an environment. Each
-// function asks for what it needs and is given nothing else, so that a
-// function without a reason to know a secret never holds it.
+// function reads only the settings that it needs, so that it never holds a
+// secret without a reason.
 //
-// MONGO_URL and the keys, whose names begin with JWT_, may hold a reference in
-// the place of the value: the ARN of a secret of AWS Secrets Manager, which is
-// fetched once. As in Amazon ECS the ARN may be followed by the key of a JSON
-// object, a version stage and a version id, each of which may be empty:
+// MONGO_URL, JWT_SECRET, JWT_SECRET_PREVIOUS, JWT_PRIVATE_KEY and
+// JWT_PUBLIC_KEYS may hold a reference instead of the value: the ARN of a secret
+// in AWS Secrets Manager, from where the value is then fetched. As in Amazon ECS,
+// the key of a JSON object, a version stage and a version id may follow the ARN,
+// and each may be empty:
 // arn:aws:secretsmanager:…:secret:name:json-key:version-stage:version-id.
 //
-// Every error names the variable that is at fault, and holds no secret.
+// Every error begins with the name of the variable and holds no secret.
 package config
 
 import (
@@ -29,7 +30,7 @@ import (
 // variable is not set. In a Lambda function it is os.Getenv.
 type Env func(name string) string
 
-// Database says where the organizations are kept.
+// Database says where the organizations are stored.
 type Database struct {
 	URL  string // MONGO_URL
 	Name string // MASTER_DB
@@ -37,7 +38,7 @@ type Database struct {
 
 const defaultDatabase = "organization_master"
 
-// The names that MongoDB allows on every platform.
+// databaseName matches the names that MongoDB allows on every platform.
 // https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions
 var databaseName = regexp.MustCompile(`^[^/\\. "$*<>:|?\x00]+$`)
 
@@ -45,7 +46,7 @@ const maxDatabaseBytes = 63
 
 // Database reads MONGO_URL and MASTER_DB.
 func (env Env) Database(ctx context.Context) (Database, error) {
-	url, err := env.required(ctx, "MONGO_URL")
+	mongoURL, err := env.required(ctx, "MONGO_URL")
 	if err != nil {
 		return Database{}, err
 	}
@@ -54,9 +55,9 @@ func (env Env) Database(ctx context.Context) (Database, error) {
 		name = defaultDatabase
 	}
 	if !databaseName.MatchString(name) || len(name) > maxDatabaseBytes {
-		return Database{}, fmt.Errorf("MASTER_DB: %q can't be the name of a database", name)
+		return Database{}, fmt.Errorf("MASTER_DB: %q is not a valid database name", name)
 	}
-	return Database{URL: url, Name: name}, nil
+	return Database{URL: mongoURL, Name: name}, nil
 }
 
 const (
@@ -65,16 +66,15 @@ const (
 	maxTTL            = 365 * 24 * time.Hour
 )
 
-// Tokens says how a login signs access tokens and how long what it gives
-// lasts.
+// Tokens says how access tokens are signed and how long they and logins last.
 type Tokens struct {
 	Signer     *auth.Signer
 	TTL        time.Duration // JWT_EXPIRES_IN: of an access token
-	SessionTTL time.Duration // REFRESH_EXPIRES_IN: of a login with all that is refreshed from it
+	SessionTTL time.Duration // REFRESH_EXPIRES_IN: of a login, however often it is refreshed
 }
 
-// Tokens reads JWT_PRIVATE_KEY, a key in PEM that signs access tokens, or if
-// that is not set JWT_SECRET; and the times.
+// Tokens reads JWT_PRIVATE_KEY, which is PEM, or JWT_SECRET if the former is not
+// set, and JWT_EXPIRES_IN and REFRESH_EXPIRES_IN, in seconds.
 func (env Env) Tokens(ctx context.Context) (Tokens, error) {
 	var t Tokens
 	private, err := env.resolve(ctx, "JWT_PRIVATE_KEY")
@@ -101,10 +101,10 @@ func (env Env) Tokens(ctx context.Context) (Tokens, error) {
 	return t, err
 }
 
-// Verifier reads JWT_PUBLIC_KEYS, JWT_SECRET and JWT_SECRET_PREVIOUS, of
-// which at least one of the first two must be set. All that are set verify.
-// What is not needed for a token of today it leaves out unless all is asked
-// for: the previous secret is a second look-up where secrets are references.
+// Verifier reads JWT_PUBLIC_KEYS, JWT_SECRET and JWT_SECRET_PREVIOUS and returns
+// a verifier with those that are set. One of the first two must be set. Unless
+// all is true, the previous secret is left out if it is a reference: to fetch it
+// takes time, and only old tokens need it.
 func (env Env) Verifier(ctx context.Context, all bool) (*auth.Verifier, error) {
 	public, err := env.resolve(ctx, "JWT_PUBLIC_KEYS")
 	if err != nil {
@@ -143,8 +143,8 @@ func (env Env) Verifier(ctx context.Context, all bool) (*auth.Verifier, error) {
 	return verifier, err
 }
 
-// KeySet reads JWT_PUBLIC_KEYS and returns it as a JSON Web Key Set, which
-// is empty if the variable is.
+// KeySet reads JWT_PUBLIC_KEYS and returns a JSON Web Key Set, which is empty if
+// the variable is not set.
 func (env Env) KeySet(ctx context.Context) ([]byte, error) {
 	public, err := env.resolve(ctx, "JWT_PUBLIC_KEYS")
 	if err != nil {
@@ -157,20 +157,21 @@ func (env Env) KeySet(ctx context.Context) ([]byte, error) {
 	return set, nil
 }
 
-// unescapePEM returns a value in PEM, in which line ends may be written as \n
-// so that it fits on one line.
+// unescapePEM turns every \n in a value into a line break, so that PEM may be
+// written on one line.
 func unescapePEM(value string) []byte { return []byte(strings.ReplaceAll(value, `\n`, "\n")) }
 
 const defaultBcryptCost = 12
 
-// BcryptCost reads BCRYPT_COST.
+// BcryptCost reads BCRYPT_COST, from 4 to 15.
 func (env Env) BcryptCost() (int, error) {
-	// At 16 a login takes five seconds of a CPU.
+	// With a cost of 16, a login takes five seconds of CPU time.
 	return env.integer("BCRYPT_COST", defaultBcryptCost, bcrypt.MinCost, 15)
 }
 
 var errNotSet = errors.New("is not set")
 
+// required does what resolve does, but it is an error if the value is empty.
 func (env Env) required(ctx context.Context, name string) (string, error) {
 	value, err := env.resolve(ctx, name)
 	if err == nil && value == "" {
@@ -179,11 +180,14 @@ func (env Env) required(ctx context.Context, name string) (string, error) {
 	return value, err
 }
 
+// duration returns the value of a variable that is in seconds.
 func (env Env) duration(name string, fallback time.Duration) (time.Duration, error) {
 	seconds, err := env.integer(name, int(fallback.Seconds()), 1, int(maxTTL.Seconds()))
 	return time.Duration(seconds) * time.Second, err
 }
 
+// integer returns the value of the variable, from least to most, or fallback if
+// the variable is not set.
 func (env Env) integer(name string, fallback, least, most int) (int, error) {
 	s := env(name)
 	if s == "" {

@@ -17,7 +17,7 @@ const (
 	testURL     = "mongodb+srv://svc:hunter2hunter2@cluster0.example.mongodb.net"
 )
 
-// environment returns one in which vars are set and nothing else.
+// environment returns an environment that has only vars.
 func environment(vars map[string]string) config.Env {
 	return func(name string) string { return vars[name] }
 }

@@ -15,8 +15,7 @@ import (
 
 const secretTimeout = 4 * time.Second
 
-// resolve returns the value of the variable, or that of the secret it refers
-// to.
+// resolve returns the value of the variable, or of the secret that it refers to.
 func (env Env) resolve(ctx context.Context, name string) (string, error) {
 	value := env(name)
 	if !isReference(value) {
@@ -31,8 +30,8 @@ func (env Env) resolve(ctx context.Context, name string) (string, error) {
 
 func isReference(value string) bool { return strings.HasPrefix(value, "arn:") }
 
-// errNoSecret is that Secrets Manager has no such secret, or no such version.
-var errNoSecret = errors.New("there is no such secret or version of it")
+// errNoSecret means that Secrets Manager has no such secret or version.
+var errNoSecret = errors.New("there is no such secret or version")
 
 // fetchSecret returns the secret that a reference names.
 func (env Env) fetchSecret(ctx context.Context, reference string) (string, error) {
@@ -71,14 +70,14 @@ func (env Env) fetchSecret(ctx context.Context, reference string) (string, error
 	}
 	value, ok := object[key].(string)
 	if !ok {
-		return "", fmt.Errorf("has no text under the key %q", key)
+		return "", fmt.Errorf("has no string under the key %q", key)
 	}
 	return value, nil
 }
 
-// secretsClient returns a client with the credentials that Lambda puts into a
-// function's environment. The SDK's own package config would look for them in
-// a dozen other places first, and adds 3 ms to every cold start.
+// secretsClient returns a client with the credentials that Lambda puts into the
+// environment of a function. The SDK's package config would also look for them
+// in a dozen other places, which adds 3 ms to every cold start.
 func (env Env) secretsClient(region string) *secretsmanager.Client {
 	options := secretsmanager.Options{
 		Region: region,

@@ -40,7 +40,7 @@ type secretsRequest struct {
 }
 
 // newSecretsManager serves answer. Its environment has the address, credentials
-// and the further variables.
+// and vars.
 func newSecretsManager(t *testing.T, vars map[string]string, answer http.HandlerFunc) *secretsManager {
 	t.Helper()
 	m := &secretsManager{vars: maps.Clone(vars)}
@@ -68,7 +68,7 @@ func newSecretsManager(t *testing.T, vars map[string]string, answer http.Handler
 
 func (m *secretsManager) env() config.Env { return environment(m.vars) }
 
-// wantOne returns the request there was.
+// wantOne returns the request, of which there must be one.
 func (m *secretsManager) wantOne(t *testing.T) secretsRequest {
 	t.Helper()
 	m.mu.Lock()
@@ -145,7 +145,7 @@ func TestSecret(t *testing.T) {
 	}
 }
 
-// The partition is the reference's, such as aws-cn.
+// The request goes to the partition of the reference, such as aws-cn.
 func TestSecretOfAnotherPartition(t *testing.T) {
 	reference := "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:x"
 	m := newSecretsManager(t, map[string]string{"MONGO_URL": reference}, secretString(testURL))
@@ -319,7 +319,7 @@ func TestSecretErrCredentials(t *testing.T) {
 	}
 }
 
-// A start must fail while Lambda still waits for it, which is 10 seconds.
+// A start must fail before Lambda's limit for it, which is 10 seconds.
 func TestSecretErrTimeout(t *testing.T) {
 	done := make(chan struct{})
 	m := newSecretsManager(t, map[string]string{"MONGO_URL": testARN}, func(w http.ResponseWriter, r *http.Request) {
