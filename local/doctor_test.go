@@ -21,7 +21,7 @@ func TestDoctor(t *testing.T) {
 		t.Fatal(failed, err)
 	}
 	for _, name := range []string{"Acme", "Bolt", "Core"} {
-		_, err := service.Create(t.Context(), org.Registration{OrganizationName: name, Email: name + "@x.test", Password: "correct horse"})
+		_, err := service.Create(t.Context(), org.CreateRequest{OrganizationName: name, Email: name + "@x.test", Password: "correct horse"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -44,7 +44,7 @@ func (r reconciler) reconcile(ctx context.Context, in input) (org.Report, error)
 		return report, err
 	}
 	level := slog.LevelInfo
-	if len(report.Odd) > 0 {
+	if len(report.NeedsAttention) > 0 {
 		level = slog.LevelError
 	}
 	slog.Log(ctx, level, "reconcile", "full", in.Full, "report", report)

@@ -558,7 +558,7 @@ func (f final) checkLogins(t *testing.T, o *herded, describe string, want int) {
 	t.Helper()
 	opened := 0
 	for _, password := range o.passwords {
-		if _, err := f.service.Login(t.Context(), org.Credentials{Email: o.Email, Password: password}); err == nil {
+		if _, err := f.service.Login(t.Context(), org.LoginRequest{Email: o.Email, Password: password}); err == nil {
 			opened++
 		}
 	}

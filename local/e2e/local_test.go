@@ -352,8 +352,8 @@ func reconcile(t *testing.T, databaseURL, database string) *org.Service {
 		Now: func() time.Time { return time.Now().Add(2*org.StaleAfter + time.Hour) },
 	}
 	report, err := s.Reconcile(t.Context(), true)
-	if err != nil || len(report.Odd) > 0 {
-		t.Errorf("reconcile: %v; odd is %+v", err, report.Odd)
+	if err != nil || len(report.NeedsAttention) > 0 {
+		t.Errorf("reconcile: %v; odd is %+v", err, report.NeedsAttention)
 	}
 	t.Logf("reconcile has finished %d, undone %d and removed %d", len(report.Finished), len(report.Undone), len(report.Removed))
 	if findings, err := s.Inspect(t.Context()); err != nil || len(findings) > 0 {
@@ -478,7 +478,7 @@ func testEvents(t *testing.T) {
 	})
 	t.Run("reconcile", func(t *testing.T) {
 		response := invoke(t, "reconcile")
-		for _, list := range []string{"finished", "undone", "removed", "odd"} {
+		for _, list := range []string{"finished", "undone", "removed", "needs_attention"} {
 			if found, ok := response[list].([]any); !ok || len(found) > 0 {
 				t.Errorf("%v; want nothing to be %s", response, list)
 			}

@@ -126,8 +126,8 @@ func TestInvoke(t *testing.T) {
 		t.Errorf("keys without any in env.json: %v", set.Keys)
 	}
 	report = invoke[org.Report](t, i, "Reconcile", map[string]any{"full": true})
-	if len(report.Odd) > 0 {
-		t.Errorf("reconcile afterwards: %+v", report.Odd)
+	if len(report.NeedsAttention) > 0 {
+		t.Errorf("reconcile afterwards: %+v", report.NeedsAttention)
 	}
 }
 

@@ -27,7 +27,7 @@ import (
 
 // Create handles POST /org/create.
 func Create(s *org.Service) http.Handler {
-	return handler(endpoint{status: http.StatusCreated}, func(r request[org.Registration]) (any, error) {
+	return handler(endpoint{status: http.StatusCreated}, func(r request[org.CreateRequest]) (any, error) {
 		o, err := s.Create(r.Context(), r.content)
 		return createdOrganization{ID: o.ID, Name: o.Name, Collection: o.Collection}, err
 	})
@@ -47,7 +47,7 @@ func Get(s *org.Service) http.Handler {
 
 // Update handles PUT /org/update.
 func Update(s *org.Service) http.Handler {
-	return handler(endpoint{private: true}, func(r request[org.Change]) (any, error) {
+	return handler(endpoint{private: true}, func(r request[org.UpdateRequest]) (any, error) {
 		o, err := s.Update(r.Context(), r.caller, r.content)
 		return newOrganization(o), err
 	})
@@ -63,7 +63,7 @@ func Delete(s *org.Service) http.Handler {
 
 // Login handles POST /admin/login.
 func Login(s *org.Service) http.Handler {
-	return handler(endpoint{}, func(r request[org.Credentials]) (any, error) {
+	return handler(endpoint{}, func(r request[org.LoginRequest]) (any, error) {
 		r.content.ClientAddress = clientAddress(r.Request)
 		tokens, err := s.Login(r.Context(), r.content)
 		return newTokens(tokens), err
@@ -72,7 +72,7 @@ func Login(s *org.Service) http.Handler {
 
 // Refresh handles POST /admin/refresh.
 func Refresh(s *org.Service) http.Handler {
-	return handler(endpoint{}, func(r request[org.Renewal]) (any, error) {
+	return handler(endpoint{}, func(r request[org.RefreshRequest]) (any, error) {
 		tokens, err := s.Refresh(r.Context(), r.content)
 		return newTokens(tokens), err
 	})
@@ -80,7 +80,7 @@ func Refresh(s *org.Service) http.Handler {
 
 // Logout handles POST /admin/logout.
 func Logout(s *org.Service) http.Handler {
-	return handler(endpoint{status: http.StatusNoContent}, func(r request[org.Renewal]) (any, error) {
+	return handler(endpoint{status: http.StatusNoContent}, func(r request[org.RefreshRequest]) (any, error) {
 		return nil, s.Logout(r.Context(), r.content)
 	})
 }

@@ -15,15 +15,15 @@ import (
 	"orgservice/shared/org"
 )
 
-// checksCollections is the wire version of MongoDB 6.0, the first whose
+// checksCollections is the wire version of MongoDB 6.0, the first version whose
 // commands take collectionUUID.
 const checksCollections = 17
 
 func (s *Store) ChecksCollections() bool { return s.wireVersion.Load() >= checksCollections }
 
-// listCollections returns the collections whose indexes can be listed: neither
-// views, which have none, nor time series, nor what MongoDB keeps for both,
-// which a user of the database may not read.
+// listCollections returns the collections that match the filter, without views,
+// time series and the system collections behind them, whose indexes can't be
+// listed.
 func (s *Store) listCollections(ctx context.Context, database string, filter bson.D) ([]mongo.CollectionSpecification, error) {
 	specs, err := s.client.Database(database).ListCollectionSpecifications(ctx, filter)
 	return slices.DeleteFunc(specs, func(spec mongo.CollectionSpecification) bool { return !isPlain(spec) }),
@@ -45,7 +45,7 @@ func (s *Store) Collections(ctx context.Context, database string, names ...strin
 	}
 	var collections []org.Collection
 	for _, spec := range specs {
-		// Not every server that speaks the protocol obeys the filter.
+		// Some compatible servers ignore the filter.
 		if !strings.HasPrefix(spec.Name, org.CollectionPrefix) || len(names) > 0 && !slices.Contains(names, spec.Name) {
 			continue
 		}
@@ -61,7 +61,7 @@ func (s *Store) Collections(ctx context.Context, database string, names ...strin
 func (s *Store) CreateCollection(ctx context.Context, database, name string) error {
 	err := convert("create collection", s.client.Database(database).CreateCollection(ctx, name))
 	if errors.Is(err, org.ErrConflict) {
-		return nil // which MongoDB says only before 7.0
+		return nil // MongoDB 7.0 and newer return no error here
 	}
 	return err
 }
@@ -77,8 +77,8 @@ func (s *Store) DropCollection(ctx context.Context, database string, c org.Colle
 	return s.run(ctx, "drop collection", database, database, c, bson.D{{Key: "drop", Value: c.Name}})
 }
 
-// run runs a command that is meant for the collection c of the database, and
-// for no other that has its name by the time the command arrives.
+// run runs a command for the collection c of the database. If another collection
+// has the name of c when the command arrives, it is not executed.
 func (s *Store) run(ctx context.Context, doing, runIn, database string, c org.Collection, command bson.D) error {
 	if c.UUID == "" || !s.ChecksCollections() {
 		found, err := s.Collections(ctx, database, c.Name)
@@ -90,7 +90,7 @@ func (s *Store) run(ctx context.Context, doing, runIn, database string, c org.Co
 		}
 		c = found[0]
 	}
-	// A command that is run as it is does not get the client's.
+	// RunCommand does not add the client's write concern.
 	command = append(command, bson.E{Key: "writeConcern", Value: bson.D{{Key: "w", Value: "majority"}}})
 	if c.UUID != "" && s.ChecksCollections() {
 		uuid, err := hex.DecodeString(c.UUID)

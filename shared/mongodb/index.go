@@ -12,12 +12,11 @@ import (
 	"orgservice/shared/org"
 )
 
-// indexTimeout is how long an index may take to be built, if the context does
-// not end before.
+// indexTimeout limits the time for building indexes, if the context does not.
 const indexTimeout = 10 * time.Minute
 
-// indexes are those that the service is fast with. That names and emails are
-// unique is what claims are for, whose ids they are.
+// indexes returns the indexes that the service needs to be fast. None of them is
+// unique: claims keep names and emails unique.
 func (s *Store) indexes() []index {
 	return []index{
 		{collection: s.organizations, field: "claims"},
@@ -31,8 +30,8 @@ func (s *Store) indexes() []index {
 	}
 }
 
-// obsoleteIndexes are unique ones that the version before made. They would
-// refuse an admin whose email a crash has left on another.
+// obsoleteIndexes returns the unique indexes that older versions of the service
+// made. They would refuse an admin whose email a crash has left on another one.
 func (s *Store) obsoleteIndexes() []index {
 	return []index{
 		{collection: s.organizations, field: "name_key"},
@@ -47,12 +46,12 @@ type index struct {
 	expires    bool // MongoDB deletes a document at the time in the field
 }
 
-// name returns the index's full name, of which the part behind the collection's
-// is what MongoDB calls such an index by itself.
+// name returns the name of the collection and MongoDB's default name of such an
+// index.
 func (i index) name() string { return i.collection.Name() + "." + i.field + "_1" }
 
-// find returns the specification that has the index's key, whatever it is
-// called, nil if there is none.
+// find returns the specification that has the key of the index and any name, or
+// nil if there is none.
 func (i index) find(specs []mongo.IndexSpecification, unique bool) *mongo.IndexSpecification {
 	for _, spec := range specs {
 		elements, err := spec.KeysDocument.Elements()
@@ -112,7 +111,7 @@ func (s *Store) MissingIndexes(ctx context.Context) ([]string, error) {
 	return missing, nil
 }
 
-// indexSpecifications returns the indexes that there are, by collection.
+// indexSpecifications returns the existing indexes of each collection.
 func (s *Store) indexSpecifications(ctx context.Context) (map[string][]mongo.IndexSpecification, error) {
 	there := map[string][]mongo.IndexSpecification{}
 	for _, c := range []*mongo.Collection{s.organizations, s.admins, s.claims, s.sessions, s.attempts} {

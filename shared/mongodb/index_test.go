@@ -80,8 +80,8 @@ func TestIndexThatFails(t *testing.T) {
 	if len(report.Removed) != 1 || report.Removed[0].Kind != org.OrphanAdmin {
 		t.Errorf("removed: %+v; want the admin", report.Removed)
 	}
-	if len(report.Odd) != 1 || report.Odd[0].Kind != org.MissingIndex || report.Odd[0].Subject != "organizations.claims_1" || report.Odd[0].Error == "" {
-		t.Errorf("odd: %+v; want the index, with the reason", report.Odd)
+	if len(report.NeedsAttention) != 1 || report.NeedsAttention[0].Kind != org.MissingIndex || report.NeedsAttention[0].Subject != "organizations.claims_1" || report.NeedsAttention[0].Error == "" {
+		t.Errorf("odd: %+v; want the index, with the reason", report.NeedsAttention)
 	}
 	if missing, err := store.MissingIndexes(t.Context()); err != nil || !slices.Equal(missing, []string{"organizations.claims_1"}) {
 		t.Errorf("missing: %v, %v; want the one alone", missing, err)

@@ -1,13 +1,13 @@
-// Package mongodb is the service's client for MongoDB: it opens the database
-// and keeps organizations, admins and claims in it. It is the only package
-// that knows the driver, and turns the driver's errors into those of package
-// org.
+// Package mongodb is the service's client for MongoDB. It implements the store
+// of package org, and turns the driver's errors into those of org. No other
+// package uses the driver.
 package mongodb
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -24,9 +24,9 @@ import (
 	"orgservice/shared/org"
 )
 
-// The limits within which the database has to answer, so that a client hears
-// of an outage before it, or the gateway, gives up. The driver's own are made
-// for servers that wait out an election: 30 seconds.
+// The database must answer within these limits, so that a client gets an answer
+// about an outage before it, or the gateway, gives up. The driver's defaults, 30
+// seconds, are meant for servers that wait for an election.
 const (
 	selectionTimeout = 3 * time.Second
 	connectTimeout   = 3 * time.Second
@@ -40,7 +40,7 @@ const (
 // concurrently.
 type Store struct {
 	client        *mongo.Client
-	wireVersion   *atomic.Int32 // of the server; 0: not known yet
+	wireVersion   *atomic.Int32 // of the server; 0 before the first connection
 	organizations *mongo.Collection
 	admins        *mongo.Collection
 	claims        *mongo.Collection
@@ -50,17 +50,17 @@ type Store struct {
 
 var _ org.Store = (*Store)(nil)
 
-// Open returns the store in the database of that name behind the connection
-// string. It connects when it is first used: the error tells of a connection
-// string that can't be read, which the service has from MONGO_URL, not of a
-// server that can't be reached. Further options, if any, are those of a test.
-func Open(url, database string, more ...*options.ClientOptions) (*Store, error) {
+// Open returns the store in the database of that name on the server of the
+// connection string, which the service has from MONGO_URL. The error says what
+// is wrong with the connection string, without its user and password. The store
+// connects when it is first used. Tests may pass further options.
+func Open(connectionString, database string, more ...*options.ClientOptions) (*Store, error) {
 	wireVersion := new(atomic.Int32)
 	client, err := mongo.Connect(append([]*options.ClientOptions{options.Client().
-		ApplyURI(url).
+		ApplyURI(connectionString).
 		SetAppName("organization-management-service").
-		// Every decision is made on what was just read, and what was answered
-		// stays, whatever the connection string says.
+		// The connection string can't change these: decisions need the latest
+		// durable data, and answered changes must be durable.
 		SetReadPreference(readpref.Primary()).
 		SetReadConcern(readconcern.Majority()).
 		SetWriteConcern(writeconcern.Majority()).
@@ -77,7 +77,7 @@ func Open(url, database string, more ...*options.ClientOptions) (*Store, error) 
 		SetMaxPoolSize(maxPoolSize).
 		SetMaxConnIdleTime(maxIdleTime)}, more...)...)
 	if err != nil {
-		return nil, fmt.Errorf("MONGO_URL: %s", withoutSecrets(err.Error(), url))
+		return nil, fmt.Errorf("MONGO_URL: %s", withoutSecrets(err.Error(), connectionString))
 	}
 	db := client.Database(database)
 	return &Store{
@@ -91,14 +91,21 @@ func Open(url, database string, more ...*options.ClientOptions) (*Store, error) 
 	}, nil
 }
 
-// withoutSecrets returns the message without the user and password, if it
-// quotes them from the connection string.
-func withoutSecrets(message, url string) string {
-	_, rest, _ := strings.Cut(url, "://")
-	if i := strings.LastIndexByte(rest, '@'); i > 0 {
-		message = strings.ReplaceAll(message, rest[:i], "…")
-		if _, password, ok := strings.Cut(rest[:i], ":"); ok && password != "" {
-			message = strings.ReplaceAll(message, password, "…")
+// withoutSecrets returns the message without the user and the password of the
+// connection string, should it quote them. If the connection string has no "@",
+// what looks like a host and its port may be a user and a password.
+func withoutSecrets(message, connectionString string) string {
+	_, rest, _ := strings.Cut(connectionString, "://")
+	i := strings.LastIndexByte(rest, '@')
+	if i < 0 {
+		i = strings.IndexAny(rest+"/", "/?")
+	}
+	userInfo := rest[:i]
+	_, password, _ := strings.Cut(userInfo, ":")
+	decoded, _ := url.PathUnescape(password)
+	for _, secret := range []string{userInfo, password, decoded} {
+		if secret != "" {
+			message = strings.ReplaceAll(message, secret, "…")
 		}
 	}
 	return message
@@ -116,9 +123,10 @@ const (
 	collectionUUIDMismatch = 361
 )
 
-// refusals are the codes of a server that understood a command and will never
-// carry it out: malformed, not allowed, not possible here. Any other error
-// leaves open what the server did or may do in a moment.
+// refusals are the codes of errors after which it is certain that the server has
+// not executed the command and will not: it is malformed, not allowed or not
+// supported. After any other error the server may have executed it, or may still
+// do so.
 var refusals = []int{
 	2,   // BadValue
 	9,   // FailedToParse
@@ -142,8 +150,8 @@ var refusals = []int{
 	40415, // an unknown field
 }
 
-// convert turns an error of the driver into one of package org, or wraps it
-// with what was being done.
+// convert turns an error of the driver into one of package org, if there is one
+// for it. It adds what was being done.
 func convert(doing string, err error) error {
 	if err == nil {
 		return nil
@@ -163,7 +171,7 @@ func convert(doing string, err error) error {
 		case server.HasErrorCode(namespaceExists):
 			return &org.Error{Kind: org.Conflict, Message: "there is such a collection", Err: err}
 		case slices.ContainsFunc(refusals, server.HasErrorCode):
-			return err // a fault of the service, or of how it is set up
+			return err // a fault of the service or of its configuration
 		}
 	}
 	if errors.Is(err, bson.ErrInvalidHex) || errors.As(err, new(mongo.MarshalError)) {
@@ -172,8 +180,8 @@ func convert(doing string, err error) error {
 	return unavailable(err)
 }
 
-// isTransient reports whether the driver or the server says that the command
-// may be sent again, or that its answer did not come.
+// isTransient reports whether the driver or the server says that the command may
+// be sent again, or that no answer was received.
 func isTransient(err mongo.ServerError) bool {
 	return err.HasErrorLabel("RetryableWriteError") || err.HasErrorLabel("TransientTransactionError") ||
 		mongo.IsTimeout(err) || mongo.IsNetworkError(err)
@@ -188,8 +196,8 @@ func unavailable(err error) error {
 	}
 }
 
-// isDuplicateKey reports whether a unique index refused a write. The embedded
-// database says so of an update by an internal error with SQLite's words.
+// isDuplicateKey reports whether a unique index refused a write. For an update,
+// the embedded database reports that as an internal error with SQLite's message.
 func isDuplicateKey(err error) bool {
 	return mongo.IsDuplicateKeyError(err) || strings.Contains(err.Error(), "UNIQUE constraint failed")
 }
@@ -197,17 +205,4 @@ func isDuplicateKey(err error) bool {
 func isNotImplemented(err error) bool {
 	var server mongo.ServerError
 	return errors.As(err, &server) && server.HasErrorCode(notImplemented)
-}
-
-// objectIDs turns ids into the form in which they are kept.
-func objectIDs(ids ...string) ([]bson.ObjectID, error) {
-	var out []bson.ObjectID
-	for _, id := range ids {
-		oid, err := bson.ObjectIDFromHex(id)
-		if err != nil {
-			return nil, fmt.Errorf("id %q: %w", id, err)
-		}
-		out = append(out, oid)
-	}
-	return out, nil
 }

@@ -83,3 +83,98 @@ func TestConvert(t *testing.T) {
 		t.Errorf("of no error: %v", err)
 	}
 }
+
+// TestOpenErr gives connection strings that can't be read. The error must say so
+// without the user or the password.
+func TestOpenErr(t *testing.T) {
+	for _, url := range []string{
+		"mongodb://someuser:geheim",
+		"mongodb://someuser:geheim/?x=1",
+		"mongodb://someuser:geheim@",
+		"mongodb://someuser:geheim@host:port",
+		"mongodb://someuser:geheim@host:70000",
+		"mongodb://someuser:geheim@host/?maxPoolSize=many",
+		"mongodb://someuser:geheim@host/?authMechanism=NONE",
+		"mongodb://someuser:geheim%ZZ@host",
+		"mongodb://someuser:geheim/more@host",
+		"mongodb://someuser:geheim:more@host",
+		"mongodb://someuser:geheim@more@host",
+		"mongodb://some/user:geheim@host",
+		"mongodb+srv://someuser:geheim@host:27017",
+		"mongodb+srv://someuser:geheim@one,two",
+		"http://someuser:geheim@host",
+		"someuser:geheim@host",
+		"",
+	} {
+		t.Run(url, func(t *testing.T) {
+			store, err := Open(url, "database")
+			if err == nil {
+				store.Close(t.Context())
+				t.Fatal("no error")
+			}
+			if text := err.Error(); !strings.HasPrefix(text, "MONGO_URL: ") || strings.Contains(text, "someuser") || strings.Contains(text, "geheim") {
+				t.Error(text)
+			} else {
+				t.Log(text)
+			}
+		})
+	}
+}
+
+// TestWithoutSecrets gives messages that quote parts of a connection string.
+func TestWithoutSecrets(t *testing.T) {
+	for url, message := range map[string]string{
+		"mongodb://someuser:geheim@host":         "can't read someuser:geheim@host",
+		"mongodb://someuser:geheim@more@host":    "can't read geheim@more",
+		"mongodb+srv://someuser:geheim@host/x@y": "wrong password: geheim@host/x",
+		"mongodb://someuser:ge%20heim@host":      "wrong password: ge heim",
+		"mongodb://someuser:geheim":              "port geheim",
+		"mongodb://someuser:geheim?tls=true":     "host someuser:geheim",
+		"mongodb://host,host2:27017/?x=1":        "port 27017",
+	} {
+		got := withoutSecrets(message, url)
+		for _, secret := range []string{"someuser", "geheim", "ge heim", "more", "27017"} {
+			if strings.Contains(got, secret) {
+				t.Errorf("%s: %s", url, got)
+			}
+		}
+	}
+	if got := withoutSecrets("host is not known", "mongodb://host"); got != "… is not known" {
+		t.Error(got)
+	}
+	if got := withoutSecrets("must not be empty", ""); got != "must not be empty" {
+		t.Error(got)
+	}
+}
+
+// TestObjectID stores documents with ids and reads them again. An id that is
+// none must be an error, not another id.
+func TestObjectID(t *testing.T) {
+	id := bson.NewObjectID()
+	data, err := bson.Marshal(newOrganizationDoc(org.Organization{ID: id.Hex()}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bson.Raw(data).Lookup("_id").ObjectID(); got != id {
+		t.Errorf("_id is %v; want %v", got, id)
+	}
+	if value, err := bson.Raw(data).LookupErr("committed_operation_id"); err == nil {
+		t.Errorf("an empty id is stored: %v", value)
+	}
+	var doc organizationDoc
+	if err := bson.Unmarshal(data, &doc); err != nil || doc.organization().ID != id.Hex() {
+		t.Errorf("%v, %v", doc.organization(), err)
+	}
+	for _, bad := range []string{"", "x", id.Hex()[1:], id.Hex() + "00"} {
+		if _, err := bson.Marshal(newClaimDoc(org.Claim{OrganizationID: bad})); !errors.Is(err, bson.ErrInvalidHex) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	wrong, err := bson.Marshal(bson.D{{Key: "_id", Value: id.Hex()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bson.Unmarshal(wrong, &doc); err == nil {
+		t.Error("a string is read as an id")
+	}
+}

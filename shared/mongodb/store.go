@@ -18,9 +18,7 @@ func (s *Store) NewID() string { return bson.NewObjectID().Hex() }
 func (s *Store) InsertClaims(ctx context.Context, claims []org.Claim) (taken string, err error) {
 	docs := make([]claimDoc, len(claims))
 	for i, c := range claims {
-		if docs[i], err = newClaimDoc(c); err != nil {
-			return "", err
-		}
+		docs[i] = newClaimDoc(c)
 	}
 	_, err = s.claims.InsertMany(ctx, docs)
 	var bulk mongo.BulkWriteException
@@ -40,15 +38,7 @@ func (s *Store) Claims(ctx context.Context) ([]org.Claim, error) {
 }
 
 func (s *Store) ReplaceClaim(ctx context.Context, seen, next org.Claim) (bool, error) {
-	filter, err := claimFilter(seen)
-	if err != nil {
-		return false, err
-	}
-	doc, err := newClaimDoc(next)
-	if err != nil {
-		return false, err
-	}
-	res, err := s.claims.ReplaceOne(ctx, filter, doc)
+	res, err := s.claims.ReplaceOne(ctx, claimFilter(seen), newClaimDoc(next))
 	if err != nil {
 		return false, convert("replace claim", err)
 	}
@@ -56,26 +46,21 @@ func (s *Store) ReplaceClaim(ctx context.Context, seen, next org.Claim) (bool, e
 }
 
 func (s *Store) DeleteClaim(ctx context.Context, seen org.Claim) error {
-	filter, err := claimFilter(seen)
-	if err != nil {
-		return err
-	}
-	_, err = s.claims.DeleteOne(ctx, filter)
+	_, err := s.claims.DeleteOne(ctx, claimFilter(seen))
 	return convert("delete claim", err)
 }
 
 // claimFilter matches the claim as it was seen.
-func claimFilter(c org.Claim) (bson.D, error) {
-	doc, err := newClaimDoc(c)
+func claimFilter(c org.Claim) bson.D {
 	filter := bson.D{
-		{Key: "_id", Value: doc.ID},
-		{Key: "organization_id", Value: doc.OrganizationID},
-		{Key: "revision", Value: doc.Revision},
+		{Key: "_id", Value: c.ID},
+		{Key: "organization_id", Value: objectID(c.OrganizationID)},
+		{Key: "revision", Value: c.Revision},
 	}
 	if c.RestingSince.IsZero() {
-		return append(filter, isResting(false)), err
+		return append(filter, isResting(false))
 	}
-	return append(filter, bson.E{Key: "resting_since", Value: doc.RestingSince}), err
+	return append(filter, bson.E{Key: "resting_since", Value: c.RestingSince})
 }
 
 func isResting(resting bool) bson.E {
@@ -83,52 +68,36 @@ func isResting(resting bool) bson.E {
 }
 
 func (s *Store) ReleaseClaims(ctx context.Context, organizationID string, below int64, keep []string) error {
-	filter, err := releaseFilter(organizationID, below, keep)
-	if err != nil {
-		return err
-	}
-	_, err = s.claims.DeleteMany(ctx, append(filter, isResting(false)))
+	_, err := s.claims.DeleteMany(ctx, releaseFilter(organizationID, below, keep))
 	return convert("release claims", err)
 }
 
 func (s *Store) RestClaims(ctx context.Context, organizationID string, below int64, keep []string, since time.Time) error {
-	filter, err := releaseFilter(organizationID, below, keep)
-	if err != nil {
-		return err
-	}
-	_, err = s.claims.UpdateMany(ctx, append(filter, isResting(false)),
+	_, err := s.claims.UpdateMany(ctx, releaseFilter(organizationID, below, keep),
 		bson.D{{Key: "$set", Value: bson.D{{Key: "resting_since", Value: since}}}})
 	return convert("rest claims", err)
 }
 
-func releaseFilter(organizationID string, below int64, keep []string) (bson.D, error) {
-	id, err := objectIDs(organizationID)
-	if err != nil {
-		return nil, err
-	}
+func releaseFilter(organizationID string, below int64, keep []string) bson.D {
 	return bson.D{
-		{Key: "organization_id", Value: id[0]},
+		{Key: "organization_id", Value: objectID(organizationID)},
 		{Key: "revision", Value: bson.D{{Key: "$lt", Value: below}}},
 		{Key: "_id", Value: bson.D{{Key: "$nin", Value: append([]string{}, keep...)}}},
-	}, nil
+		isResting(false),
+	}
 }
 
 func (s *Store) InsertOrganization(ctx context.Context, o org.Organization) error {
-	doc, err := newOrganizationDoc(o)
-	if err != nil {
-		return err
-	}
-	_, err = s.organizations.InsertOne(ctx, doc)
+	_, err := s.organizations.InsertOne(ctx, newOrganizationDoc(o))
 	return convert("insert organization", err)
 }
 
 func (s *Store) Organization(ctx context.Context, id string) (org.Organization, error) {
-	oid, err := bson.ObjectIDFromHex(id)
-	if err != nil {
-		// Nothing has this id.
+	if _, err := bson.ObjectIDFromHex(id); err != nil {
+		// No organization has this id.
 		return org.Organization{}, convert("find organization", mongo.ErrNoDocuments)
 	}
-	doc, err := findOne[organizationDoc](ctx, s.organizations, bson.D{{Key: "_id", Value: oid}})
+	doc, err := findOne[organizationDoc](ctx, s.organizations, bson.D{{Key: "_id", Value: objectID(id)}})
 	return doc.organization(), convert("find organization", err)
 }
 
@@ -150,13 +119,9 @@ func (s *Store) UnfinishedOrganizations(ctx context.Context, before time.Time) (
 
 func (s *Store) ReplaceOrganization(ctx context.Context, seen, next org.Organization) (bool, error) {
 	next.Revision = seen.Revision + 1
-	doc, err := newOrganizationDoc(next)
-	if err != nil {
-		return false, err
-	}
 	res, err := s.organizations.ReplaceOne(ctx, bson.D{
-		{Key: "_id", Value: doc.ID}, {Key: "revision", Value: seen.Revision}, {Key: "status", Value: seen.Status},
-	}, doc)
+		{Key: "_id", Value: objectID(next.ID)}, {Key: "revision", Value: seen.Revision}, {Key: "status", Value: seen.Status},
+	}, newOrganizationDoc(next))
 	if err != nil {
 		return false, convert("replace organization", err)
 	}
@@ -164,31 +129,18 @@ func (s *Store) ReplaceOrganization(ctx context.Context, seen, next org.Organiza
 }
 
 func (s *Store) DeleteOrganization(ctx context.Context, id string, revision int64) error {
-	oid, err := objectIDs(id)
-	if err != nil {
-		return err
-	}
-	_, err = s.organizations.DeleteOne(ctx,
-		bson.D{{Key: "_id", Value: oid[0]}, {Key: "revision", Value: revision}})
+	_, err := s.organizations.DeleteOne(ctx, bson.D{{Key: "_id", Value: objectID(id)}, {Key: "revision", Value: revision}})
 	return convert("delete organization", err)
 }
 
 func (s *Store) InsertAdmin(ctx context.Context, a org.Admin) error {
-	doc, err := newAdminDoc(a)
-	if err != nil {
-		return err
-	}
-	_, err = s.admins.InsertOne(ctx, doc)
+	_, err := s.admins.InsertOne(ctx, newAdminDoc(a))
 	return convert("insert admin", err)
 }
 
 func (s *Store) Admin(ctx context.Context, organizationID, id string) (org.Admin, error) {
-	ids, err := objectIDs(organizationID, id)
-	if err != nil {
-		return org.Admin{}, err
-	}
 	doc, err := findOne[adminDoc](ctx, s.admins,
-		bson.D{{Key: "_id", Value: ids[1]}, {Key: "organization_id", Value: ids[0]}})
+		bson.D{{Key: "_id", Value: objectID(id)}, {Key: "organization_id", Value: objectID(organizationID)}})
 	return doc.admin(), convert("find admin", err)
 }
 
@@ -201,64 +153,44 @@ func (s *Store) Admins(ctx context.Context) ([]org.Admin, error) {
 }
 
 func (s *Store) UpdateAdmin(ctx context.Context, a org.Admin) error {
-	doc, err := newAdminDoc(a)
-	if err != nil {
-		return err
+	set := bson.D{{Key: "revision", Value: a.Revision}, {Key: "updated_at", Value: a.UpdatedAt}}
+	if a.Email != "" {
+		set = append(set, bson.E{Key: "email", Value: a.Email})
 	}
-	set := bson.D{{Key: "revision", Value: doc.Revision}, {Key: "updated_at", Value: doc.UpdatedAt}}
-	if doc.Email != "" {
-		set = append(set, bson.E{Key: "email", Value: doc.Email})
+	if a.PasswordHash != "" {
+		set = append(set, bson.E{Key: "password_hash", Value: a.PasswordHash})
 	}
-	if doc.PasswordHash != "" {
-		set = append(set, bson.E{Key: "password_hash", Value: doc.PasswordHash})
+	if a.TokenVersion != 0 {
+		set = append(set, bson.E{Key: "token_version", Value: a.TokenVersion})
 	}
-	if doc.TokenVersion != 0 {
-		set = append(set, bson.E{Key: "token_version", Value: doc.TokenVersion})
-	}
-	_, err = s.admins.UpdateOne(ctx, bson.D{
-		{Key: "_id", Value: doc.ID},
-		{Key: "organization_id", Value: doc.OrganizationID},
-		// The version before wrote no revision.
-		{Key: "revision", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: doc.Revision}}}}},
+	_, err := s.admins.UpdateOne(ctx, bson.D{
+		{Key: "_id", Value: objectID(a.ID)},
+		{Key: "organization_id", Value: objectID(a.OrganizationID)},
+		// Older versions of the service wrote no revision.
+		{Key: "revision", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: a.Revision}}}}},
 	}, bson.D{{Key: "$set", Value: set}})
 	return convert("update admin", err)
 }
 
 func (s *Store) RehashPassword(ctx context.Context, adminID, old, hash string) error {
-	id, err := objectIDs(adminID)
-	if err != nil {
-		return err
-	}
-	_, err = s.admins.UpdateOne(ctx,
-		bson.D{{Key: "_id", Value: id[0]}, {Key: "password_hash", Value: old}},
+	_, err := s.admins.UpdateOne(ctx,
+		bson.D{{Key: "_id", Value: objectID(adminID)}, {Key: "password_hash", Value: old}},
 		bson.D{{Key: "$set", Value: bson.D{{Key: "password_hash", Value: hash}}}})
 	return convert("rehash password", err)
 }
 
 func (s *Store) DeleteAdmin(ctx context.Context, id string) error {
-	oid, err := objectIDs(id)
-	if err != nil {
-		return err
-	}
-	_, err = s.admins.DeleteOne(ctx, bson.D{{Key: "_id", Value: oid[0]}})
+	_, err := s.admins.DeleteOne(ctx, bson.D{{Key: "_id", Value: objectID(id)}})
 	return convert("delete admin", err)
 }
 
 func (s *Store) DeleteAdmins(ctx context.Context, organizationID string) error {
-	id, err := objectIDs(organizationID)
-	if err != nil {
-		return err
-	}
-	_, err = s.admins.DeleteMany(ctx, bson.D{{Key: "organization_id", Value: id[0]}})
+	_, err := s.admins.DeleteMany(ctx, bson.D{{Key: "organization_id", Value: objectID(organizationID)}})
 	return convert("delete admins", err)
 }
 
 func (s *Store) InsertSession(ctx context.Context, session org.Session) error {
-	doc, err := newSessionDoc(session)
-	if err != nil {
-		return err
-	}
-	_, err = s.sessions.InsertOne(ctx, doc)
+	_, err := s.sessions.InsertOne(ctx, newSessionDoc(session))
 	return convert("insert session", err)
 }
 
@@ -283,11 +215,7 @@ func (s *Store) DeleteSession(ctx context.Context, id string) error {
 }
 
 func (s *Store) DeleteSessions(ctx context.Context, organizationID string) error {
-	id, err := objectIDs(organizationID)
-	if err != nil {
-		return err
-	}
-	_, err = s.sessions.DeleteMany(ctx, bson.D{{Key: "organization_id", Value: id[0]}})
+	_, err := s.sessions.DeleteMany(ctx, bson.D{{Key: "organization_id", Value: objectID(organizationID)}})
 	return convert("delete sessions", err)
 }
 
@@ -314,7 +242,7 @@ func (s *Store) CountAttempt(ctx context.Context, key string, now, expires time.
 		if err == nil || !isDuplicateKey(err) {
 			break
 		}
-		// Two made the document at once; now there is one.
+		// Another request has inserted the document at the same time.
 	}
 	return org.Attempts{Count: doc.Count, Since: doc.Since.UTC()}, convert("count attempt", err)
 }
@@ -352,11 +280,11 @@ func findAll[D, T any](ctx context.Context, c *mongo.Collection, filter bson.D, 
 	return all, nil
 }
 
-// Clock asks the server, which tells the time in its greeting.
+// Clock returns the time that the server reports in its greeting.
 func (s *Store) Clock(ctx context.Context) (time.Time, error) {
 	var hello struct {
 		LocalTime time.Time `bson:"localTime"`
 	}
 	err := s.client.Database("admin").RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello)
-	return hello.LocalTime, convert("ask for the time", err)
+	return hello.LocalTime, convert("read the clock", err)
 }

@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// claimAttempts bounds how often a claim is tried for while others release it.
+// claimAttempts is how often an operation tries to get a claim that others
+// release at the same time.
 const claimAttempts = 4
 
-// claim takes the claims for an operation of the organization that began at
-// the revision. Its error is ErrConflict if others have one of them; it is an
-// undone error if none was made.
+// claim makes the claims for an operation that began at the revision of its
+// organization. Its error is ErrConflict if another organization has one of
+// them, and it is an undoneError if no claim was made.
 func (s *Service) claim(ctx context.Context, organizationID string, revision int64, ids []string, now time.Time) error {
 	var claims []Claim
 	for _, id := range ids {
@@ -34,7 +35,7 @@ func (s *Service) claim(ctx context.Context, organizationID string, revision int
 		claims = claims[i:]
 		mine, err := s.resolveClaim(ctx, claims[0])
 		if err != nil && !made && !errors.Is(err, ErrUnavailable) {
-			return undone{err}
+			return undoneError{err}
 		}
 		if err != nil {
 			return err
@@ -47,9 +48,9 @@ func (s *Service) claim(ctx context.Context, organizationID string, revision int
 	return errBusy
 }
 
-// resolveClaim finds out whether the holder of the claim that c wants has a
-// right to it. If so, it returns ErrConflict. If not, it reports whether the
-// claim is c's now; otherwise it may be tried for again.
+// resolveClaim looks at the claim that stands where c is to be made. It returns
+// ErrConflict if its organization has a right to it. Otherwise it reports
+// whether the claim is c now; if it is not, c may be tried again.
 func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err error) {
 	holder, err := s.Store.Claim(ctx, c.ID)
 	if errors.Is(err, ErrNotFound) {
@@ -66,9 +67,9 @@ func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err err
 	case holder.OrganizationID == c.OrganizationID:
 		switch {
 		case holder.Revision > c.Revision:
-			return false, errBusy // c's operation can't write its journal any more
+			return false, errBusy // the operation of c can't write its journal any more
 		case holder.Revision == c.Revision && holder.RestingSince.IsZero():
-			return true, nil // whichever operation writes its journal has it
+			return true, nil // the first operation to write its journal gets it
 		}
 		return s.Store.ReplaceClaim(ctx, holder, c)
 	case !holder.RestingSince.IsZero():
@@ -85,7 +86,7 @@ func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err err
 	case err != nil && !errors.Is(err, ErrNotFound):
 		return false, err
 	case err == nil && owner.Operation != nil && s.stale(owner.Operation.TouchedAt):
-		if _, err := s.settle(ctx, owner); !errors.Is(err, ErrNotFound) {
+		if _, err := s.finishStale(ctx, owner); !errors.Is(err, ErrNotFound) {
 			return false, err
 		}
 		return false, nil // it was deleted
@@ -95,15 +96,15 @@ func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err err
 	return false, s.releaseUnused(ctx, holder)
 }
 
-// release gives up the claims that the organization made before it had the
-// revision of the record o and that o does not use. Whoever takes one of them
-// for the organization again does so at o's revision or a later one.
+// release gives up the claims that the organization made below the revision of
+// the record o and that o does not use. An operation that claims one of them
+// again does so at the revision of o or above, so its claim stays.
 func (s *Service) release(ctx context.Context, o Organization) error {
 	return s.releaseBelow(ctx, o.ID, o.Revision, o.claimsInUse())
 }
 
-// releaseAll gives up the claims of an organization that has no record, or
-// none that can become active.
+// releaseAll gives up all claims of an organization that has no record, or whose
+// record can't become active.
 func (s *Service) releaseAll(ctx context.Context, organizationID string) error {
 	return s.releaseBelow(ctx, organizationID, math.MaxInt64, nil)
 }
@@ -112,11 +113,12 @@ func (s *Service) releaseBelow(ctx context.Context, organizationID string, below
 	if s.Store.ChecksCollections() {
 		return s.Store.ReleaseClaims(ctx, organizationID, below, keep)
 	}
-	// A late command could hit the next owner of a name.
+	// On this server a late command could change the collection of the next
+	// owner of the name.
 	return s.Store.RestClaims(ctx, organizationID, below, keep, s.now())
 }
 
-// releaseUnused releases a claim if its organization has no use for it.
+// releaseUnused releases a claim if its organization does not use it.
 func (s *Service) releaseUnused(ctx context.Context, c Claim) error {
 	if !c.RestingSince.IsZero() {
 		return s.Store.DeleteClaim(ctx, c)
@@ -129,7 +131,8 @@ func (s *Service) releaseUnused(ctx context.Context, c Claim) error {
 		return err
 	}
 	if c.Revision >= o.Revision {
-		// The operation that took the claim may write its journal yet.
+		// The operation that made the claim may still write its journal. After
+		// this write it can't.
 		if o, err = s.write(ctx, o, o); err != nil {
 			return err
 		}

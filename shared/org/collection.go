@@ -9,18 +9,20 @@ import (
 	"time"
 )
 
-// A new collection is made under a temporary name, which no other operation
-// has, and then renamed to its own. A rename fails where a collection stands,
-// so that an organization never begins with one that somebody else has made.
+// temporaryPrefix begins the name under which a collection is created. No other
+// operation uses that name. The collection is then renamed, and a rename fails
+// if a collection of the new name exists. So no organization ever begins with a
+// collection that somebody else has made.
 const temporaryPrefix = CollectionPrefix + "-new-" // no slug has a hyphen
 
-// temporaryName tells when the operation began, and which it is.
+// temporaryName returns the temporary name of the operation's collection, which
+// holds the time at which the operation began and its id.
 func temporaryName(op *Operation) string {
 	return fmt.Sprintf("%s%d-%s", temporaryPrefix, op.StartedAt.Unix(), op.ID)
 }
 
-// parseTemporaryName returns when the operation began that made the
-// collection, or false if it has a name of its own.
+// parseTemporaryName returns the time in a temporary name. It returns false for
+// any other name.
 func parseTemporaryName(name string) (began time.Time, ok bool) {
 	rest, ok := strings.CutPrefix(name, temporaryPrefix)
 	if !ok {
@@ -33,8 +35,9 @@ func parseTemporaryName(name string) (began time.Time, ok bool) {
 
 var errNameUnusable = refuse(Conflict, "the name can't be used: there is a collection of that name")
 
-// find returns the collection of that name, or errOvertaken when there is none.
-func (s *Service) find(ctx context.Context, database, name string) (Collection, error) {
+// findCollection returns the collection of that name, or errOvertaken if there
+// is none.
+func (s *Service) findCollection(ctx context.Context, database, name string) (Collection, error) {
 	found, err := s.Store.Collections(ctx, database, name)
 	if err == nil && len(found) == 0 {
 		err = errOvertaken
@@ -45,14 +48,13 @@ func (s *Service) find(ctx context.Context, database, name string) (Collection, 
 	return found[0], nil
 }
 
-// locate returns the organization's collection. The one that has the UUID on
-// the record is it, whatever it is called. If there is none, because the
-// database was restored from a backup, or because the version before did not
-// write UUIDs down, it is the one that has the name on the record, or the one
-// to which the journal says that it is to be renamed. Its UUID is written down
-// before anything is done with it. It returns errNoCollection when there is
-// none of these.
-func (s *Service) locate(ctx context.Context, o Organization) (Organization, Collection, error) {
+// findOwn returns the organization's collection: the one that has the UUID on
+// the record, whatever its name is. There may be none, because the database was
+// restored from a backup, or because a version that stored no UUIDs made the
+// record. Then it is the collection that has the name on the record or the new
+// name in the journal, and its UUID is written to the record before anything
+// else is done. The error is errNoCollection if none of these exists.
+func (s *Service) findOwn(ctx context.Context, o Organization) (Organization, Collection, error) {
 	all, err := s.Store.Collections(ctx, o.Database)
 	if err != nil {
 		return o, Collection{}, err
@@ -70,7 +72,7 @@ func (s *Service) locate(ctx context.Context, o Organization) (Organization, Col
 			named = append(named, c)
 		}
 	}
-	c, err := s.choose(ctx, o, named)
+	c, err := s.chooseCollection(ctx, o, named)
 	if err != nil || c.UUID == o.CollectionUUID {
 		return o, c, err
 	}
@@ -80,9 +82,9 @@ func (s *Service) locate(ctx context.Context, o Organization) (Organization, Col
 	return o, c, err
 }
 
-// choose returns the one of the collections that may be the organization's: one
-// that nobody knows, and has documents if there is another one.
-func (s *Service) choose(ctx context.Context, o Organization, named []Collection) (chosen Collection, err error) {
+// chooseCollection returns the collection that may be the organization's. No
+// record has its UUID, and if there are two it is the one with documents.
+func (s *Service) chooseCollection(ctx context.Context, o Organization, named []Collection) (chosen Collection, err error) {
 	err = errNoCollection
 	chosenEmpty := false
 	for _, c := range named {
@@ -106,17 +108,18 @@ func (s *Service) choose(ctx context.Context, o Organization, named []Collection
 
 var errNoCollection = errors.New("the organization has no collection")
 
-// refused is the error of move when the collection stays where it was, and why.
-type refused struct{ cause error }
+// refusedMove is the error of move if it is known that the collection was not
+// renamed.
+type refusedMove struct{ cause error }
 
-func (r refused) Error() string { return r.cause.Error() }
+func (r refusedMove) Error() string { return r.cause.Error() }
 
-// move renames the organization's collection to the name in the journal,
-// unless that is done. It tries again when others rename it meanwhile.
+// move renames the organization's collection to the name in the journal, unless
+// it has that name already. It tries again if others rename it at the same time.
 func (s *Service) move(ctx context.Context, o Organization) (Organization, error) {
 	to, c := o.Operation.Collection, o.collection()
 	for range recoverAttempts {
-		if err := s.lease(o.Operation); err != nil {
+		if err := s.checkLease(o.Operation); err != nil {
 			return o, err
 		}
 		err := s.Store.RenameCollection(ctx, o.Database, c, to)
@@ -124,9 +127,9 @@ func (s *Service) move(ctx context.Context, o Organization) (Organization, error
 			return o, err
 		}
 		var lost error
-		if o, c, lost = s.locate(ctx, o); errors.Is(lost, errNoCollection) {
-			s.log().ErrorContext(ctx, "collection was missing and is made anew", "organization_id", o.ID, "collection", o.Collection)
-			o, c, lost = s.remake(ctx, o)
+		if o, c, lost = s.findOwn(ctx, o); errors.Is(lost, errNoCollection) {
+			s.log().ErrorContext(ctx, "collection is missing: a new one is made", "organization_id", o.ID, "collection", o.Collection)
+			o, c, lost = s.recreateCollection(ctx, o)
 		}
 		if lost != nil || c.Name == to {
 			return o, lost
@@ -138,11 +141,11 @@ func (s *Service) move(ctx context.Context, o Organization) (Organization, error
 			return o, err
 		}
 		if err != nil && !errors.Is(err, ErrNotFound) {
-			return o, refused{err}
+			return o, refusedMove{err}
 		}
 		if c.Name != o.Collection {
-			// It is where nobody should have put it, unless this operation is
-			// over, and others have come after it.
+			// A late command has renamed it, or this operation is over and
+			// others have followed it. This write fails in the second case.
 			if o, err = s.rewrite(ctx, o, o); err != nil {
 				return o, err
 			}
@@ -151,14 +154,14 @@ func (s *Service) move(ctx context.Context, o Organization) (Organization, error
 	return o, errOvertaken
 }
 
-// remake makes a new collection for an organization that has none, under the
-// temporary name of its operation.
-func (s *Service) remake(ctx context.Context, o Organization) (Organization, Collection, error) {
+// recreateCollection makes a new collection for an organization that has none,
+// under the temporary name of its operation.
+func (s *Service) recreateCollection(ctx context.Context, o Organization) (Organization, Collection, error) {
 	name := temporaryName(o.Operation)
 	if err := s.Store.CreateCollection(ctx, o.Database, name); err != nil {
 		return o, Collection{}, err
 	}
-	c, err := s.find(ctx, o.Database, name)
+	c, err := s.findCollection(ctx, o.Database, name)
 	if err != nil {
 		return o, c, err
 	}
@@ -168,9 +171,9 @@ func (s *Service) remake(ctx context.Context, o Organization) (Organization, Col
 	return o, c, err
 }
 
-// clearName drops the collection that stands where the organization's is to
-// be, or returns ErrConflict if it holds documents or is another
-// organization's, or if the server does not compare UUIDs.
+// clearName drops the collection that has the name which the organization's is
+// to get. It returns ErrConflict if that collection holds documents or is
+// another organization's, or if the server does not compare UUIDs.
 func (s *Service) clearName(ctx context.Context, o Organization, name string) error {
 	found, err := s.Store.Collections(ctx, o.Database, name)
 	if err != nil || len(found) == 0 || found[0] == (Collection{name, o.CollectionUUID}) {
@@ -178,7 +181,7 @@ func (s *Service) clearName(ctx context.Context, o Organization, name string) er
 	}
 	dropped, err := s.isStray(ctx, o, found[0])
 	if !s.Store.ChecksCollections() {
-		dropped = false // the command could come after the organization's collection has the name
+		dropped = false // a late command could drop the organization's collection
 	}
 	if err == nil && dropped {
 		dropped, err = s.dropEmpty(ctx, o.Database, found[0])
@@ -189,8 +192,8 @@ func (s *Service) clearName(ctx context.Context, o Organization, name string) er
 	return err
 }
 
-// isStray reports whether a collection is nobody's, and has a name that the
-// organization has claimed.
+// isStray reports whether a collection belongs to no organization and has a name
+// that this one has claimed.
 func (s *Service) isStray(ctx context.Context, o Organization, c Collection) (bool, error) {
 	claim, err := s.Store.Claim(ctx, c.Name)
 	if errors.Is(err, ErrNotFound) {
@@ -199,14 +202,14 @@ func (s *Service) isStray(ctx context.Context, o Organization, c Collection) (bo
 	if err != nil || claim.OrganizationID != o.ID {
 		return false, err
 	}
-	// One that an organization knows was misnamed by a command that came late:
-	// Reconcile puts it back where it belongs.
+	// If a record has its UUID, a late command has given it this name.
+	// Reconcile gives it its own name back.
 	all, err := s.Store.Organizations(ctx)
 	return !slices.ContainsFunc(all, func(o Organization) bool { return c.UUID != "" && o.CollectionUUID == c.UUID }), err
 }
 
-// dropEmpty drops a collection if it has no documents, and reports whether it
-// had none.
+// dropEmpty drops a collection if it has no documents. It reports whether it had
+// none.
 func (s *Service) dropEmpty(ctx context.Context, database string, c Collection) (empty bool, err error) {
 	empty, err = s.Store.CollectionIsEmpty(ctx, database, c.Name)
 	if err != nil || !empty {
@@ -214,22 +217,22 @@ func (s *Service) dropEmpty(ctx context.Context, database string, c Collection) 
 	}
 	err = s.Store.DropCollection(ctx, database, c)
 	if errors.Is(err, ErrNotFound) {
-		err = nil // it went away, or is another one by now
+		err = nil // somebody has dropped or renamed it
 	}
 	return true, err
 }
 
-// dropCollection drops the collection of an organization that is being
-// deleted. If it never became active nobody can have put documents there for
-// it: those that are there are not its own and stay.
+// dropCollection drops the collection of an organization that is being deleted.
+// If the organization never became active, documents in the collection can't be
+// its own, so they stay.
 func (s *Service) dropCollection(ctx context.Context, o Organization) (Organization, error) {
 	if o.Operation.Kind == Creating {
 		return o, s.dropUnused(ctx, o)
 	}
 	c := o.collection()
 	for range recoverAttempts {
-		if err := s.lease(o.Operation); err != nil && !s.Store.ChecksCollections() {
-			return o, err // it would have to come in time
+		if err := s.checkLease(o.Operation); err != nil && !s.Store.ChecksCollections() {
+			return o, err // on this server the command must not come late
 		}
 		err := error(ErrNotFound)
 		if c.UUID != "" {
@@ -238,22 +241,22 @@ func (s *Service) dropCollection(ctx context.Context, o Organization) (Organizat
 		if !errors.Is(err, ErrNotFound) {
 			return o, err
 		}
-		// It is misnamed, or renamed just now, or gone.
-		if o, c, err = s.locate(ctx, o); errors.Is(err, errNoCollection) {
+		// It has another name, or has just got one, or is gone.
+		if o, c, err = s.findOwn(ctx, o); errors.Is(err, errNoCollection) {
 			return o, nil
 		}
 		if err != nil {
 			return o, err
 		}
-		if c.UUID == "" { // from a server that tells none
+		if c.UUID == "" { // the server reports none
 			return o, s.Store.DropCollection(ctx, o.Database, c)
 		}
 	}
 	return o, errOvertaken
 }
 
-// dropUnused drops what a creation that is undone has made. The process that
-// it has overtaken may rename the collection meanwhile.
+// dropUnused drops the collection of a creation that is being undone. The
+// process that began the creation may rename it at the same time.
 func (s *Service) dropUnused(ctx context.Context, o Organization) error {
 	for range recoverAttempts {
 		found, err := s.Store.Collections(ctx, o.Database, temporaryName(o.Operation), o.Collection)
@@ -262,7 +265,7 @@ func (s *Service) dropUnused(ctx context.Context, o Organization) error {
 		}
 		i := slices.IndexFunc(found, func(c Collection) bool { return c.Name != o.Collection })
 		if i < 0 {
-			return s.dropNew(ctx, o, found[0])
+			return s.dropUncommitted(ctx, o, found[0])
 		}
 		if err := s.Store.DropCollection(ctx, o.Database, found[i]); !errors.Is(err, ErrNotFound) {
 			return err
@@ -271,16 +274,16 @@ func (s *Service) dropUnused(ctx context.Context, o Organization) error {
 	return errOvertaken
 }
 
-// dropNew drops the collection that has the name of an organization that never
-// became active, if the name is the organization's.
-func (s *Service) dropNew(ctx context.Context, o Organization, c Collection) error {
+// dropUncommitted drops the collection that has the name of an organization that
+// never became active, if the organization has claimed the name.
+func (s *Service) dropUncommitted(ctx context.Context, o Organization, c Collection) error {
 	stray, err := s.isStray(ctx, o, c)
 	if err != nil || !stray {
 		return err
 	}
 	dropped, err := s.dropEmpty(ctx, o.Database, c)
 	if err == nil && !dropped {
-		s.log().ErrorContext(ctx, "collection holds documents of nobody and was left",
+		s.log().ErrorContext(ctx, "collection was not dropped: it holds documents of no organization",
 			"organization_id", o.ID, "collection", c.Name)
 	}
 	return err

@@ -82,7 +82,7 @@ func TestHostileStrayCollection(t *testing.T) {
 		before := f.snapshot(t)
 
 		t.Run("ErrConflict on create", func(t *testing.T) {
-			_, err := f.Create(t.Context(), org.Registration{OrganizationName: "Stray", Email: "s@example.com", Password: adminPassword})
+			_, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "Stray", Email: "s@example.com", Password: adminPassword})
 			if !errors.Is(err, org.ErrConflict) {
 				t.Errorf("Create: %v, want ErrConflict", err)
 			}
@@ -94,7 +94,7 @@ func TestHostileStrayCollection(t *testing.T) {
 			f.wantSame(t, before)
 		})
 		t.Run("ErrConflict on rename", func(t *testing.T) {
-			if _, err := f.Update(t.Context(), caller, org.Change{OrganizationName: new("Stray")}); !errors.Is(err, org.ErrConflict) {
+			if _, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: new("Stray")}); !errors.Is(err, org.ErrConflict) {
 				t.Errorf("Update: %v, want ErrConflict", err)
 			}
 			if f.Store.ChecksCollections() {
@@ -103,7 +103,7 @@ func TestHostileStrayCollection(t *testing.T) {
 			f.wantAlive(t, caller, "Acme Inc")
 		})
 		t.Run("OK when it is empty", func(t *testing.T) {
-			_, err := f.Update(t.Context(), caller, org.Change{OrganizationName: new("Empty")})
+			_, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: new("Empty")})
 			if !f.Store.ChecksCollections() {
 				if !errors.Is(err, org.ErrConflict) {
 					t.Errorf("%v; want ErrConflict, since to drop it is not safe", err)
@@ -126,12 +126,12 @@ func TestHostileLateDocuments(t *testing.T) {
 	onBoth(t, func(t *testing.T, f *fixture) {
 		o := f.mustCreate(t, "Acme", "a@example.com")
 		caller := f.mustLogin(t, "a@example.com", adminPassword)
-		if _, err := f.Update(t.Context(), caller, org.Change{OrganizationName: new("Bolt")}); err != nil {
+		if _, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: new("Bolt")}); err != nil {
 			t.Fatal(err)
 		}
 		f.insert(t, o.Collection, bson.D{{Key: "tenant", Value: "a"}})
 		f.later(2 * org.StaleAfter)
-		b := org.Registration{OrganizationName: "Acme", Email: "b@example.com", Password: adminPassword}
+		b := org.CreateRequest{OrganizationName: "Acme", Email: "b@example.com", Password: adminPassword}
 		if got, err := f.Create(t.Context(), b); !errors.Is(err, org.ErrConflict) {
 			t.Errorf("Create = %+v, %v; want ErrConflict", got, err)
 		}
@@ -149,7 +149,7 @@ func TestFreedName(t *testing.T) {
 		if _, err := f.Delete(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), nil); err != nil {
 			t.Fatal(err)
 		}
-		_, err := f.Create(t.Context(), org.Registration{OrganizationName: "Acme", Email: "b@example.com", Password: adminPassword})
+		_, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "Acme", Email: "b@example.com", Password: adminPassword})
 		if f.Store.ChecksCollections() {
 			if err != nil {
 				t.Error(err)
@@ -170,7 +170,7 @@ func TestFreedNameBack(t *testing.T) {
 		f.mustCreate(t, "Acme", "a@example.com")
 		caller := f.mustLogin(t, "a@example.com", adminPassword)
 		for _, name := range []string{"Bolt", "Acme", "Bolt"} {
-			if _, err := f.Update(t.Context(), caller, org.Change{OrganizationName: &name}); err != nil {
+			if _, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: &name}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -195,7 +195,7 @@ func TestCollectionThatChanged(t *testing.T) {
 	for name, change := range collectionsThatChanged {
 		for verb, act := range map[string]func(t *testing.T, f *fixture, o org.Organization){
 			"rename": func(t *testing.T, f *fixture, o org.Organization) {
-				if _, err := f.Update(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), org.Change{OrganizationName: new("Bolt")}); err != nil {
+				if _, err := f.Update(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), org.UpdateRequest{OrganizationName: new("Bolt")}); err != nil {
 					t.Fatal(err)
 				}
 				if documents := f.snapshot(t)["org_bolt"].Documents; len(documents) != 3 {
@@ -209,7 +209,7 @@ func TestCollectionThatChanged(t *testing.T) {
 			},
 			"reconcile": func(t *testing.T, f *fixture, o org.Organization) {
 				report := f.mustReconcile(t)
-				if len(report.Repaired) != 1 || len(report.Odd) > 0 {
+				if len(report.Repaired) != 1 || len(report.NeedsAttention) > 0 {
 					t.Errorf("%+v; want one repair", report)
 				}
 				if documents := f.snapshot(t)[o.Collection].Documents; len(documents) != 3 {
@@ -225,7 +225,7 @@ func TestCollectionThatChanged(t *testing.T) {
 					act(t, f, o)
 					f.later(2 * org.StaleAfter)
 					f.mustReconcile(t)
-					if report := f.mustReconcile(t); len(report.Repaired)+len(report.Removed)+len(report.Odd) > 0 {
+					if report := f.mustReconcile(t); len(report.Repaired)+len(report.Removed)+len(report.NeedsAttention) > 0 {
 						t.Errorf("afterwards: %+v", report)
 					}
 					if findings, err := f.Inspect(t.Context()); err != nil || len(findings) > 0 {
@@ -250,11 +250,11 @@ func TestCollectionThatWasDropped(t *testing.T) {
 		}
 	}
 	drop(o.Collection)
-	if report := f.mustReconcile(t); len(report.Odd) != 1 || report.Odd[0].Kind != org.MissingCollection {
+	if report := f.mustReconcile(t); len(report.NeedsAttention) != 1 || report.NeedsAttention[0].Kind != org.MissingCollection {
 		t.Errorf("%+v; want the missing collection", report)
 	}
 	for _, name := range []string{"Bolt", "Core"} {
-		if _, err := f.Update(t.Context(), caller, org.Change{OrganizationName: &name}); err != nil {
+		if _, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: &name}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -263,7 +263,7 @@ func TestCollectionThatWasDropped(t *testing.T) {
 	if report := f.mustReconcile(t); len(report.Repaired) != 1 || report.Repaired[0].Kind != org.UnknownCollection {
 		t.Errorf("%+v; want the new collection to be known", report)
 	}
-	if report := f.mustReconcile(t); len(report.Repaired)+len(report.Odd) > 0 {
+	if report := f.mustReconcile(t); len(report.Repaired)+len(report.NeedsAttention) > 0 {
 		t.Errorf("afterwards: %+v", report)
 	}
 }
@@ -273,7 +273,7 @@ func TestCollectionThatWasDropped(t *testing.T) {
 func TestHostileForeignCollection(t *testing.T) {
 	for verb, act := range map[string]func(t *testing.T, f *fixture, victim org.Organization){
 		"rename": func(t *testing.T, f *fixture, victim org.Organization) {
-			f.Update(t.Context(), f.mustLogin(t, "b@example.com", adminPassword), org.Change{OrganizationName: new("Core")})
+			f.Update(t.Context(), f.mustLogin(t, "b@example.com", adminPassword), org.UpdateRequest{OrganizationName: new("Core")})
 		},
 		"delete": func(t *testing.T, f *fixture, victim org.Organization) {
 			f.Delete(t.Context(), f.mustLogin(t, "b@example.com", adminPassword), nil)

@@ -216,7 +216,7 @@ type crashCase struct {
 	name          string
 	before, after string // names of the organization
 	run           func(w *world, s *org.Service, o org.Organization) error
-	logins        []org.Credentials
+	logins        []org.LoginRequest
 }
 
 const (
@@ -227,7 +227,7 @@ const (
 
 func ptr(s string) *string { return &s }
 
-func update(c org.Change) func(w *world, s *org.Service, o org.Organization) error {
+func update(c org.UpdateRequest) func(w *world, s *org.Service, o org.Organization) error {
 	return func(w *world, s *org.Service, o org.Organization) error {
 		_, err := s.Update(context.Background(), w.callerOf(o), c)
 		return err
@@ -235,23 +235,23 @@ func update(c org.Change) func(w *world, s *org.Service, o org.Organization) err
 }
 
 func crashCases() []crashCase {
-	old := org.Credentials{Email: subjectEmail, Password: password}
+	old := org.LoginRequest{Email: subjectEmail, Password: password}
 	return []crashCase{
 		{"create", "", renamed, func(w *world, s *org.Service, _ org.Organization) error {
-			_, err := s.Create(context.Background(), org.Registration{OrganizationName: renamed, Email: newEmail, Password: newPassword})
+			_, err := s.Create(context.Background(), org.CreateRequest{OrganizationName: renamed, Email: newEmail, Password: newPassword})
 			return err
-		}, []org.Credentials{{Email: newEmail, Password: newPassword}}},
-		{"rename", subject, renamed, update(org.Change{OrganizationName: ptr(renamed)}), []org.Credentials{old}},
-		{"display name", subject, "ACME", update(org.Change{OrganizationName: ptr("ACME")}), []org.Credentials{old}},
-		{"password", subject, subject, update(org.Change{Password: ptr(newPassword), CurrentPassword: ptr(password)}),
-			[]org.Credentials{old, {Email: subjectEmail, Password: newPassword}}},
+		}, []org.LoginRequest{{Email: newEmail, Password: newPassword}}},
+		{"rename", subject, renamed, update(org.UpdateRequest{OrganizationName: ptr(renamed)}), []org.LoginRequest{old}},
+		{"display name", subject, "ACME", update(org.UpdateRequest{OrganizationName: ptr("ACME")}), []org.LoginRequest{old}},
+		{"password", subject, subject, update(org.UpdateRequest{Password: ptr(newPassword), CurrentPassword: ptr(password)}),
+			[]org.LoginRequest{old, {Email: subjectEmail, Password: newPassword}}},
 		{"everything", subject, renamed,
-			update(org.Change{OrganizationName: ptr(renamed), Email: ptr(newEmail), Password: ptr(newPassword), CurrentPassword: ptr(password)}),
-			[]org.Credentials{old, {Email: newEmail, Password: newPassword}}},
+			update(org.UpdateRequest{OrganizationName: ptr(renamed), Email: ptr(newEmail), Password: ptr(newPassword), CurrentPassword: ptr(password)}),
+			[]org.LoginRequest{old, {Email: newEmail, Password: newPassword}}},
 		{"delete", subject, "", func(w *world, s *org.Service, o org.Organization) error {
 			_, err := s.Delete(context.Background(), w.callerOf(o), nil)
 			return err
-		}, []org.Credentials{old}},
+		}, []org.LoginRequest{old}},
 	}
 }
 
@@ -329,7 +329,7 @@ func TestGlitch(t *testing.T) {
 			if meanwhile && o.ID != "" {
 				other := w.service()
 				c.meanwhile = func() {
-					other.Update(context.Background(), w.callerOf(o), org.Change{Password: ptr("third password"), CurrentPassword: ptr(password)})
+					other.Update(context.Background(), w.callerOf(o), org.UpdateRequest{Password: ptr("third password"), CurrentPassword: ptr(password)})
 				}
 			}
 			err := p.run(w, w.crashing(c), o)
@@ -395,7 +395,7 @@ func TestLateWrite(t *testing.T) {
 	}
 	w.wait()
 	report, err := s.Reconcile(t.Context(), true)
-	if err != nil || len(report.Odd) != 1 || report.Odd[0].Kind != org.OrphanCollection {
+	if err != nil || len(report.NeedsAttention) != 1 || report.NeedsAttention[0].Kind != org.OrphanCollection {
 		t.Errorf("reconcile: %+v, %v; want the collection of the old name found odd", report, err)
 	}
 	if got, err := s.Get(t.Context(), "Bolt"); err != nil || got.Collection != "org_bolt" {
@@ -525,7 +525,7 @@ func reconcile(t *testing.T, s *org.Service) {
 	if err != nil {
 		t.Errorf("reconcile: %v", err)
 	}
-	if len(report.Odd) > 0 {
-		t.Errorf("reconcile found odd: %+v", report.Odd)
+	if len(report.NeedsAttention) > 0 {
+		t.Errorf("reconcile found odd: %+v", report.NeedsAttention)
 	}
 }

@@ -7,7 +7,7 @@ import (
 
 // Create signs up an organization and its first admin. Its errors are
 // ErrInvalid, ErrConflict when name or email is taken, and ErrUnavailable.
-func (s *Service) Create(ctx context.Context, r Registration) (Organization, error) {
+func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, error) {
 	name, email, fields := r.parse()
 	if err := invalid(fields); err != nil {
 		return Organization{}, err
@@ -36,39 +36,39 @@ func (s *Service) Create(ctx context.Context, r Registration) (Organization, err
 	return created, nil
 }
 
-// create carries out the creation of o, as it stands before its commit.
+// create carries out the creation of o, which is the record before the commit.
 func (s *Service) create(ctx context.Context, o Organization, admin Admin, password string) (Organization, error) {
 	if err := s.claim(ctx, o.ID, 0, o.Claims, o.Operation.StartedAt); err != nil {
 		return o, err
 	}
-	// Hashing is expensive: who loses the claim does not pay for it.
+	// Hashing is expensive, so it is done only after the claims are won.
 	var err error
 	if admin.PasswordHash, err = s.Passwords.Hash(password); err != nil {
 		return o, err
 	}
 	c := Collection{Name: temporaryName(o.Operation)}
-	err = atOnce(
+	err = concurrently(
 		func() error { return s.Store.InsertOrganization(ctx, o) },
 		func() error { return s.Store.CreateCollection(ctx, o.Database, c.Name) },
 	)
 	if err != nil {
 		return o, err
 	}
-	err = atOnce(
+	err = concurrently(
 		func() error { return s.Store.InsertAdmin(ctx, admin) },
-		func() (err error) { c, err = s.find(ctx, o.Database, c.Name); return err },
+		func() (err error) { c, err = s.findCollection(ctx, o.Database, c.Name); return err },
 	)
 	if err != nil {
 		return o, err
 	}
-	// Until now there was no record by which others could fence this operation
-	// when they took its claims.
-	if err := s.lease(o.Operation); err != nil {
+	// Until the record was there, others could take over the claims of this
+	// operation without a write that stops it.
+	if err := s.checkLease(o.Operation); err != nil {
 		return o, err
 	}
 	err = s.Store.RenameCollection(ctx, o.Database, c, o.Collection)
 	if errors.Is(err, ErrConflict) {
-		// Nobody else has the claim, so it is a stray.
+		// The claim is this organization's, so the collection is a stray.
 		if err = s.clearName(ctx, o, o.Collection); err == nil {
 			err = s.Store.RenameCollection(ctx, o.Database, c, o.Collection)
 		}

@@ -6,9 +6,10 @@ import (
 	"orgservice/shared/auth"
 )
 
-// Delete deletes the caller's organization with everything in it, and returns
-// it as it was, with the time of the deletion as UpdatedAt. A confirmation
-// that isn't nil must name the organization. Its errors are ErrInvalid,
+// Delete deletes the caller's organization with all that belongs to it. It
+// returns the organization as it was, with the time of the deletion as
+// UpdatedAt. A confirmation, if it is not nil, must be the name of the
+// organization. Its errors are ErrInvalid,
 // ErrUnauthenticated, ErrForbidden when the confirmation names another
 // organization, ErrConflict and ErrUnavailable.
 func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *string) (Organization, error) {
@@ -37,7 +38,7 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 	next.Status, next.Operation = Deleting, &op
 	o, err = s.write(ctx, o, next)
 	if err == nil {
-		err = leftOver(s.remove(ctx, o))
+		err = unlessUndone(s.remove(ctx, o))
 	}
 	if err != nil {
 		return s.afterFailure(ctx, deleted, op, err)
@@ -45,11 +46,11 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 	return deleted, nil
 }
 
-// remove deletes what belongs to an organization that is being deleted, and at
-// last its record. Until then its names are claimed.
+// remove deletes what belongs to an organization that is being deleted, and its
+// record last. Its names stay claimed until then.
 func (s *Service) remove(ctx context.Context, o Organization) error {
 	left := o
-	err := atOnce(
+	err := concurrently(
 		func() (err error) { left, err = s.dropCollection(ctx, o); return err },
 		func() error { return s.Store.DeleteAdmins(ctx, o.ID) },
 		func() error { return s.Store.DeleteSessions(ctx, o.ID) },

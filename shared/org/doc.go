@@ -1,47 +1,49 @@
 // Package org is the domain: organizations, their admins, their names, and
 // the lifecycle in which no crash, race or rename loses, leaks or strands a
-// tenant. It knows neither the database's driver nor HTTP nor AWS.
+// tenant. It depends neither on the database's driver nor on HTTP nor on AWS.
 //
 // # The lifecycle
 //
-// An organization is a record, the admins who log in to it, a collection, and
-// a claim on each name that must be unique: its collection's and its admins'
-// email addresses. A change touches several of them. The database promises
-// that one command on one document is atomic, and nothing more is used:
-// renaming and dropping a collection can't be part of a transaction.
+// An organization consists of a record, the admins who log in to it, a
+// collection, and claims: one on each name that must be unique, which are the
+// name of its collection and the email addresses of its admins. One change
+// touches several of them. The lifecycle relies on the atomicity of one command
+// on one document and on nothing more, because MongoDB can't rename or drop a
+// collection in a transaction.
 //
-// What must hold when nothing is under way: an active organization has exactly
-// one collection, its admins and the claims on both; none of these is without
-// an organization; no document of a tenant is lost, doubled or in another
-// collection; a success that was answered stays. An error other than
-// ErrUnavailable says that nothing was changed. ErrUnavailable leaves open
-// whether the change is made, but it is made wholly or not at all.
+// These invariants hold whenever no operation is under way. An active
+// organization has exactly one collection, its admins, and the claims on both.
+// No collection, admin or claim is without an organization. No document of a
+// tenant is lost, duplicated or in another collection. A change that was
+// answered with success is never lost. An error other than ErrUnavailable means
+// that nothing was changed. After ErrUnavailable the change may or may not be
+// made, but never in part.
 //
-// Three rules bring this about.
+// Three rules keep the invariants.
 //
-// The journal comes first. An operation claims the names that it wants, writes
-// down on the organization's record what it will do, does it, and commits with
-// one more write of the record. A claim is a document whose id is the name, so
-// inserting it decides a race. While a journal stands on the record no other
-// operation begins, and anybody can finish this one.
+// The journal comes first. An operation claims the names that it needs, writes
+// what it will do to the organization's record, does it, and commits with one
+// more write of the record. A claim is a document whose id is the name, so that
+// its insertion decides a race. As long as there is a journal on the record, no
+// other operation begins and any process can finish this one.
 //
 // The revision decides. Every write of a record is conditional on the revision
-// that was read, and counts it up. Whoever takes an operation over begins with
-// such a write, so that whoever had it before can't commit. Claims and admins
-// carry the revision at which they were written: a claim is released only
-// below the revision of a record that does not use it, and an admin is changed
-// only from a lower revision to a higher one.
+// that was read, and increments it. To take an operation over is such a write,
+// so that the process that worked on it before can't commit. Claims and admins
+// hold the revision at which they were written. A claim is released only below
+// the revision of a record that does not use it. An admin is changed only from a
+// lower revision to a higher one.
 //
-// A collection is known by its UUID, which it keeps when it is renamed. The
-// server compares it in each command to rename or drop a collection, so that
-// the command can't touch another one of the same name, whenever it arrives. A
-// new collection is made under a name that only its operation has and then
-// renamed: a rename fails where a collection stands, so nobody begins with
-// what others have written.
+// A collection is identified by its UUID, which it keeps when it is renamed. The
+// server compares the UUID in every command that renames or drops a collection,
+// so that the command can't change another collection of the same name, no
+// matter when it arrives. A new collection is made under a name that only its
+// operation uses, and then renamed. A rename fails if a collection of the new
+// name exists, so that no organization begins with documents of somebody else.
 //
 // # The operations
 //
-// Each step may be done again without harm. C marks the commit.
+// Every step can be repeated without harm. C marks the commit.
 //
 //	create                             a crash after it leaves           and then
 //	1 claim name and email             claims that nobody uses           they are released
@@ -64,16 +66,17 @@
 //	3 release the claims               the same                          4 is done
 //	4 delete the record                nothing to do
 //
-// Undoing a creation is deleting it, except that a collection with documents
-// stays: nobody can have written them for an organization that never became
-// active. Once its journal is written an update can be refused only at its
-// third step, when it is known that the collection has not moved, such as when
-// one with documents stands under the new name. Then it is undone.
+// A creation is undone in the same way as an organization is deleted, except that
+// a collection with documents stays, because they can't belong to an organization
+// that never became active. After its journal is written, an update can fail
+// only at its third step and only if the collection was certainly not renamed,
+// for example because a collection with documents has the new name. Then the
+// update is undone.
 //
-// An operation of which a command fails does at once what others would do
-// later: it reads the record, and if its journal is there takes the operation
-// over and finishes it. If it is not, a write of the record keeps it from
-// arriving late.
+// If a command of an operation fails, the operation itself does at once what
+// others would do later. It reads the record. If its journal is there, it takes
+// the operation over and finishes it. If not, it writes the record once, so that
+// the journal can't arrive late.
 //
 // # Commands that come late, twice, or from a process that slept
 //
@@ -81,44 +84,48 @@
 //	insert claims             the record does not use them: they are released once stale
 //	replace, delete a claim   only the claim that was seen
 //	release claims            only below a revision whose record did not use them
-//	insert organization       without a commit nobody sees it: it is undone
+//	insert organization       clients don't see it before a commit: it is undone
 //	replace organization      only the revision and status that were seen
 //	delete organization       only the revision that was seen
-//	insert admin              no record has it as a member: Reconcile removes it
+//	insert admin              no record lists the admin: Reconcile removes it
 //	update admin              only from a lower revision
 //	delete admins, sessions   only of an organization that is being deleted for good
-//	create collection         a name that only its operation has: it is dropped once stale
+//	create collection         the name is its operation's own: it is dropped once stale
 //	drop collection           only the collection of the UUID
-//	rename collection         only the collection of the UUID, so it can but put an
-//	                          organization's own under a name that it wanted before.
-//	                          Updates and deletions find it there, others are refused
-//	                          that name, and Reconcile puts it back; if the tenant's
-//	                          application has made the old name again, a person must
+//	rename collection         only the collection of the UUID: at worst an organization's
+//	                          own collection gets a name that the organization wanted
+//	                          before. Updates and deletions find it there, others can't
+//	                          use that name, and Reconcile renames it back. If by then the
+//	                          tenant's application has written under the old name, a person
+//	                          must decide
 //
 // MongoDB compares UUIDs from version 6.0 on. For older servers the store
-// compares before it sends the command, and names that are given up rest for
-// StaleAfter before another organization may have them: no such command must
-// arrive later than that, nor a process sleep between the two.
+// compares them before it sends the command, and names that are given up rest
+// for StaleAfter before another organization may have them. There the lifecycle
+// relies on two things: no such command arrives later than that, and no process
+// sleeps between the comparison and the command.
 //
 // # Time
 //
-// Others leave an operation alone until StaleAfter by their clocks. It gives
-// its collection a name only in the first half of that by its own, counted from
-// when it began or was taken over, so two clocks may differ by twice MaxSkew.
-// CheckClock holds a clock against the database's wherever Reconcile is run; a
-// request that meets a stale operation trusts its own. What is taken over too
-// early fails, and is finished by whoever has it.
+// Other processes take an operation over only StaleAfter after it was last
+// touched, by their clocks. The operation renames its collection only in the
+// first half of that time, by its own clock. So two clocks may differ by twice
+// MaxSkew. Where Reconcile runs, CheckClock compares the clock with the
+// database's. A request that finds a stale operation trusts its own clock. If
+// an operation is taken over too early, the process that began it fails, and the
+// other one finishes it.
 //
 // # Repair
 //
-// A full run of Reconcile compares everything in the database with everything
-// else, twice, records before collections. What it finds both times and nobody
-// works on it repairs, if that can't hurt anybody, and reports otherwise.
+// A full run of Reconcile inspects the whole database twice, records before
+// collections. An inconsistency that it finds both times, and that no operation
+// is working on, it repairs if the repair can't harm anybody. Others it reports.
 //
-// An organization whose UUID nothing in the database has, because it was
-// restored from a backup or written by a version that kept none, has the
-// collection of its name, or of the one in its journal, as long as it has the
-// claim on it and no other organization knows the collection. The UUID is
-// written down before anything is done. If both are there and have documents,
-// a person must choose.
+// It may be that no collection has the UUID on a record, because the database was
+// restored from a backup, or because a version that stored no UUIDs wrote the
+// record. Then the organization's collection is the one that has its name or the
+// name in its journal, provided that the organization has the claim on that name
+// and no record has that collection's UUID. The UUID is written to the record
+// before anything else is done. If both collections exist and have documents, a
+// person must decide.
 package org

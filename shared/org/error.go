@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// Kind says what sort of refusal an [Error] is; each has one HTTP status.
+// Kind classifies an [Error]. Each kind has one HTTP status.
 type Kind int
 
-// The kinds of errors. What is none of them is a fault of the service.
+// The kinds of errors. An error that has none is a fault of the service.
 const (
 	Invalid         Kind = iota + 1 // a value is missing or out of its bounds
-	Unauthenticated                 // the caller isn't who it says, or no longer
+	Unauthenticated                 // credentials or a token are not valid, or no longer
 	Forbidden                       // the caller may not do this
-	NotFound                        // there is no such thing
-	Conflict                        // it is taken, or being changed by somebody else
+	NotFound                        // it does not exist
+	Conflict                        // it is taken, or another change of it is under way
 	Throttled                       // too many attempts
 	Unavailable                     // the database can't be reached in time
 )
 
-// Error is a refusal that a client may see.
+// Error is an error that a client may see.
 type Error struct {
 	Kind       Kind
 	Message    string        // for people; holds nothing secret
 	Fields     []FieldError  // of kind Invalid: every field that is wrong
-	RetryAfter time.Duration // of kinds Throttled and Unavailable; 0: it is not known
-	Err        error         // the cause, for the log alone; may be nil
+	RetryAfter time.Duration // how long to wait before the next attempt; 0: not known
+	Err        error         // the cause, only for the log; may be nil
 }
 
 // FieldError says what is wrong with one field of a request.

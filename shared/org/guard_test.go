@@ -21,10 +21,10 @@ func TestCommitWithoutAnswer(t *testing.T) {
 		at int // of the updates of the record
 		do func(w *world, s *org.Service, o org.Organization) error
 	}{
-		"rename":  {2, update(org.Change{OrganizationName: ptr(renamed)})},
-		"display": {1, update(org.Change{OrganizationName: ptr("ACME")})},
+		"rename":  {2, update(org.UpdateRequest{OrganizationName: ptr(renamed)})},
+		"display": {1, update(org.UpdateRequest{OrganizationName: ptr("ACME")})},
 		"create": {1, func(w *world, s *org.Service, _ org.Organization) error {
-			_, err := s.Create(t.Context(), org.Registration{OrganizationName: renamed, Email: newEmail, Password: newPassword})
+			_, err := s.Create(t.Context(), org.CreateRequest{OrganizationName: renamed, Email: newEmail, Password: newPassword})
 			return err
 		}},
 		"delete": {1, func(w *world, s *org.Service, o org.Organization) error {
@@ -51,7 +51,7 @@ func TestRollBack(t *testing.T) {
 	o := f.mustCreate(t, "Acme", "a@example.com")
 	caller := f.mustLogin(t, "a@example.com", adminPassword)
 	f.insert(t, "org_stray", bson.D{{Key: "x", Value: 1}})
-	_, err := f.Update(t.Context(), caller, org.Change{
+	_, err := f.Update(t.Context(), caller, org.UpdateRequest{
 		OrganizationName: new("Stray"), Email: new("b@example.com"), Password: new("Better@123"), CurrentPassword: new(adminPassword)})
 	if !errors.Is(err, org.ErrConflict) {
 		t.Fatalf("Update: %v; want ErrConflict", err)
@@ -74,11 +74,11 @@ func TestRollBack(t *testing.T) {
 func TestHostileForeignName(t *testing.T) {
 	for name, take := range map[string]func(f *fixture) error{
 		"create": func(f *fixture) error {
-			_, err := f.Create(t.Context(), org.Registration{OrganizationName: "Core", Email: "c@example.com", Password: adminPassword})
+			_, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "Core", Email: "c@example.com", Password: adminPassword})
 			return err
 		},
 		"rename": func(f *fixture) error {
-			_, err := f.Update(t.Context(), f.mustLogin(t, "b@example.com", adminPassword), org.Change{OrganizationName: new("Core")})
+			_, err := f.Update(t.Context(), f.mustLogin(t, "b@example.com", adminPassword), org.UpdateRequest{OrganizationName: new("Core")})
 			return err
 		},
 	} {
@@ -112,7 +112,7 @@ func TestHostileLateRecord(t *testing.T) {
 	sleeper := w.service(nap.client())
 	finished := make(chan error, 1)
 	go func() {
-		_, err := sleeper.Create(t.Context(), org.Registration{OrganizationName: renamed, Email: newEmail, Password: newPassword})
+		_, err := sleeper.Create(t.Context(), org.CreateRequest{OrganizationName: renamed, Email: newEmail, Password: newPassword})
 		finished <- err
 	}()
 	select {
@@ -193,7 +193,7 @@ func TestTakenForLong(t *testing.T) {
 	f := newFixture(t)
 	f.mustCreate(t, "Acme", "a@example.com")
 	f.later(2 * org.StaleAfter)
-	for want, r := range map[string]org.Registration{
+	for want, r := range map[string]org.CreateRequest{
 		"name is taken":  {OrganizationName: "Acme", Email: "b@example.com", Password: adminPassword},
 		"email is taken": {OrganizationName: "Bolt", Email: "a@example.com", Password: adminPassword},
 	} {
@@ -254,12 +254,12 @@ func TestHostileOlderAdmin(t *testing.T) {
 		t.Fatal(err)
 	}
 	caller := f.mustLogin(t, "a@example.com", adminPassword)
-	if _, err := f.Update(t.Context(), caller, org.Change{Email: new("b@example.com"), CurrentPassword: new(adminPassword)}); err != nil {
+	if _, err := f.Update(t.Context(), caller, org.UpdateRequest{Email: new("b@example.com"), CurrentPassword: new(adminPassword)}); err != nil {
 		t.Fatal(err)
 	}
 	caller = f.mustLogin(t, "b@example.com", adminPassword)
 	f.Store = &hooked{Store: f.Store, admin: older}
-	got, err := f.Update(t.Context(), caller, org.Change{Email: new("a@example.com"), CurrentPassword: new(adminPassword)})
+	got, err := f.Update(t.Context(), caller, org.UpdateRequest{Email: new("a@example.com"), CurrentPassword: new(adminPassword)})
 	if !errors.Is(err, org.ErrConflict) {
 		t.Errorf("Update = %+v, %v; want ErrConflict, or the email would stay what it is", got, err)
 	}
@@ -357,11 +357,11 @@ func TestReconcileLooksTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Store = &hooked{Store: s.Store, afterRecords: func() {
-		if _, err := others.Create(t.Context(), org.Registration{OrganizationName: renamed, Email: newEmail, Password: newPassword}); err != nil {
+		if _, err := others.Create(t.Context(), org.CreateRequest{OrganizationName: renamed, Email: newEmail, Password: newPassword}); err != nil {
 			t.Error(err)
 		}
 	}}
-	if report, err := s.Reconcile(t.Context(), true); err != nil || len(report.Removed) > 0 || len(report.Odd) != 1 {
+	if report, err := s.Reconcile(t.Context(), true); err != nil || len(report.Removed) > 0 || len(report.NeedsAttention) != 1 {
 		t.Errorf("%+v, %v; want the stray alone", report, err)
 	}
 	if err := strays.Drop(t.Context()); err != nil {
@@ -402,7 +402,7 @@ func TestStrays(t *testing.T) {
 		if !f.Store.ChecksCollections() {
 			removed, odd = 1, 1
 		}
-		if len(report.Removed) != removed || len(report.Odd) != odd {
+		if len(report.Removed) != removed || len(report.NeedsAttention) != odd {
 			t.Errorf("%+v; want %d removed and %d odd", report, removed, odd)
 		}
 		if found, err := f.Store.Collections(t.Context(), f.db.Name, young); err != nil || len(found) != 1 {
@@ -437,7 +437,7 @@ func TestLoginBesideOrphan(t *testing.T) {
 		}
 	}
 	f.mustLogin(t, "a@example.com", adminPassword)
-	if _, err := f.Login(t.Context(), org.Credentials{Email: "a@example.com", Password: "Orphan@123"}); !errors.Is(err, org.ErrUnauthenticated) {
+	if _, err := f.Login(t.Context(), org.LoginRequest{Email: "a@example.com", Password: "Orphan@123"}); !errors.Is(err, org.ErrUnauthenticated) {
 		t.Errorf("with the orphan's password: %v", err)
 	}
 }
@@ -451,7 +451,7 @@ func TestRestoredBesideStray(t *testing.T) {
 	f.set(t, "organizations", o.ID, bson.D{{Key: "collection_uuid", Value: "00112233445566778899aabbccddeeff"}})
 	f.fillTenant(t, "org_stray")
 	caller := f.mustLogin(t, "a@example.com", adminPassword)
-	if _, err := f.Update(t.Context(), caller, org.Change{OrganizationName: new("Stray")}); !errors.Is(err, org.ErrConflict) {
+	if _, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: new("Stray")}); !errors.Is(err, org.ErrConflict) {
 		t.Errorf("%v; want ErrConflict", err)
 	}
 	f.wantAlive(t, caller, "Acme")

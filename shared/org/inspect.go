@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// FindingKind is a sort of inconsistency.
+// FindingKind says what is inconsistent.
 type FindingKind string
 
 // The kinds of findings.
@@ -30,7 +30,7 @@ const (
 type Finding struct {
 	Kind           FindingKind `json:"kind"`
 	OrganizationID string      `json:"organization_id,omitempty"`
-	Subject        string      `json:"subject"`         // the claim, admin, collection, index or kind of operation; of a claim to an email, its kind alone
+	Subject        string      `json:"subject"`         // the claim, admin, collection, index or kind of operation; "email" for any claim to an email
 	Since          time.Time   `json:"since,omitzero"`  // when it was last touched
 	Age            string      `json:"age,omitempty"`   // how long ago that is
 	Error          string      `json:"error,omitempty"` // why it could not be repaired
@@ -42,26 +42,30 @@ type Finding struct {
 	collection Collection
 }
 
-// same reports whether two looks at the database have found one thing.
+// same reports whether two inspections have found the same inconsistency,
+// unchanged.
 func (f Finding) same(g Finding) bool {
 	return f.Kind == g.Kind && f.OrganizationID == g.OrganizationID && f.Subject == g.Subject &&
 		f.org.Revision == g.org.Revision && f.collection == g.collection && f.claim == g.claim
 }
 
+// unfinished returns the finding of an operation that is not finished.
 func (s *Service) unfinished(o Organization) Finding {
-	return s.since(Finding{
+	return s.withAge(Finding{
 		Kind: UnfinishedOperation, OrganizationID: o.ID, Subject: string(o.Operation.Kind), org: o,
 	}, o.Operation.TouchedAt)
 }
 
-func (s *Service) since(f Finding, t time.Time) Finding {
+// withAge returns the finding with the time at which its subject was last
+// touched.
+func (s *Service) withAge(f Finding, t time.Time) Finding {
 	f.Since, f.Age = t, s.now().Sub(t).Round(time.Second).String()
 	return f
 }
 
-// Inspect compares everything in the database with everything else and
-// returns what does not fit, changing nothing. While others change the
-// database it may find what is merely under way.
+// Inspect compares all records, claims, admins, collections and indexes and
+// returns the inconsistencies. It changes nothing. While others change the
+// database, it may report what is only under way.
 func (s *Service) Inspect(ctx context.Context) ([]Finding, error) {
 	findings, err := s.inspect(ctx)
 	if err != nil {
@@ -74,8 +78,8 @@ func (s *Service) Inspect(ctx context.Context) ([]Finding, error) {
 	return findings, err
 }
 
-// inspect does the same but for indexes. It reads records before collections:
-// the record of an organization is made before its collection has a name.
+// inspect is Inspect without the indexes. It reads records before collections,
+// because an organization's record is made before its collection gets its name.
 func (s *Service) inspect(ctx context.Context) ([]Finding, error) {
 	claims, err := s.Store.Claims(ctx)
 	if err != nil {
@@ -117,18 +121,18 @@ func (s *Service) inspectClaims(claims []Claim, organizations map[string]*Organi
 		since := c.ClaimedAt
 		if !c.RestingSince.IsZero() {
 			if since = c.RestingSince; !s.stale(since) {
-				continue // as it should
+				continue // as intended
 			}
 		}
 		if o := organizations[c.OrganizationID]; o == nil || !o.uses(c.ID) {
-			findings = append(findings, s.since(Finding{
+			findings = append(findings, s.withAge(Finding{
 				Kind: UnusedClaim, OrganizationID: c.OrganizationID, Subject: claimSubject(c.ID), claim: c,
 			}, since))
 		}
 	}
 	for _, o := range organizations {
 		if o.Operation != nil {
-			continue // what it lacks may be under way
+			continue // the rest may be under way
 		}
 		for _, id := range o.Claims {
 			if owner[id] != o.ID {
@@ -140,18 +144,18 @@ func (s *Service) inspectClaims(claims []Claim, organizations map[string]*Organi
 }
 
 func (s *Service) inspectAdmins(admins []Admin, organizations map[string]*Organization) (findings []Finding) {
-	employer := map[string]string{}
+	organizationOf := map[string]string{}
 	for _, a := range admins {
-		employer[a.ID] = a.OrganizationID
+		organizationOf[a.ID] = a.OrganizationID
 		if o := organizations[a.OrganizationID]; o == nil || o.member(a.ID) == nil {
-			findings = append(findings, s.since(Finding{
+			findings = append(findings, s.withAge(Finding{
 				Kind: OrphanAdmin, OrganizationID: a.OrganizationID, Subject: a.ID, admin: a,
 			}, a.UpdatedAt))
 		}
 	}
 	for _, o := range organizations {
 		for _, m := range o.Admins {
-			if o.Operation == nil && employer[m.AdminID] != o.ID {
+			if o.Operation == nil && organizationOf[m.AdminID] != o.ID {
 				findings = append(findings, Finding{Kind: MissingAdmin, OrganizationID: o.ID, Subject: m.AdminID})
 			}
 		}
@@ -180,7 +184,7 @@ func inspectCollections(organizations []Organization, collections map[string][]C
 		switch mine := cmp.Or(byUUID, byName); {
 		case o.Operation != nil:
 			owned[o.Database][byName], owned[o.Database][byUUID] = true, true
-			continue // what it lacks or has too much may be under way
+			continue // any difference may be under way
 		case mine == Collection{}:
 			finding.Kind = MissingCollection
 		case mine.Name != o.Collection:
@@ -206,7 +210,8 @@ func inspectCollections(organizations []Organization, collections map[string][]C
 	return findings
 }
 
-// claimSubject names a claim in a report, which is no place for addresses.
+// claimSubject returns the name of a claim for a report, which must not hold
+// email addresses.
 func claimSubject(id string) string {
 	if strings.HasPrefix(id, emailClaimPrefix) {
 		return "email"

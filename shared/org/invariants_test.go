@@ -88,7 +88,7 @@ const password = "correct horse"
 // its own, and whose admin is logged in.
 func (w *world) create(s *org.Service, name, email string) org.Organization {
 	w.t.Helper()
-	o, err := s.Create(context.Background(), org.Registration{OrganizationName: name, Email: email, Password: password})
+	o, err := s.Create(context.Background(), org.CreateRequest{OrganizationName: name, Email: email, Password: password})
 	if err != nil {
 		w.t.Fatalf("create %q: %v", name, err)
 	}
@@ -276,7 +276,7 @@ func (w *world) all(collection string) []bson.M {
 
 // look tells an organization's state as its clients can know it: what it is
 // called and which of the credentials open it.
-func (w *world) look(s *org.Service, name string, logins ...org.Credentials) string {
+func (w *world) look(s *org.Service, name string, logins ...org.LoginRequest) string {
 	w.t.Helper()
 	o, err := s.Get(context.Background(), name)
 	if err != nil && !errors.Is(err, org.ErrNotFound) {

@@ -24,7 +24,7 @@ func BenchmarkRefusedLogin(b *testing.B) {
 		w.startWindow()
 		for j, email := range []string{"admin@acme.test", fmt.Sprintf("nobody%d@acme.test", i)} {
 			start := time.Now()
-			_, err := s.Login(b.Context(), org.Credentials{Email: email, Password: "wrong"})
+			_, err := s.Login(b.Context(), org.LoginRequest{Email: email, Password: "wrong"})
 			took[j] = append(took[j], time.Since(start))
 			if !errors.Is(err, org.ErrUnauthenticated) {
 				b.Fatal(err)

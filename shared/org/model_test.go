@@ -97,7 +97,7 @@ func TestModel(t *testing.T) {
 		}
 		opens := func(email, password string) bool {
 			w.startWindow() // failures are counted
-			_, err := s.Login(ctx, org.Credentials{Email: email, Password: password})
+			_, err := s.Login(ctx, org.LoginRequest{Email: email, Password: password})
 			if err != nil && !errors.Is(err, org.ErrUnauthenticated) {
 				rt.Fatal(err)
 			}
@@ -120,7 +120,7 @@ func TestModel(t *testing.T) {
 				possible := !taken && !m.emailTaken(email)
 				name := spelled(rt, slug)
 				err, interrupted := crashing(rt, func(s *org.Service) error {
-					_, err := s.Create(ctx, org.Registration{OrganizationName: name, Email: email, Password: password})
+					_, err := s.Create(ctx, org.CreateRequest{OrganizationName: name, Email: email, Password: password})
 					return err
 				})
 				if !interrupted {
@@ -136,7 +136,7 @@ func TestModel(t *testing.T) {
 				_, taken := m[to]
 				name := spelled(rt, to)
 				err, interrupted := crashing(rt, func(s *org.Service) error {
-					_, err := s.Update(ctx, tenant.caller, org.Change{OrganizationName: &name})
+					_, err := s.Update(ctx, tenant.caller, org.UpdateRequest{OrganizationName: &name})
 					return err
 				})
 				if !interrupted {
@@ -153,7 +153,7 @@ func TestModel(t *testing.T) {
 				possible := email == tenant.email || !m.emailTaken(email)
 				err, interrupted := crashing(rt, func(s *org.Service) error {
 					w.startWindow()
-					_, err := s.Update(ctx, tenant.caller, org.Change{Email: &email, Password: &next, CurrentPassword: &tenant.password})
+					_, err := s.Update(ctx, tenant.caller, org.UpdateRequest{Email: &email, Password: &next, CurrentPassword: &tenant.password})
 					return err
 				})
 				if !interrupted {

@@ -16,7 +16,7 @@ import (
 const (
 	maxNameRunes  = 100
 	maxSlugBytes  = 64
-	maxEmailBytes = 254 // RFC 5321, section 4.5.3.1.3, less the angle brackets
+	maxEmailBytes = 254 // RFC 5321, section 4.5.3.1.3, without the angle brackets
 )
 
 // CollectionPrefix begins the name of every organization's collection.
@@ -25,25 +25,25 @@ const CollectionPrefix = "org_"
 // Name is the name of an organization. Two names with the same slug are the
 // same name.
 type Name struct {
-	Display string // as typed, but for white space and Unicode's variants
-	Slug    string // lower case, letters, digits and single underscores
+	Display string // as typed, in NFKC and with single spaces
+	Slug    string // case-folded: letters, digits and single underscores
 }
 
 // Collection returns the name of the collection of an organization so named.
 func (n Name) Collection() string { return CollectionPrefix + n.Slug }
 
-// ParseName returns the name that s spells, or an error that says what is
-// wrong with it as the rest of a sentence about a field.
+// ParseName returns the name in s. Its error is the end of a sentence that begins
+// with the name of a field, such as "is required".
 func ParseName(s string) (Name, error) {
-	// Tabs and line ends are white space and become spaces here, so whatever
-	// control character is left has no place in a name.
+	// Tabs and line ends are white space and become spaces here. Any other
+	// control character is refused.
 	display := strings.Join(strings.Fields(norm.NFKC.String(s)), " ")
 	switch {
 	case display == "":
 		return Name{}, errors.New("is required")
 	case utf8.RuneCountInString(display) > maxNameRunes:
 		return Name{}, errors.New("must have at most 100 characters")
-	case strings.ContainsFunc(display, forbidden):
+	case strings.ContainsFunc(display, isForbidden):
 		return Name{}, errors.New("must not hold control characters or malformed text")
 	}
 	slug := slugOf(display)
@@ -53,24 +53,25 @@ func ParseName(s string) (Name, error) {
 	return Name{Display: display, Slug: slug}, nil
 }
 
-// forbidden tells characters that make a name unreadable or show it as
-// another: controls, marks of the writing direction, and what stands for text
-// that could not be decoded.
-func forbidden(r rune) bool {
+// isForbidden reports whether a character would make a name unreadable or look
+// like another one: control characters, bidirectional controls, and the
+// replacement character of text that could not be decoded.
+func isForbidden(r rune) bool {
 	return unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Bidi_Control, r) || r == utf8.RuneError
 }
 
-// slugOf returns the slug of a normalized name: the name in the case-folded
-// form that Unicode gives for identifiers (NFKC_Casefold), every run of other
-// characters than letters and digits become one underscore, none at the ends.
+// slugOf returns the slug of a normalized name. It is the name in the form that
+// Unicode defines for the comparison of identifiers (NFKC_Casefold), in which
+// every run of characters other than letters and digits is one underscore, with
+// none at the ends.
 //
-// In scripts such as Devanagari a vowel is a mark on the letter before it, so
-// a mark that follows a letter belongs to it: without, राम and रोम would be one
-// name. What can't be seen, such as a zero-width joiner, does not count: names
-// that look the same are the same.
+// A combining mark belongs to the letter that it follows: in scripts such as
+// Devanagari vowels are combining marks, and without them राम and रोम would be
+// one name. Invisible characters, such as a zero-width joiner, are left out, so
+// that names which look the same are the same.
 func slugOf(name string) string {
 	visible := strings.Map(func(r rune) rune {
-		if invisible(r) {
+		if isInvisible(r) {
 			return -1
 		}
 		return r
@@ -103,12 +104,12 @@ func slugOf(name string) string {
 	return strings.TrimRight(slug[:cut], "_") + suffix
 }
 
-func invisible(r rune) bool {
+func isInvisible(r rune) bool {
 	return unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 }
 
-// parseEmail returns the address in the form in which it is kept and compared,
-// or an error that says what is wrong with it as the rest of a sentence.
+// parseEmail returns the address in the form in which it is stored and compared.
+// Its error is the end of a sentence, as that of [ParseName].
 func parseEmail(s string) (string, error) {
 	switch {
 	case s == "":
@@ -117,7 +118,7 @@ func parseEmail(s string) (string, error) {
 		return "", errors.New("must have at most 254 bytes")
 	}
 	address, err := mail.ParseAddress(s)
-	if err != nil || address.Name != "" || address.Address != s || strings.ContainsFunc(s, forbidden) {
+	if err != nil || address.Name != "" || address.Address != s || strings.ContainsFunc(s, isForbidden) {
 		return "", errors.New("must be an email address such as admin@example.com")
 	}
 	return emailKey(s), nil

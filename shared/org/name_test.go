@@ -304,7 +304,7 @@ func TestEmail(t *testing.T) {
 		{"a pattern", ".*", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := org.Registration{OrganizationName: "Acme", Email: tt.email, Password: "Admin@123"}
+			r := org.CreateRequest{OrganizationName: "Acme", Email: tt.email, Password: "Admin@123"}
 			var fields []string
 			for _, f := range r.Validate() {
 				fields = append(fields, f.Field)

@@ -92,7 +92,7 @@ func creates(services []*org.Service, name, email func(i int) string) []func() e
 	var functions []func() error
 	for i := range racers {
 		functions = append(functions, func() error {
-			_, err := services[i%len(services)].Create(context.Background(), org.Registration{
+			_, err := services[i%len(services)].Create(context.Background(), org.CreateRequest{
 				OrganizationName: name(i), Email: email(i), Password: password,
 			})
 			return err
@@ -127,10 +127,10 @@ func TestRaceCreatesOfOneEmail(t *testing.T) {
 }
 
 func rename(w *world, s *org.Service, o org.Organization, name string) func() error {
-	return change(w, s, o, org.Change{OrganizationName: &name})
+	return change(w, s, o, org.UpdateRequest{OrganizationName: &name})
 }
 
-func change(w *world, s *org.Service, o org.Organization, c org.Change) func() error {
+func change(w *world, s *org.Service, o org.Organization, c org.UpdateRequest) func() error {
 	return func() error {
 		_, err := s.Update(context.Background(), w.callerOf(o), c)
 		return err
@@ -228,7 +228,7 @@ func TestRaceCredentials(t *testing.T) {
 		o := w.create(services[0], "Acme", "admin@acme.test")
 		var functions []func() error
 		for i := range 6 { // more guesses at once are throttled
-			functions = append(functions, change(w, services[i], o, org.Change{
+			functions = append(functions, change(w, services[i], o, org.UpdateRequest{
 				Email: ptr(fmt.Sprintf("admin%d@acme.test", i)), Password: ptr(newPassword), CurrentPassword: ptr(password),
 			}))
 		}
@@ -241,7 +241,7 @@ func TestRaceDeleteAgainstLogin(t *testing.T) {
 	rounds(t, func(t *testing.T, w *world, services []*org.Service) {
 		o := w.create(services[0], "Acme", "admin@acme.test")
 		login := func() error {
-			_, err := services[1].Login(context.Background(), org.Credentials{Email: "admin@acme.test", Password: password})
+			_, err := services[1].Login(context.Background(), org.LoginRequest{Email: "admin@acme.test", Password: password})
 			return err
 		}
 		errs := race(login, remove(w, services[0], o), login, login, login)
@@ -275,7 +275,7 @@ func TestRaceRepair(t *testing.T) {
 							func() error { _, err := s.Reconcile(context.Background(), true); return err },
 							func() error { _, err := s.Get(context.Background(), renamed); return err },
 							func() error {
-								_, err := s.Create(context.Background(), org.Registration{
+								_, err := s.Create(context.Background(), org.CreateRequest{
 									OrganizationName: renamed, Email: fmt.Sprintf("somebody%d@else.test", i), Password: password})
 								return err
 							},

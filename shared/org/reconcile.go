@@ -10,22 +10,23 @@ import (
 
 // Report is what a run of Reconcile did.
 type Report struct {
-	Finished []Finding `json:"finished"` // operations that were carried to their end
-	Undone   []Finding `json:"undone"`   // operations that were undone
-	Repaired []Finding `json:"repaired"` // collections that are known, and called, as their records say again
-	Removed  []Finding `json:"removed"`  // claims, admins and empty collections that had no organization
-	Odd      []Finding `json:"odd"`      // what needs a person's attention
+	Finished       []Finding `json:"finished"`        // operations that were completed
+	Undone         []Finding `json:"undone"`          // operations that were undone
+	Repaired       []Finding `json:"repaired"`        // collections whose UUID on the record, or whose name, was put right
+	Removed        []Finding `json:"removed"`         // claims, admins and empty collections that had no organization
+	NeedsAttention []Finding `json:"needs_attention"` // what a person must look at
 }
 
-// CheckClock returns an error if this process's clock and the database's are
-// more than MaxSkew apart, so that it can't tell what has been left.
+// CheckClock returns an error if the clock of this process and the database's
+// differ by more than MaxSkew. With such a clock Reconcile would take over
+// operations that are under way.
 func (s *Service) CheckClock(ctx context.Context) error {
 	before := s.now()
 	database, err := s.Store.Clock(ctx)
 	if err != nil {
 		return err
 	}
-	// The answer was made at some time between the two.
+	// The database has read its clock between the two readings of this one.
 	if ahead := before.Sub(database); ahead > MaxSkew {
 		return fmt.Errorf("the clock of this machine is %v ahead of the database's: set it first", ahead.Round(time.Second))
 	}
@@ -35,25 +36,26 @@ func (s *Service) CheckClock(ctx context.Context) error {
 	return nil
 }
 
-// Reconcile repairs whatever has been left for longer than StaleAfter, and
-// makes missing indexes. A full run reads the whole database for it; another
-// one reads unfinished operations alone. It may run at any time, several times
-// at once. The error tells of what kept it from working, not of what it found.
+// Reconcile finishes operations that are stale, repairs what crashes have left
+// for longer than StaleAfter, and makes missing indexes. Only a full run, which
+// reads the whole database, does the second. It may run at any time, and several
+// times concurrently. The error is what kept it from working; what it found is
+// in the report.
 func (s *Service) Reconcile(ctx context.Context, full bool) (Report, error) {
-	report := Report{Finished: []Finding{}, Undone: []Finding{}, Repaired: []Finding{}, Removed: []Finding{}, Odd: []Finding{}}
-	// What can't be done for one organization is done for the others.
+	report := Report{Finished: []Finding{}, Undone: []Finding{}, Repaired: []Finding{}, Removed: []Finding{}, NeedsAttention: []Finding{}}
+	// A failure for one organization does not keep it from the others.
 	errs := []error{s.finishAll(ctx, &report)}
 	if full {
 		errs = append(errs, s.repairAll(ctx, &report))
 	}
 	failed, err := s.Store.EnsureIndexes(ctx)
 	for name, err := range failed {
-		report.Odd = append(report.Odd, Finding{Kind: MissingIndex, Subject: name, Error: err.Error()})
+		report.NeedsAttention = append(report.NeedsAttention, Finding{Kind: MissingIndex, Subject: name, Error: err.Error()})
 	}
 	return report, errors.Join(append(errs, err)...)
 }
 
-// finishAll finishes or undoes the operations that were left.
+// finishAll finishes or undoes the operations that are stale.
 func (s *Service) finishAll(ctx context.Context, report *Report) error {
 	unfinished, err := s.Store.UnfinishedOrganizations(ctx, s.now().Add(-StaleAfter))
 	if err != nil {
@@ -71,15 +73,15 @@ func (s *Service) finishAll(ctx context.Context, report *Report) error {
 			_, err = s.finish(ctx, taken)
 		}
 		switch {
-		case errors.Is(err, errBusy), errors.Is(err, errOvertaken): // somebody else finishes it
+		case errors.Is(err, errBusy), errors.Is(err, errOvertaken): // another process finishes it
 			continue
 		case errors.Is(err, ErrUnavailable):
 			errs = append(errs, err)
 			continue
-		case errors.As(err, new(undone)):
+		case errors.As(err, new(undoneError)):
 			list = &report.Undone
 		case err != nil:
-			list = &report.Odd
+			list = &report.NeedsAttention
 			finding.Error = err.Error()
 		}
 		*list = append(*list, finding)
@@ -87,10 +89,10 @@ func (s *Service) finishAll(ctx context.Context, report *Report) error {
 	return errors.Join(errs...)
 }
 
-// repairAll repairs what does not fit together. It looks twice: what is found
-// only once was under way.
+// repairAll repairs inconsistencies. It inspects the database twice, because an
+// inconsistency that is found only once belongs to an operation under way.
 func (s *Service) repairAll(ctx context.Context, report *Report) error {
-	// MongoDB does so by itself.
+	// MongoDB deletes them by itself, other servers may not.
 	if err := s.Store.DeleteExpired(ctx, s.now()); err != nil {
 		return err
 	}
@@ -105,11 +107,11 @@ func (s *Service) repairAll(ctx context.Context, report *Report) error {
 	var errs []error
 	for _, f := range second {
 		if !slices.ContainsFunc(first, f.same) || f.Kind == UnfinishedOperation || f.Kind == MissingIndex {
-			continue // under way, or reported elsewhere
+			continue // it is under way, or reported elsewhere
 		}
 		list, err := s.repair(ctx, f, report)
 		switch {
-		case errors.Is(err, errBusy), errors.Is(err, errOvertaken), errors.Is(err, ErrNotFound): // somebody else changes it
+		case errors.Is(err, errBusy), errors.Is(err, errOvertaken), errors.Is(err, ErrNotFound): // another process has changed it
 		case err != nil:
 			errs = append(errs, err)
 		case list != nil:
@@ -119,8 +121,8 @@ func (s *Service) repairAll(ctx context.Context, report *Report) error {
 	return errors.Join(errs...)
 }
 
-// repair repairs what was found and returns the list of the report that it
-// belongs to, nil if it is left as it is for now.
+// repair repairs one inconsistency. It returns the list of the report to which
+// the finding belongs, or nil if nothing was done for now.
 func (s *Service) repair(ctx context.Context, f Finding, report *Report) (*[]Finding, error) {
 	switch f.Kind {
 	case UnusedClaim:
@@ -129,7 +131,7 @@ func (s *Service) repair(ctx context.Context, f Finding, report *Report) (*[]Fin
 		}
 		err := s.releaseUnused(ctx, f.claim)
 		if f.claim.RestingSince.IsZero() && !s.Store.ChecksCollections() {
-			return nil, err // it rests first
+			return nil, err // the claim must rest first
 		}
 		return &report.Removed, err
 	case OrphanAdmin:
@@ -138,9 +140,9 @@ func (s *Service) repair(ctx context.Context, f Finding, report *Report) (*[]Fin
 		}
 		return &report.Removed, s.Store.DeleteAdmin(ctx, f.admin.ID)
 	case UnknownCollection:
-		_, _, err := s.locate(ctx, f.org)
+		_, _, err := s.findOwn(ctx, f.org)
 		if errors.Is(err, errNoCollection) {
-			return &report.Odd, nil // it is another organization's
+			return &report.NeedsAttention, nil // the collection is another organization's
 		}
 		return &report.Repaired, err
 	case MisnamedCollection:
@@ -151,22 +153,22 @@ func (s *Service) repair(ctx context.Context, f Finding, report *Report) (*[]Fin
 			}
 		}
 		if errors.Is(err, ErrConflict) {
-			return &report.Odd, nil // the tenant's application has written there
+			return &report.NeedsAttention, nil // the tenant's application has written under the name
 		}
 		return &report.Repaired, err
 	case OrphanCollection:
 		began, temporary := parseTemporaryName(f.collection.Name)
 		switch {
 		case temporary && !s.stale(began):
-			return nil, nil // its organization has no record yet
+			return nil, nil // its organization may have no record yet
 		case !temporary && !s.Store.ChecksCollections():
-			return &report.Odd, nil // it could be somebody's by the time the command arrives
+			return &report.NeedsAttention, nil // a late command could drop an organization's collection
 		}
 		dropped, err := s.dropEmpty(ctx, f.database, f.collection)
 		if dropped {
 			return &report.Removed, err
 		}
-		return &report.Odd, err
+		return &report.NeedsAttention, err
 	}
-	return &report.Odd, nil
+	return &report.NeedsAttention, nil
 }

@@ -10,21 +10,20 @@ import (
 )
 
 const (
-	// StaleAfter is how long an operation rests untouched before others take
-	// it over. No function may run as long.
+	// StaleAfter is how long after it was last touched an operation may be
+	// taken over by others. No function may run as long.
 	StaleAfter = 60 * time.Second
-	// leaseTime is how long after its beginning, or after it was taken over,
-	// an operation may begin to name or rename its collection.
+	// leaseTime is how long after it began, or was taken over, an operation
+	// may still start to rename its collection.
 	leaseTime = StaleAfter / 2
-	// MaxSkew is how far the clock of a process may be from the database's.
-	// That of two processes, twice as much, is well below the time between
-	// the end of a lease and StaleAfter.
+	// MaxSkew is the largest difference allowed between the clock of a process
+	// and the database's. Two processes differ by at most twice as much, which
+	// is less than the time between the end of a lease and StaleAfter.
 	MaxSkew = 10 * time.Second
-	// recoverTime is what an operation that failed may take to clean up,
-	// unless the service says otherwise.
+	// recoverTime is the default of Service.RecoverTime.
 	recoverTime = 2 * time.Second
-	// recoverAttempts bounds how often it begins anew because others have
-	// changed the record.
+	// recoverAttempts is how often an operation starts again because others
+	// have changed the record or the collection.
 	recoverAttempts = 3
 )
 
@@ -34,8 +33,8 @@ var (
 		Message: "the change took too long: it will be finished or undone by itself"}
 )
 
-// write puts next in the place of seen, if the record is as it was seen, and
-// returns it with its new revision. Otherwise it returns errBusy.
+// write replaces the record by next if it still has the revision of seen. It
+// returns next with its new revision, or errBusy if the record has changed.
 func (s *Service) write(ctx context.Context, seen, next Organization) (Organization, error) {
 	ok, err := s.Store.ReplaceOrganization(ctx, seen, next)
 	if err == nil && !ok {
@@ -48,8 +47,8 @@ func (s *Service) write(ctx context.Context, seen, next Organization) (Organizat
 	return next, nil
 }
 
-// rewrite is write for whoever works on the operation on o. If others have
-// taken it over, it is theirs to say what became of it: errOvertaken.
+// rewrite is write for the process that works on the operation of o. Its error
+// is errOvertaken if others have taken the operation over.
 func (s *Service) rewrite(ctx context.Context, o, next Organization) (Organization, error) {
 	o, err := s.write(ctx, o, next)
 	if errors.Is(err, errBusy) {
@@ -58,28 +57,27 @@ func (s *Service) rewrite(ctx context.Context, o, next Organization) (Organizati
 	return o, err
 }
 
-// commit writes the organization as it is after its operation.
+// commit writes the record as it is after the operation.
 func (s *Service) commit(ctx context.Context, o, next Organization) (Organization, error) {
 	next.Operation, next.Committed = nil, o.Operation.ID
 	return s.rewrite(ctx, o, next)
 }
 
-// lease tells whoever works on an operation whether it may give its collection
-// a name. After the lease it may not, since others may have taken over the
-// operation, or its claims.
-func (s *Service) lease(op *Operation) error {
+// checkLease returns errOvertaken if the lease of the operation has ended. Then
+// the operation must not rename a collection, because others may have taken
+// over the operation or its claims.
+func (s *Service) checkLease(op *Operation) error {
 	if age := s.now().Sub(op.TouchedAt); age > leaseTime {
 		return fmt.Errorf("operation %s: its lease ended %v ago: %w", op.ID, age-leaseTime, errOvertaken)
 	}
 	return nil
 }
 
-// stale reports whether what was last touched at t has been left by whoever
-// did.
+// stale reports whether something that was last touched at t may be taken over.
 func (s *Service) stale(t time.Time) bool { return s.now().Sub(t) >= StaleAfter }
 
-// takeOver makes the operation on o the caller's. Whoever worked on it before
-// can't write the record any more.
+// takeOver makes the operation of o the caller's. The process that worked on it
+// before can't write the record any more.
 func (s *Service) takeOver(ctx context.Context, o Organization) (Organization, error) {
 	next, op := o, *o.Operation
 	op.TouchedAt = s.now()
@@ -87,25 +85,26 @@ func (s *Service) takeOver(ctx context.Context, o Organization) (Organization, e
 	return s.write(ctx, o, next)
 }
 
-// undone is the error of an operation of which nothing is left, and why that
-// is so.
-type undone struct{ cause error }
+// undoneError is the error of an operation that changed nothing, or of which
+// everything was undone. It holds the cause.
+type undoneError struct{ cause error }
 
-func (u undone) Error() string { return u.cause.Error() }
+func (u undoneError) Error() string { return u.cause.Error() }
 
-// leftOver returns the error of an operation whose journal was written: unless
-// it was undone it may be finished by others, whatever the error says.
-func leftOver(err error) error {
-	if err == nil || errors.Is(err, ErrUnavailable) || errors.As(err, new(undone)) {
+// unlessUndone returns the error for the client of an operation whose journal
+// was written. Unless the operation was undone, others may finish it, so that
+// the error must be ErrUnavailable.
+func unlessUndone(err error) error {
+	if err == nil || errors.Is(err, ErrUnavailable) || errors.As(err, new(undoneError)) {
 		return err
 	}
 	return &Error{Kind: Unavailable, Message: errOvertaken.Message, RetryAfter: StaleAfter, Err: err}
 }
 
-// finish brings an operation that the caller has to its end, from whatever
-// point it had come to: an update forward, or back if that can't be, which is
-// an undone error; a creation and a deletion to nothing. Any other error
-// leaves the operation as it is.
+// finish completes an operation that the caller has taken over, from any point
+// at which it may have stopped. It completes an update, or undoes it if it can't
+// be completed, which is an undoneError. It undoes a creation and completes a
+// deletion. With any other error the operation stays as it is.
 func (s *Service) finish(ctx context.Context, o Organization) (Organization, error) {
 	switch kind := o.Operation.Kind; {
 	case kind == Updating:
@@ -116,9 +115,9 @@ func (s *Service) finish(ctx context.Context, o Organization) (Organization, err
 	return o, fmt.Errorf("organization %s: an operation of kind %q can't be under way while it is %s", o.ID, o.Operation.Kind, o.Status)
 }
 
-// settle finishes or undoes an operation on o that was left, and returns o as
-// it is then. An operation under way stays.
-func (s *Service) settle(ctx context.Context, o Organization) (Organization, error) {
+// finishStale finishes the operation of o if it is stale, and returns the record
+// after that.
+func (s *Service) finishStale(ctx context.Context, o Organization) (Organization, error) {
 	if o.Operation == nil || !s.stale(o.Operation.TouchedAt) {
 		return o, nil
 	}
@@ -129,19 +128,20 @@ func (s *Service) settle(ctx context.Context, o Organization) (Organization, err
 	if errors.Is(err, ErrUnavailable) {
 		return o, err
 	}
-	if err != nil && !errors.Is(err, errBusy) && !errors.As(err, new(undone)) {
+	if err != nil && !errors.Is(err, errBusy) && !errors.As(err, new(undoneError)) {
 		s.log().ErrorContext(ctx, "operation not finished", "organization_id", o.ID, "error", err)
 	}
 	return s.Store.Organization(ctx, o.ID)
 }
 
-// afterFailure is what an operation does about its own failure: it looks how
-// far it has come and, at once, finishes or undoes it. o is the organization
-// as the operation found it, or would have made it. It returns what Create,
-// Update and Delete do: the cause only if nothing was changed and nothing is
-// left. What it can't do, Reconcile will.
+// afterFailure cleans up after an operation that has failed with the cause: it
+// looks how far the operation has come, and finishes or undoes it at once. o is
+// the organization before the operation, or for a creation as it would be. The
+// results are those of Create, Update and Delete; the error is the cause only
+// if nothing was changed and nothing is left. What afterFailure can't finish,
+// Reconcile will.
 func (s *Service) afterFailure(ctx context.Context, o Organization, op Operation, cause error) (Organization, error) {
-	if u := (undone{}); errors.As(cause, &u) {
+	if u := (undoneError{}); errors.As(cause, &u) {
 		return Organization{}, u.cause
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(s.RecoverTime, recoverTime))
@@ -153,16 +153,16 @@ func (s *Service) afterFailure(ctx context.Context, o Organization, op Operation
 			return result, nil
 		}
 	}
-	if u := (undone{}); errors.As(err, &u) {
+	if u := (undoneError{}); errors.As(err, &u) {
 		return Organization{}, u.cause
 	}
 	s.log().WarnContext(ctx, "operation left to reconcile", "organization_id", o.ID, "operation", op.Kind, "error", err)
-	return Organization{}, leftOver(cause)
+	return Organization{}, unlessUndone(cause)
 }
 
-// cleanUp finishes the operation, or returns an undone error with the cause
-// when nothing of it is left. That others have changed the record meanwhile is
-// errBusy.
+// cleanUp finishes the operation, or returns an undoneError with the cause if
+// nothing of it is left. Its error is errBusy if others have changed the record
+// at the same time.
 func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cause error) (Organization, error) {
 	current, err := s.Store.Organization(ctx, o.ID)
 	switch {
@@ -174,7 +174,7 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 			err = s.Store.DropCollection(ctx, o.Database, Collection{Name: temporaryName(&op)})
 		}
 		if err == nil || errors.Is(err, ErrNotFound) {
-			// No command was sent for the names: they need no rest.
+			// No collection can have got one of the names, so they need no rest.
 			err = s.Store.ReleaseClaims(ctx, o.ID, math.MaxInt64, nil)
 		}
 	case err != nil:
@@ -183,7 +183,7 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 		return current, nil
 	case current.Operation != nil && current.Operation.ID == op.ID:
 		if !current.Operation.TouchedAt.Equal(op.TouchedAt) {
-			return current, errOvertaken // they are at work: two would be in each other's way
+			return current, errOvertaken // another process works on it
 		}
 		if current, err = s.takeOver(ctx, current); err == nil {
 			current, err = s.finish(ctx, current)
@@ -195,9 +195,9 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 			return o, nil
 		}
 	default:
-		// It did not come to its journal, or is over.
+		// The operation has written no journal, or is over.
 		if current.Revision == o.Revision {
-			// What it wrote last may still be on the way. It must not arrive.
+			// Its last write may still be under way. After this one it fails.
 			if current, err = s.write(ctx, current, current); err != nil {
 				return current, err
 			}
@@ -205,14 +205,14 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 		err = s.release(ctx, current)
 	}
 	if err == nil {
-		err = undone{cause}
+		err = undoneError{cause}
 	}
 	return Organization{}, err
 }
 
-// releaseLater releases what an operation that is committed has replaced. A
-// failure changes nothing for the client: Reconcile, or whoever wants one of
-// the claims, releases it later.
+// releaseLater releases the claims that a committed operation has given up. A
+// failure is only logged: Reconcile, or an operation that wants one of the
+// claims, releases it later.
 func (s *Service) releaseLater(ctx context.Context, o Organization) {
 	err := s.release(ctx, o)
 	if errors.Is(err, ErrUnavailable) {

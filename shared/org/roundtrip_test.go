@@ -30,27 +30,27 @@ func TestRoundTrips(t *testing.T) {
 		do    func() error
 	}{
 		{"create", []int{1, 2, 2, 1, 1}, func() error {
-			_, err := s.Create(ctx, org.Registration{OrganizationName: "Bolt", Email: "admin@bolt.test", Password: password})
+			_, err := s.Create(ctx, org.CreateRequest{OrganizationName: "Bolt", Email: "admin@bolt.test", Password: password})
 			return err
 		}},
 		{"get", []int{1}, func() error { _, err := s.Get(ctx, "bolt"); return err }},
 		{"login", []int{4, 3}, func() error {
-			tokens, err := s.Login(ctx, org.Credentials{Email: "admin@bolt.test", Password: password, ClientAddress: "192.0.2.1"})
+			tokens, err := s.Login(ctx, org.LoginRequest{Email: "admin@bolt.test", Password: password, ClientAddress: "192.0.2.1"})
 			if err == nil {
 				caller = callerIn(t, tokens)
 			}
 			return err
 		}},
 		{"rename", []int{2, 2, 1, 1, 1, 1}, func() error {
-			_, err := s.Update(ctx, caller, org.Change{OrganizationName: ptr("Core")})
+			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: ptr("Core")})
 			return err
 		}},
 		{"rename for display", []int{2, 1}, func() error {
-			_, err := s.Update(ctx, caller, org.Change{OrganizationName: ptr("CORE")})
+			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: ptr("CORE")})
 			return err
 		}},
 		{"rename with a new password", []int{3, 1, 3, 1, 1, 1, 1, 1}, func() error {
-			o, err := s.Update(ctx, caller, org.Change{
+			o, err := s.Update(ctx, caller, org.UpdateRequest{
 				OrganizationName: ptr("Dyne"), Password: ptr(newPassword), CurrentPassword: ptr(password),
 			})
 			if err == nil {

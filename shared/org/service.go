@@ -12,18 +12,19 @@ import (
 	"orgservice/shared/auth"
 )
 
-// Service is what clients can do with organizations.
+// Service is everything that clients, and the scheduled repair, can do with
+// organizations. Its methods may be called concurrently.
 type Service struct {
 	Store     Store
-	Database  string    // where the collections of new organizations go
-	Passwords Passwords // of Create, Update and Login
+	Database  string    // for the collections of new organizations
+	Passwords Passwords // needed by Create, Update and Login
 
-	// Of Login and Refresh.
+	// Needed by Login and Refresh.
 	Tokens     *auth.Signer
-	TokenTTL   time.Duration // of an access token, in whole seconds
+	TokenTTL   time.Duration // lifetime of an access token, in whole seconds
 	SessionTTL time.Duration // from the login on, however often it is refreshed
 
-	// RecoverTime is what an operation that failed may take to clean up after
+	// RecoverTime is how long a failed operation may take to clean up after
 	// itself; 0 means 2 seconds.
 	RecoverTime time.Duration
 
@@ -34,16 +35,16 @@ type Service struct {
 // Passwords hashes and compares passwords, as [auth.Passwords] does.
 type Passwords interface {
 	Hash(password string) (string, error)
-	// Verify reports whether hash is the hash of password. An empty hash is
-	// nobody's, and takes as long to say so.
+	// Verify reports whether hash is the hash of password. It never is if it
+	// is empty, and to find that out takes as long as a comparison.
 	Verify(hash, password string) (bool, error)
-	// Outdated reports whether hash should be made anew.
+	// Outdated reports whether the password should be hashed again.
 	Outdated(hash string) bool
 }
 
-// now returns the time as the database keeps it: in UTC, to the millisecond.
-// It has no monotonic part: a process that was suspended must see the time
-// that passed meanwhile.
+// now returns the time as the database stores it, in UTC and milliseconds. It
+// has no monotonic part, because that stands still while a process is
+// suspended.
 func (s *Service) now() time.Time {
 	now := time.Now
 	if s.Now != nil {
@@ -59,20 +60,20 @@ func (s *Service) log() *slog.Logger {
 	return slog.Default()
 }
 
-// Registration is what an organization signs up with.
-type Registration struct {
+// CreateRequest is the body of a sign-up.
+type CreateRequest struct {
 	OrganizationName string `json:"organization_name"`
 	Email            string `json:"email"`
 	Password         string `json:"password"`
 }
 
 // Validate returns what is wrong, field by field.
-func (r Registration) Validate() []FieldError {
+func (r CreateRequest) Validate() []FieldError {
 	_, _, fields := r.parse()
 	return fields
 }
 
-func (r Registration) parse() (Name, string, []FieldError) {
+func (r CreateRequest) parse() (Name, string, []FieldError) {
 	var fields fieldErrors
 	name, err := ParseName(r.OrganizationName)
 	fields.add("organization_name", err)
@@ -82,22 +83,22 @@ func (r Registration) parse() (Name, string, []FieldError) {
 	return name, email, fields
 }
 
-// Change is what an admin changes of its organization and itself; nil leaves
-// a thing as it is.
-type Change struct {
+// UpdateRequest is what an admin changes of its organization and of itself. A
+// nil field does not change.
+type UpdateRequest struct {
 	OrganizationName *string `json:"organization_name"`
 	Email            *string `json:"email"`
 	Password         *string `json:"password"`
-	CurrentPassword  *string `json:"current_password"` // goes with Email and Password
+	CurrentPassword  *string `json:"current_password"` // required with Email and Password
 }
 
 // Validate returns what is wrong, field by field.
-func (c Change) Validate() []FieldError {
+func (c UpdateRequest) Validate() []FieldError {
 	_, _, fields := c.parse()
 	return fields
 }
 
-func (c Change) parse() (name Name, email string, _ []FieldError) {
+func (c UpdateRequest) parse() (name Name, email string, _ []FieldError) {
 	var fields fieldErrors
 	var err error
 	if c.OrganizationName != nil {
@@ -124,19 +125,18 @@ func (c Change) parse() (name Name, email string, _ []FieldError) {
 	return name, email, fields
 }
 
-// Credentials are what an admin logs in with.
-type Credentials struct {
+// LoginRequest is the body of a login.
+type LoginRequest struct {
 	Email    string `json:"email"`
 	Password string `json:"password"`
 
-	// ClientAddress is the IP address that the login comes from; empty if it
-	// is not known.
+	// ClientAddress is the IP address of the client; empty if it is not known.
 	ClientAddress string `json:"-"`
 }
 
-// Validate returns what is wrong, field by field. What only a new address or
-// password must fulfil is not asked here.
-func (c Credentials) Validate() []FieldError {
+// Validate returns what is wrong, field by field. The rules for a new email or
+// password do not apply to a login.
+func (c LoginRequest) Validate() []FieldError {
 	var fields fieldErrors
 	if c.Email == "" {
 		fields.add("email", errors.New("is required"))
@@ -188,9 +188,9 @@ func (s *Service) Get(ctx context.Context, name string) (Organization, error) {
 	}
 	o, err := s.Store.OrganizationByClaim(ctx, n.Collection())
 	if err == nil {
-		o, err = s.settle(ctx, o)
+		o, err = s.finishStale(ctx, o)
 	}
-	// What settled may have another name now.
+	// The operation that was finished may have renamed it.
 	if errors.Is(err, ErrNotFound) || err == nil && (o.Status != Active || o.Collection != n.Collection()) {
 		return Organization{}, refuse(NotFound, "there is no organization of that name")
 	}
@@ -199,19 +199,20 @@ func (s *Service) Get(ctx context.Context, name string) (Organization, error) {
 
 var errRevoked = refuse(Unauthenticated, "the access token has expired or was revoked: log in again")
 
-// authorize returns the organization that the caller may act for. The token
-// was verified before, maybe a while ago: here the database is asked whether
-// everything that it says still stands.
+// authorize returns the organization that the caller may act for, or
+// errRevoked. The authorizer has verified the token, perhaps some time ago, so
+// the database is asked whether its session, admin and organization still allow
+// it.
 func (s *Service) authorize(ctx context.Context, c auth.Caller) (Organization, error) {
 	if !s.now().Before(c.ExpiresAt) {
 		return Organization{}, errRevoked
 	}
 	var o Organization
 	var session Session
-	err := atOnce(
+	err := concurrently(
 		func() (err error) {
 			if o, err = s.Store.Organization(ctx, c.OrganizationID); err == nil {
-				o, err = s.settle(ctx, o)
+				o, err = s.finishStale(ctx, o)
 			}
 			return err
 		},
@@ -223,17 +224,16 @@ func (s *Service) authorize(ctx context.Context, c auth.Caller) (Organization, e
 	if err != nil {
 		return Organization{}, err
 	}
-	member := o.member(c.AdminID)
-	if o.Status != Active || member == nil || member.TokenVersion != c.TokenVersion ||
-		session.AdminID != c.AdminID || !s.now().Before(session.ExpiresAt) {
+	if !o.mayAct(c.AdminID, c.TokenVersion) || session.AdminID != c.AdminID || !s.now().Before(session.ExpiresAt) {
 		return Organization{}, errRevoked
 	}
 	return o, nil
 }
 
-// atOnce runs the functions at once, waits for all and returns the error of
-// the first in the list that failed. A panic in one is the caller's.
-func atOnce(functions ...func() error) error {
+// concurrently runs the functions at the same time and waits for all. It returns
+// the error of the first one in the list that failed. A panic in one of them
+// becomes a panic of the caller.
+func concurrently(functions ...func() error) error {
 	errs := make([]error, len(functions))
 	panics := make([]any, len(functions))
 	var wait sync.WaitGroup

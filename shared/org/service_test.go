@@ -92,7 +92,7 @@ func (f *fixture) reset() {
 
 func (f *fixture) mustCreate(t *testing.T, name, email string) org.Organization {
 	t.Helper()
-	o, err := f.Create(t.Context(), org.Registration{OrganizationName: name, Email: email, Password: adminPassword})
+	o, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: name, Email: email, Password: adminPassword})
 	if err != nil {
 		t.Fatalf("create %q: %v", name, err)
 	}
@@ -102,7 +102,7 @@ func (f *fixture) mustCreate(t *testing.T, name, email string) org.Organization 
 // mustLogin returns the caller of a new token.
 func (f *fixture) mustLogin(t *testing.T, email, password string) auth.Caller {
 	t.Helper()
-	tokens, err := f.Login(t.Context(), org.Credentials{Email: email, Password: password})
+	tokens, err := f.Login(t.Context(), org.LoginRequest{Email: email, Password: password})
 	if err != nil {
 		t.Fatalf("log in %q: %v", email, err)
 	}
@@ -117,7 +117,7 @@ func (f *fixture) mustLogin(t *testing.T, email, password string) auth.Caller {
 // changes nothing.
 func (f *fixture) wantAlive(t *testing.T, caller auth.Caller, name string) {
 	t.Helper()
-	if _, err := f.Update(t.Context(), caller, org.Change{OrganizationName: &name}); err != nil {
+	if _, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: &name}); err != nil {
 		t.Errorf("token: %v", err)
 	}
 }
@@ -125,7 +125,7 @@ func (f *fixture) wantAlive(t *testing.T, caller auth.Caller, name string) {
 func (f *fixture) wantDead(t *testing.T, caller auth.Caller) {
 	t.Helper()
 	before := f.snapshot(t)
-	if o, err := f.Update(t.Context(), caller, org.Change{OrganizationName: new("Hijacked")}); !errors.Is(err, org.ErrUnauthenticated) {
+	if o, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: new("Hijacked")}); !errors.Is(err, org.ErrUnauthenticated) {
 		t.Errorf("Update = %+v, %v; want ErrUnauthenticated", o, err)
 	}
 	if o, err := f.Delete(t.Context(), caller, nil); !errors.Is(err, org.ErrUnauthenticated) {
@@ -313,7 +313,7 @@ func TestCreate(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := f.snapshot(t)
-			o, err := f.Create(t.Context(), org.Registration{OrganizationName: tt.organization, Email: tt.email, Password: adminPassword})
+			o, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: tt.organization, Email: tt.email, Password: adminPassword})
 			if !errors.Is(err, org.ErrConflict) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("Create = %+v, %v; want ErrConflict about the %s", o, err, tt.want)
 			}
@@ -327,14 +327,14 @@ func TestCreateErrInvalid(t *testing.T) {
 	before := f.snapshot(t)
 	for _, tt := range []struct {
 		name         string
-		registration org.Registration
+		registration org.CreateRequest
 		want         []string
 	}{
-		{"nothing", org.Registration{}, []string{"organization_name", "email", "password"}},
-		{"everything", org.Registration{OrganizationName: "---", Email: "x", Password: "short"}, []string{"organization_name", "email", "password"}},
-		{"name", org.Registration{OrganizationName: "a\x00", Email: "a@example.com", Password: adminPassword}, []string{"organization_name"}},
-		{"email", org.Registration{OrganizationName: "Acme", Email: "A <a@example.com>", Password: adminPassword}, []string{"email"}},
-		{"password", org.Registration{OrganizationName: "Acme", Email: "a@example.com"}, []string{"password"}},
+		{"nothing", org.CreateRequest{}, []string{"organization_name", "email", "password"}},
+		{"everything", org.CreateRequest{OrganizationName: "---", Email: "x", Password: "short"}, []string{"organization_name", "email", "password"}},
+		{"name", org.CreateRequest{OrganizationName: "a\x00", Email: "a@example.com", Password: adminPassword}, []string{"organization_name"}},
+		{"email", org.CreateRequest{OrganizationName: "Acme", Email: "A <a@example.com>", Password: adminPassword}, []string{"email"}},
+		{"password", org.CreateRequest{OrganizationName: "Acme", Email: "a@example.com"}, []string{"password"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := f.Create(t.Context(), tt.registration)
@@ -364,8 +364,8 @@ func TestPassword(t *testing.T) {
 		{"replacement character", "Xq7-Tz2!\ufffd", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := org.Registration{OrganizationName: "Acme", Email: "a@example.com", Password: tt.password}
-			c := org.Change{Password: &tt.password, CurrentPassword: new(adminPassword)}
+			r := org.CreateRequest{OrganizationName: "Acme", Email: "a@example.com", Password: tt.password}
+			c := org.UpdateRequest{Password: &tt.password, CurrentPassword: new(adminPassword)}
 			for _, fields := range [][]org.FieldError{r.Validate(), c.Validate()} {
 				if ok := len(fields) == 0; ok != tt.ok {
 					t.Errorf("Validate = %v", fields)
@@ -382,7 +382,7 @@ func TestPassword(t *testing.T) {
 
 func TestPasswordErrCommon(t *testing.T) {
 	for _, password := range []string{"password", "12345678", "123456789", "qwertyuiop", "password1", "iloveyou", "Password"} {
-		r := org.Registration{OrganizationName: "Acme", Email: "a@example.com", Password: password}
+		r := org.CreateRequest{OrganizationName: "Acme", Email: "a@example.com", Password: password}
 		if r.Validate() == nil {
 			t.Errorf("%q, one of the most common passwords, is good enough", password)
 		}
@@ -444,7 +444,7 @@ func TestLogin(t *testing.T) {
 		t.Run("OK "+email, func(t *testing.T) {
 			f.reset()
 			before := time.Now().Truncate(time.Second)
-			tokens, err := f.Login(t.Context(), org.Credentials{Email: email, Password: adminPassword})
+			tokens, err := f.Login(t.Context(), org.LoginRequest{Email: email, Password: adminPassword})
 			after := time.Now()
 			if err != nil {
 				t.Fatal(err)
@@ -488,7 +488,7 @@ func TestLogin(t *testing.T) {
 	} {
 		t.Run("ErrUnauthenticated "+tt.name, func(t *testing.T) {
 			f.reset()
-			tokens, err := f.Login(t.Context(), org.Credentials{Email: tt.email, Password: tt.password})
+			tokens, err := f.Login(t.Context(), org.LoginRequest{Email: tt.email, Password: tt.password})
 			if !errors.Is(err, org.ErrUnauthenticated) || tokens != (org.Tokens{}) {
 				t.Fatalf("Login = %+v, %v; want ErrUnauthenticated", tokens, err)
 			}
@@ -502,13 +502,13 @@ func TestLogin(t *testing.T) {
 
 	for _, tt := range []struct {
 		name        string
-		credentials org.Credentials
+		credentials org.LoginRequest
 		want        []string
 	}{
-		{"nothing", org.Credentials{}, []string{"email", "password"}},
-		{"email", org.Credentials{Password: adminPassword}, []string{"email"}},
-		{"password", org.Credentials{Email: "admin@example.com"}, []string{"password"}},
-		{"73 bytes", org.Credentials{Email: "admin@example.com", Password: strings.Repeat("x", 73)}, []string{"password"}},
+		{"nothing", org.LoginRequest{}, []string{"email", "password"}},
+		{"email", org.LoginRequest{Password: adminPassword}, []string{"email"}},
+		{"password", org.LoginRequest{Email: "admin@example.com"}, []string{"password"}},
+		{"73 bytes", org.LoginRequest{Email: "admin@example.com", Password: strings.Repeat("x", 73)}, []string{"password"}},
 	} {
 		t.Run("ErrInvalid "+tt.name, func(t *testing.T) {
 			f.reset()
@@ -532,7 +532,7 @@ func TestLoginErrThrottled(t *testing.T) {
 	f := newFixture(t)
 	f.mustCreate(t, "Acme Inc", "admin@example.com")
 	for range 100 {
-		_, err := f.Login(t.Context(), org.Credentials{Email: "admin@example.com", Password: "wrong password"})
+		_, err := f.Login(t.Context(), org.LoginRequest{Email: "admin@example.com", Password: "wrong password"})
 		var e *org.Error
 		if errors.Is(err, org.ErrThrottled) && errors.As(err, &e) {
 			if e.RetryAfter <= 0 {
@@ -564,7 +564,7 @@ func TestLoginRehashes(t *testing.T) {
 			old := f.hashOf(t, "admin@example.com")
 
 			f.Passwords = auth.Passwords{Cost: tt.to}
-			_, err := f.Login(t.Context(), org.Credentials{Email: "admin@example.com", Password: "wrong password"})
+			_, err := f.Login(t.Context(), org.LoginRequest{Email: "admin@example.com", Password: "wrong password"})
 			if !errors.Is(err, org.ErrUnauthenticated) {
 				t.Fatal(err)
 			}
@@ -598,49 +598,49 @@ func TestUpdate(t *testing.T) {
 	const newPassword = "Another@123"
 	for _, tt := range []struct {
 		name                  string
-		change                org.Change
+		change                org.UpdateRequest
 		organization, slug    string
 		email, password       string
 		dead                  bool // the token
 		freedName, freedEmail bool
 	}{
 		{
-			name: "OK name", change: org.Change{OrganizationName: new("New Name")},
+			name: "OK name", change: org.UpdateRequest{OrganizationName: new("New Name")},
 			organization: "New Name", slug: "new_name", email: "admin@example.com", password: adminPassword, freedName: true,
 		},
 		{
-			name: "OK name for display", change: org.Change{OrganizationName: new("  ACME-inc. ")},
+			name: "OK name for display", change: org.UpdateRequest{OrganizationName: new("  ACME-inc. ")},
 			organization: "ACME-inc.", slug: "acme_inc", email: "admin@example.com", password: adminPassword,
 		},
 		{
-			name: "OK same name", change: org.Change{OrganizationName: new("Acme Inc")},
+			name: "OK same name", change: org.UpdateRequest{OrganizationName: new("Acme Inc")},
 			organization: "Acme Inc", slug: "acme_inc", email: "admin@example.com", password: adminPassword,
 		},
 		{
-			name: "OK email", change: org.Change{Email: new("New@Example.com"), CurrentPassword: new(adminPassword)},
+			name: "OK email", change: org.UpdateRequest{Email: new("New@Example.com"), CurrentPassword: new(adminPassword)},
 			organization: "Acme Inc", slug: "acme_inc", email: "new@example.com", password: adminPassword, dead: true, freedEmail: true,
 		},
 		{
-			name: "OK own email in another case", change: org.Change{Email: new("ADMIN@Example.com"), CurrentPassword: new(adminPassword)},
+			name: "OK own email in another case", change: org.UpdateRequest{Email: new("ADMIN@Example.com"), CurrentPassword: new(adminPassword)},
 			organization: "Acme Inc", slug: "acme_inc", email: "admin@example.com", password: adminPassword,
 		},
 		{
-			name: "OK password", change: org.Change{Password: new(newPassword), CurrentPassword: new(adminPassword)},
+			name: "OK password", change: org.UpdateRequest{Password: new(newPassword), CurrentPassword: new(adminPassword)},
 			organization: "Acme Inc", slug: "acme_inc", email: "admin@example.com", password: newPassword, dead: true,
 		},
 		{
-			name: "OK password as it was", change: org.Change{Password: new(adminPassword), CurrentPassword: new(adminPassword)},
+			name: "OK password as it was", change: org.UpdateRequest{Password: new(adminPassword), CurrentPassword: new(adminPassword)},
 			organization: "Acme Inc", slug: "acme_inc", email: "admin@example.com", password: adminPassword, dead: true,
 		},
 		{
-			name: "OK everything", change: org.Change{
+			name: "OK everything", change: org.UpdateRequest{
 				OrganizationName: new("New Name"), Email: new("new@example.com"), Password: new(newPassword), CurrentPassword: new(adminPassword),
 			},
 			organization: "New Name", slug: "new_name", email: "new@example.com", password: newPassword, dead: true,
 			freedName: true, freedEmail: true,
 		},
 		{
-			name: "OK name with a current password", change: org.Change{OrganizationName: new("New Name"), CurrentPassword: new(adminPassword)},
+			name: "OK name with a current password", change: org.UpdateRequest{OrganizationName: new("New Name"), CurrentPassword: new(adminPassword)},
 			organization: "New Name", slug: "new_name", email: "admin@example.com", password: adminPassword, freedName: true,
 		},
 	} {
@@ -691,7 +691,7 @@ func TestUpdate(t *testing.T) {
 				f.wantAlive(t, caller, tt.organization)
 			}
 			if tt.password != adminPassword {
-				if _, err := f.Login(t.Context(), org.Credentials{Email: tt.email, Password: adminPassword}); !errors.Is(err, org.ErrUnauthenticated) {
+				if _, err := f.Login(t.Context(), org.LoginRequest{Email: tt.email, Password: adminPassword}); !errors.Is(err, org.ErrUnauthenticated) {
 					t.Errorf("login with the old password: %v", err)
 				}
 			}
@@ -717,16 +717,16 @@ func TestUpdateErr(t *testing.T) {
 
 	for _, tt := range []struct {
 		name   string
-		change org.Change
+		change org.UpdateRequest
 		want   []string
 	}{
-		{"nothing", org.Change{}, []string{"organization_name"}},
-		{"nothing but the current password", org.Change{CurrentPassword: new(adminPassword)}, []string{"organization_name"}},
-		{"no current password for email", org.Change{Email: new("new@example.com")}, []string{"current_password"}},
-		{"no current password for password", org.Change{Password: new("Another@123")}, []string{"current_password"}},
-		{"empty", org.Change{OrganizationName: new(""), Email: new(""), Password: new(""), CurrentPassword: new("")},
+		{"nothing", org.UpdateRequest{}, []string{"organization_name"}},
+		{"nothing but the current password", org.UpdateRequest{CurrentPassword: new(adminPassword)}, []string{"organization_name"}},
+		{"no current password for email", org.UpdateRequest{Email: new("new@example.com")}, []string{"current_password"}},
+		{"no current password for password", org.UpdateRequest{Password: new("Another@123")}, []string{"current_password"}},
+		{"empty", org.UpdateRequest{OrganizationName: new(""), Email: new(""), Password: new(""), CurrentPassword: new("")},
 			[]string{"organization_name", "email", "password", "current_password"}},
-		{"everything", org.Change{OrganizationName: new("---"), Email: new("x"), Password: new("short"), CurrentPassword: new(strings.Repeat("x", 73))},
+		{"everything", org.UpdateRequest{OrganizationName: new("---"), Email: new("x"), Password: new("short"), CurrentPassword: new(strings.Repeat("x", 73))},
 			[]string{"organization_name", "email", "password", "current_password"}},
 	} {
 		t.Run("ErrInvalid "+tt.name, func(t *testing.T) {
@@ -737,19 +737,19 @@ func TestUpdateErr(t *testing.T) {
 
 	for _, tt := range []struct {
 		name   string
-		change org.Change
+		change org.UpdateRequest
 		want   error
 	}{
-		{"ErrForbidden email", org.Change{Email: new("new@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
-		{"ErrForbidden password", org.Change{Password: new("Another@123"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
-		{"ErrForbidden own email", org.Change{Email: new("admin@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
-		{"ErrForbidden with a name", org.Change{OrganizationName: new("New"), Email: new("new@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
-		{"ErrForbidden with a name alone", org.Change{OrganizationName: new("New"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
-		{"ErrForbidden before ErrConflict", org.Change{Email: new("victim@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
-		{"ErrConflict name", org.Change{OrganizationName: new("Victim Co")}, org.ErrConflict},
-		{"ErrConflict slug", org.Change{OrganizationName: new("VICTIM-CO")}, org.ErrConflict},
-		{"ErrConflict email", org.Change{Email: new("Victim@example.com"), CurrentPassword: new(adminPassword)}, org.ErrConflict},
-		{"ErrConflict email with a password", org.Change{Email: new("victim@example.com"), Password: new("Another@123"), CurrentPassword: new(adminPassword)}, org.ErrConflict},
+		{"ErrForbidden email", org.UpdateRequest{Email: new("new@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
+		{"ErrForbidden password", org.UpdateRequest{Password: new("Another@123"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
+		{"ErrForbidden own email", org.UpdateRequest{Email: new("admin@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
+		{"ErrForbidden with a name", org.UpdateRequest{OrganizationName: new("New"), Email: new("new@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
+		{"ErrForbidden with a name alone", org.UpdateRequest{OrganizationName: new("New"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
+		{"ErrForbidden before ErrConflict", org.UpdateRequest{Email: new("victim@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
+		{"ErrConflict name", org.UpdateRequest{OrganizationName: new("Victim Co")}, org.ErrConflict},
+		{"ErrConflict slug", org.UpdateRequest{OrganizationName: new("VICTIM-CO")}, org.ErrConflict},
+		{"ErrConflict email", org.UpdateRequest{Email: new("Victim@example.com"), CurrentPassword: new(adminPassword)}, org.ErrConflict},
+		{"ErrConflict email with a password", org.UpdateRequest{Email: new("victim@example.com"), Password: new("Another@123"), CurrentPassword: new(adminPassword)}, org.ErrConflict},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if o, err := f.Update(t.Context(), caller, tt.change); !errors.Is(err, tt.want) {
@@ -773,7 +773,7 @@ func TestUpdateErrBusy(t *testing.T) {
 		{Key: "collection_name", Value: o.Collection}, {Key: "claims", Value: o.Claims},
 	}}})
 	before := f.snapshot(t)
-	for name, change := range map[string]org.Change{
+	for name, change := range map[string]org.UpdateRequest{
 		"display":  {OrganizationName: new("ACME INC")},
 		"name":     {OrganizationName: new("Beta")},
 		"password": {Password: new("Another@123"), CurrentPassword: new(adminPassword)},
@@ -854,7 +854,7 @@ func TestDelete(t *testing.T) {
 			if o, err := f.Get(t.Context(), "Acme Inc"); !errors.Is(err, org.ErrNotFound) {
 				t.Errorf("Get = %+v, %v; want ErrNotFound", o, err)
 			}
-			if _, err := f.Login(t.Context(), org.Credentials{Email: "admin@example.com", Password: adminPassword}); !errors.Is(err, org.ErrUnauthenticated) {
+			if _, err := f.Login(t.Context(), org.LoginRequest{Email: "admin@example.com", Password: adminPassword}); !errors.Is(err, org.ErrUnauthenticated) {
 				t.Errorf("Login: %v, want ErrUnauthenticated", err)
 			}
 			f.wantDead(t, caller)
@@ -898,7 +898,7 @@ func TestHostileRenameOntoNeighbour(t *testing.T) {
 	before := f.snapshot(t)
 	for _, name := range []string{"Victim Co", "VICTIM CO", "victim-co", " victim_co ", "Ｖictim Co", "Vic\u200dtim Co"} {
 		t.Run(name, func(t *testing.T) {
-			if o, err := f.Update(t.Context(), caller, org.Change{OrganizationName: &name}); !errors.Is(err, org.ErrConflict) {
+			if o, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: &name}); !errors.Is(err, org.ErrConflict) {
 				t.Errorf("Update = %+v, %v; want ErrConflict", o, err)
 			}
 			f.wantSame(t, before)
@@ -914,7 +914,7 @@ func TestHostileRenameOntoItself(t *testing.T) {
 	before := f.snapshot(t)
 	for _, name := range []string{"acme inc", "Acme Inc", "ACME-INC", "ACME-INC"} {
 		t.Run(name, func(t *testing.T) {
-			got, err := f.Update(t.Context(), caller, org.Change{OrganizationName: &name})
+			got, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: &name})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -944,7 +944,7 @@ func TestHostileRenameKeepsDocuments(t *testing.T) {
 		t.Fatalf("the tenant has %+v", want)
 	}
 	for _, name := range []string{"Beta", strings.Repeat("long ", 20), "राम", "Acme Inc"} {
-		got, err := f.Update(t.Context(), caller, org.Change{OrganizationName: &name})
+		got, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: &name})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -967,7 +967,7 @@ func TestHostileSlugCollision(t *testing.T) {
 	before := f.snapshot(t)
 	for _, name := range []string{"acme inc", "ACME-INC", "Acme, Inc.", "acme_inc", "Ａｃｍｅ Inc", "Ac\u200dme Inc", strings.ToUpper(long)} {
 		t.Run(name, func(t *testing.T) {
-			got, err := f.Create(t.Context(), org.Registration{OrganizationName: name, Email: "second@example.com", Password: adminPassword})
+			got, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: name, Email: "second@example.com", Password: adminPassword})
 			if !errors.Is(err, org.ErrConflict) {
 				t.Errorf("Create = %+v, %v; want ErrConflict", got, err)
 			}
@@ -1002,7 +1002,7 @@ func TestHostileForeignTenant(t *testing.T) {
 	})
 	t.Run("OK for what is its own", func(t *testing.T) {
 		want := f.snapshot(t)[victim.Collection]
-		if _, err := f.Update(t.Context(), good, org.Change{OrganizationName: new("Attackers")}); err != nil {
+		if _, err := f.Update(t.Context(), good, org.UpdateRequest{OrganizationName: new("Attackers")}); err != nil {
 			t.Fatal(err)
 		}
 		o, err := f.Delete(t.Context(), good, nil)
@@ -1052,7 +1052,7 @@ func TestHostileTokenOfFreedName(t *testing.T) {
 		f := newFixture(t)
 		f.mustCreate(t, "Acme Inc", "first@example.com")
 		first := f.mustLogin(t, "first@example.com", adminPassword)
-		if _, err := f.Update(t.Context(), first, org.Change{OrganizationName: new("Beta")}); err != nil {
+		if _, err := f.Update(t.Context(), first, org.UpdateRequest{OrganizationName: new("Beta")}); err != nil {
 			t.Fatal(err)
 		}
 		second := f.mustCreate(t, "Acme Inc", "second@example.com")
@@ -1085,7 +1085,7 @@ func TestHostileOperatorInjection(t *testing.T) {
 	}
 	for _, email := range []string{".*", "^admin", `{"$ne": null}`, `{"$gt": ""}`, "admin@example.co.", "' || '1'=='1", "$email", "admin@example.com\x00"} {
 		t.Run("login "+email, func(t *testing.T) {
-			tokens, err := f.Login(t.Context(), org.Credentials{Email: email, Password: adminPassword})
+			tokens, err := f.Login(t.Context(), org.LoginRequest{Email: email, Password: adminPassword})
 			if !errors.Is(err, org.ErrUnauthenticated) {
 				t.Errorf("Login = %+v, %v; want ErrUnauthenticated", tokens, err)
 			}
@@ -1096,11 +1096,11 @@ func TestHostileOperatorInjection(t *testing.T) {
 func TestHostilePartialCommit(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		change org.Change
+		change org.UpdateRequest
 	}{
-		{"email taken", org.Change{OrganizationName: new("New Name"), Email: new("victim@example.com"), Password: new("Another@123")}},
-		{"name taken", org.Change{OrganizationName: new("VICTIM CO"), Email: new("new@example.com"), Password: new("Another@123")}},
-		{"both taken", org.Change{OrganizationName: new("Victim Co"), Email: new("victim@example.com")}},
+		{"email taken", org.UpdateRequest{OrganizationName: new("New Name"), Email: new("victim@example.com"), Password: new("Another@123")}},
+		{"name taken", org.UpdateRequest{OrganizationName: new("VICTIM CO"), Email: new("new@example.com"), Password: new("Another@123")}},
+		{"both taken", org.UpdateRequest{OrganizationName: new("Victim Co"), Email: new("victim@example.com")}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t)
@@ -1127,7 +1127,7 @@ func TestHostileLoserLeavesTheWinnerAlone(t *testing.T) {
 	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
 	f.fillTenant(t, o.Collection)
 	before := f.snapshot(t)
-	for _, r := range []org.Registration{
+	for _, r := range []org.CreateRequest{
 		{OrganizationName: "Acme Inc", Email: "loser@example.com", Password: adminPassword},
 		{OrganizationName: "Loser", Email: "admin@example.com", Password: adminPassword},
 		{OrganizationName: "Acme Inc", Email: "admin@example.com", Password: adminPassword},
@@ -1146,7 +1146,7 @@ func TestHostileWithoutIndexes(t *testing.T) {
 	bare := f.db.Fresh(t)
 	f.Store, f.Database = bare.Open(t), bare.Name
 	f.mustCreate(t, "Acme Inc", "admin@example.com")
-	for _, r := range []org.Registration{
+	for _, r := range []org.CreateRequest{
 		{OrganizationName: "ACME INC", Email: "other@example.com", Password: adminPassword},
 		{OrganizationName: "Other", Email: "Admin@example.com", Password: adminPassword},
 	} {

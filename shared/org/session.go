@@ -8,43 +8,49 @@ import (
 	"orgservice/shared/auth"
 )
 
-// Session is a login and everything that was refreshed from it.
+// Session is a login together with all tokens that come from it.
 type Session struct {
 	ID             string
 	AdminID        string
 	OrganizationID string
-	TokenVersion   int64  // the admin's at the login: another one ends the session
-	RefreshHash    string // of the one refresh token that is good
+	TokenVersion   int64  // of the admin at the login; any other ends the session
+	RefreshHash    string // of the one refresh token that is valid
 	CreatedAt      time.Time
 	ExpiresAt      time.Time
 }
 
-// Tokens are what a login and a refresh give.
+// Tokens are the result of a login and of a refresh.
 type Tokens struct {
 	Access    string
 	ExpiresIn time.Duration // of Access
 	Refresh   string
 }
 
-// Login returns tokens for the admin with the credentials. It answers
-// ErrUnauthenticated, after the work of one comparison, whatever of them is
-// wrong; after too many failures it answers ErrThrottled before that work.
-// Other errors are ErrInvalid and ErrUnavailable.
-func (s *Service) Login(ctx context.Context, c Credentials) (Tokens, error) {
+var (
+	errWrongCredentials = refuse(Unauthenticated, "email or password is wrong")
+	errInvalidRefresh   = refuse(Unauthenticated, "the refresh token has expired, was used or was revoked: log in again")
+)
+
+// Login returns tokens for the admin who has the email and the password. Its
+// error is ErrUnauthenticated, always after one comparison of a password,
+// whether the email or the password is wrong or the organization is not
+// active: neither text nor time tells which. After too many failures it is
+// ErrThrottled, before any comparison. Other errors are ErrInvalid and
+// ErrUnavailable.
+func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 	if err := invalid(c.Validate()); err != nil {
 		return Tokens{}, err
 	}
-	refused := refuse(Unauthenticated, "email or password is wrong")
 	email := emailKey(c.Email)
 	var attempt attempt
 	var admins []Admin
 	var o Organization
-	err := atOnce(
-		func() (err error) { attempt, err = s.admit(ctx, email, c.ClientAddress); return err },
+	err := concurrently(
+		func() (err error) { attempt, err = s.countAttempt(ctx, email, c.ClientAddress); return err },
 		func() (err error) { admins, err = s.Store.AdminsByEmail(ctx, email); return err },
 		func() (err error) {
 			if o, err = s.Store.OrganizationByClaim(ctx, emailClaim(email)); errors.Is(err, ErrNotFound) {
-				err = nil // as long as anybody else is waited for
+				err = nil // refused below, after the comparison
 			}
 			return err
 		},
@@ -54,7 +60,7 @@ func (s *Service) Login(ctx context.Context, c Credentials) (Tokens, error) {
 	}
 	var admin Admin
 	for _, a := range admins {
-		// One without an organization is what a crash has left.
+		// A crash may have left an admin without an organization.
 		if admin.ID == "" || o.member(a.ID) != nil {
 			admin = a
 		}
@@ -64,15 +70,15 @@ func (s *Service) Login(ctx context.Context, c Credentials) (Tokens, error) {
 		return Tokens{}, err
 	}
 	if !ok {
-		return Tokens{}, refused
+		return Tokens{}, errWrongCredentials
 	}
 	if o.ID != admin.OrganizationID || o.Operation != nil {
-		// A change of the email address may have been left halfway.
+		// A process may have crashed while it changed the email.
 		if o, err = s.Store.Organization(ctx, admin.OrganizationID); err == nil {
-			o, err = s.settle(ctx, o)
+			o, err = s.finishStale(ctx, o)
 		}
 		if errors.Is(err, ErrNotFound) {
-			return Tokens{}, refused
+			return Tokens{}, errWrongCredentials
 		}
 		if err != nil {
 			return Tokens{}, err
@@ -85,12 +91,12 @@ func (s *Service) Login(ctx context.Context, c Credentials) (Tokens, error) {
 		TokenVersion: admin.TokenVersion, RefreshHash: refresh.Hash(),
 		CreatedAt: now, ExpiresAt: now.Add(s.SessionTTL),
 	}
-	if !stands(session, o) {
-		// It is being deleted, was suspended, or changes its admin. That the
-		// password was right does not show.
-		return Tokens{}, refused
+	if !o.mayAct(session.AdminID, session.TokenVersion) {
+		// The organization is being deleted, or is suspended, or the admin is
+		// being changed. The answer must not tell that the password was right.
+		return Tokens{}, errWrongCredentials
 	}
-	err = atOnce(
+	err = concurrently(
 		func() error { return s.Store.InsertSession(ctx, session) },
 		func() error { s.succeeded(ctx, attempt); return nil },
 	)
@@ -103,13 +109,8 @@ func (s *Service) Login(ctx context.Context, c Credentials) (Tokens, error) {
 	return s.tokens(session, refresh)
 }
 
-// stands reports whether the session's organization still knows its admin as
-// it was at the login.
-func stands(session Session, o Organization) bool {
-	member := o.member(session.AdminID)
-	return o.Status == Active && member != nil && member.TokenVersion == session.TokenVersion
-}
-
+// tokens returns an access token of the session, signed now, and the refresh
+// token. No access token outlives its session.
 func (s *Service) tokens(session Session, refresh auth.RefreshToken) (Tokens, error) {
 	now := s.now()
 	ttl := min(s.TokenTTL, session.ExpiresAt.Sub(now).Truncate(time.Second))
@@ -126,8 +127,8 @@ func (s *Service) tokens(session Session, refresh auth.RefreshToken) (Tokens, er
 	return Tokens{Access: access, ExpiresIn: ttl, Refresh: refresh.Text()}, nil
 }
 
-// rehash brings the hash of a password to the cost in force. The login that
-// showed the password does not fail with it.
+// rehash replaces the hash of a password by one at the current cost. A failure
+// is logged, so that the login succeeds all the same.
 func (s *Service) rehash(ctx context.Context, admin Admin, password string) {
 	hash, err := s.Passwords.Hash(password)
 	if err == nil {
@@ -138,13 +139,13 @@ func (s *Service) rehash(ctx context.Context, admin Admin, password string) {
 	}
 }
 
-// Renewal is what a session is refreshed or ended with.
-type Renewal struct {
+// RefreshRequest is the body of a refresh and of a logout.
+type RefreshRequest struct {
 	RefreshToken string `json:"refresh_token"`
 }
 
 // Validate returns what is wrong, field by field.
-func (r Renewal) Validate() []FieldError {
+func (r RefreshRequest) Validate() []FieldError {
 	var fields fieldErrors
 	if r.RefreshToken == "" {
 		fields.add("refresh_token", errors.New("is required"))
@@ -152,66 +153,65 @@ func (r Renewal) Validate() []FieldError {
 	return fields
 }
 
-// Refresh returns new tokens for a refresh token, which is good for one use. A
-// token that was used before is in two hands: it ends the session, so that
-// whoever stole it, or whom it was stolen from, has to log in (RFC 9700,
-// section 4.14.2). Its errors are ErrInvalid, ErrUnauthenticated and
-// ErrUnavailable.
-func (s *Service) Refresh(ctx context.Context, r Renewal) (Tokens, error) {
+// Refresh returns new tokens for a refresh token, which is valid for one use.
+// If a token is used again, two parties have it: the session ends, so that both
+// must log in (RFC 9700, section 4.14.2). Its errors are ErrInvalid,
+// ErrUnauthenticated and ErrUnavailable.
+func (s *Service) Refresh(ctx context.Context, r RefreshRequest) (Tokens, error) {
 	if err := invalid(r.Validate()); err != nil {
 		return Tokens{}, err
 	}
-	refused := refuse(Unauthenticated, "the refresh token has expired, was used or was revoked: log in again")
 	given, ok := auth.ParseRefreshToken(r.RefreshToken)
 	if !ok {
-		return Tokens{}, refused
+		return Tokens{}, errInvalidRefresh
 	}
 	session, err := s.Store.Session(ctx, given.SessionID)
 	if errors.Is(err, ErrNotFound) {
-		return Tokens{}, refused
+		return Tokens{}, errInvalidRefresh
 	}
 	if err != nil {
 		return Tokens{}, err
 	}
 	if !given.Matches(session.RefreshHash) {
-		return Tokens{}, s.endReused(ctx, session, refused)
+		return Tokens{}, s.endReused(ctx, session)
 	}
 	o, err := s.Store.Organization(ctx, session.OrganizationID)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Tokens{}, err
 	}
-	if err != nil || !stands(session, o) || !s.now().Before(session.ExpiresAt) {
-		return Tokens{}, s.end(ctx, session, refused)
+	if err != nil || !o.mayAct(session.AdminID, session.TokenVersion) || !s.now().Before(session.ExpiresAt) {
+		return Tokens{}, s.end(ctx, session)
 	}
 	next := auth.NewRefreshToken(session.ID)
 	rotated, err := s.Store.RotateSession(ctx, session.ID, session.RefreshHash, next.Hash())
 	if err != nil {
 		return Tokens{}, err
 	}
-	if !rotated { // used a moment ago
-		return Tokens{}, s.endReused(ctx, session, refused)
+	if !rotated { // another request has just used it
+		return Tokens{}, s.endReused(ctx, session)
 	}
 	return s.tokens(session, next)
 }
 
-func (s *Service) endReused(ctx context.Context, session Session, refused error) error {
+// endReused ends a session whose refresh token was used twice.
+func (s *Service) endReused(ctx context.Context, session Session) error {
 	s.log().WarnContext(ctx, "a refresh token was used again: session ended",
 		"admin_id", session.AdminID, "organization_id", session.OrganizationID, "session_id", session.ID)
-	return s.end(ctx, session, refused)
+	return s.end(ctx, session)
 }
 
-// end ends the session and returns refused.
-func (s *Service) end(ctx context.Context, session Session, refused error) error {
+// end ends the session and returns errInvalidRefresh.
+func (s *Service) end(ctx context.Context, session Session) error {
 	if err := s.Store.DeleteSession(ctx, session.ID); err != nil {
 		return err
 	}
-	return refused
+	return errInvalidRefresh
 }
 
-// Logout ends the session of a refresh token: no token of it, access tokens
-// included, is good for anything afterwards. That there is no such session is
-// no error. Its errors are ErrInvalid and ErrUnavailable.
-func (s *Service) Logout(ctx context.Context, r Renewal) error {
+// Logout ends the session of a refresh token. All tokens of the session,
+// access tokens included, are invalid afterwards. It is no error if there is no
+// such session. Its errors are ErrInvalid and ErrUnavailable.
+func (s *Service) Logout(ctx context.Context, r RefreshRequest) error {
 	if err := invalid(r.Validate()); err != nil {
 		return err
 	}

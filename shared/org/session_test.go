@@ -28,7 +28,7 @@ func stage(t *testing.T) (*world, *org.Service, org.Organization) {
 
 func mustLogin(t *testing.T, s *org.Service) org.Tokens {
 	t.Helper()
-	tokens, err := s.Login(t.Context(), org.Credentials{Email: "admin@acme.test", Password: password})
+	tokens, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func callerIn(t *testing.T, tokens org.Tokens) auth.Caller {
 }
 
 func refresh(s *org.Service, token string) (org.Tokens, error) {
-	return s.Refresh(context.Background(), org.Renewal{RefreshToken: token})
+	return s.Refresh(context.Background(), org.RefreshRequest{RefreshToken: token})
 }
 
 func wantUnauthenticated(t *testing.T, what string, err error) {
@@ -149,10 +149,10 @@ func TestRefresh(t *testing.T) {
 	ends := map[string]func(*testing.T, *world, *org.Service, org.Organization, auth.Caller){
 		"logout": func(t *testing.T, w *world, s *org.Service, o org.Organization, c auth.Caller) {},
 		"password": func(t *testing.T, w *world, s *org.Service, o org.Organization, c auth.Caller) {
-			mustUpdate(t, s, c, org.Change{Password: ptr(newPassword), CurrentPassword: ptr(password)})
+			mustUpdate(t, s, c, org.UpdateRequest{Password: ptr(newPassword), CurrentPassword: ptr(password)})
 		},
 		"email": func(t *testing.T, w *world, s *org.Service, o org.Organization, c auth.Caller) {
-			mustUpdate(t, s, c, org.Change{Email: ptr("other@acme.test"), CurrentPassword: ptr(password)})
+			mustUpdate(t, s, c, org.UpdateRequest{Email: ptr("other@acme.test"), CurrentPassword: ptr(password)})
 		},
 		"delete": func(t *testing.T, w *world, s *org.Service, o org.Organization, c auth.Caller) {
 			if _, err := s.Delete(t.Context(), c, nil); err != nil {
@@ -168,7 +168,7 @@ func TestRefresh(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = s.Login(t.Context(), org.Credentials{Email: "admin@acme.test", Password: password})
+			_, err = s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password})
 			wantUnauthenticated(t, "login to a suspended organization", err)
 		},
 	}
@@ -180,14 +180,14 @@ func TestRefresh(t *testing.T) {
 			end(t, w, s, o, caller)
 			if name == "logout" {
 				for range 2 { // ending what has ended is no error
-					if err := s.Logout(t.Context(), org.Renewal{RefreshToken: tokens.Refresh}); err != nil {
+					if err := s.Logout(t.Context(), org.RefreshRequest{RefreshToken: tokens.Refresh}); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
 			_, _, err := s.Me(t.Context(), caller)
 			wantUnauthenticated(t, "the access token", err)
-			_, err = s.Update(t.Context(), caller, org.Change{OrganizationName: ptr("Bolt")})
+			_, err = s.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: ptr("Bolt")})
 			wantUnauthenticated(t, "a change", err)
 			_, err = refresh(s, tokens.Refresh)
 			wantUnauthenticated(t, "the refresh token", err)
@@ -195,7 +195,7 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
-func mustUpdate(t *testing.T, s *org.Service, c auth.Caller, change org.Change) {
+func mustUpdate(t *testing.T, s *org.Service, c auth.Caller, change org.UpdateRequest) {
 	t.Helper()
 	if _, err := s.Update(t.Context(), c, change); err != nil {
 		t.Fatal(err)
@@ -216,14 +216,14 @@ func TestLoginPaysOneComparison(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := map[string]struct {
-		c  org.Credentials
+		c  org.LoginRequest
 		ok bool
 	}{
-		"OK":                     {org.Credentials{Email: "admin@acme.test", Password: password}, true},
-		"wrong password":         {org.Credentials{Email: "admin@acme.test", Password: "wrong"}, false},
-		"unknown email":          {org.Credentials{Email: "nobody@acme.test", Password: password}, false},
-		"deleted organization":   {org.Credentials{Email: "admin@gone.test", Password: password}, false},
-		"suspended organization": {org.Credentials{Email: "admin@held.test", Password: password}, false},
+		"OK":                     {org.LoginRequest{Email: "admin@acme.test", Password: password}, true},
+		"wrong password":         {org.LoginRequest{Email: "admin@acme.test", Password: "wrong"}, false},
+		"unknown email":          {org.LoginRequest{Email: "nobody@acme.test", Password: password}, false},
+		"deleted organization":   {org.LoginRequest{Email: "admin@gone.test", Password: password}, false},
+		"suspended organization": {org.LoginRequest{Email: "admin@held.test", Password: password}, false},
 	}
 	answers := map[string]bool{}
 	for name, test := range tests {
@@ -256,7 +256,7 @@ func TestLoginPaysOneComparison(t *testing.T) {
 
 func TestThrottle(t *testing.T) {
 	wrong := func(s *org.Service, email, address string) error {
-		_, err := s.Login(context.Background(), org.Credentials{Email: email, Password: "wrong", ClientAddress: address})
+		_, err := s.Login(context.Background(), org.LoginRequest{Email: email, Password: "wrong", ClientAddress: address})
 		return err
 	}
 	retryAfter := func(t *testing.T, err error) time.Duration {
@@ -299,7 +299,7 @@ func TestThrottle(t *testing.T) {
 		for range free {
 			wrong(s, "admin@acme.test", "")
 		}
-		right := org.Credentials{Email: "ADMIN@acme.test", Password: password}
+		right := org.LoginRequest{Email: "ADMIN@acme.test", Password: password}
 		_, err := s.Login(t.Context(), right)
 		w.advance(retryAfter(t, err))
 		if _, err := s.Login(t.Context(), right); err != nil {
@@ -360,7 +360,7 @@ func TestThrottle(t *testing.T) {
 			}
 		}
 		retryAfter(t, wrong(s, "nobody@acme.test", "2001:db8:0:1::ffff"))
-		_, err := s.Login(t.Context(), org.Credentials{Email: "admin@acme.test", Password: password, ClientAddress: "2001:db8:0:2::1"})
+		_, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password, ClientAddress: "2001:db8:0:2::1"})
 		if err != nil {
 			t.Errorf("from another address: %v", err)
 		}
@@ -369,7 +369,7 @@ func TestThrottle(t *testing.T) {
 		w, s, o := stage(t)
 		w.startWindow()
 		guess := func() error {
-			_, err := s.Update(t.Context(), w.callerOf(o), org.Change{Password: ptr(newPassword), CurrentPassword: ptr("wrong")})
+			_, err := s.Update(t.Context(), w.callerOf(o), org.UpdateRequest{Password: ptr(newPassword), CurrentPassword: ptr("wrong")})
 			return err
 		}
 		for i := range free {
@@ -403,11 +403,11 @@ func TestThrottle(t *testing.T) {
 func TestCommonPasswords(t *testing.T) {
 	_, s, o := stage(t)
 	for _, common := range []string{"password1", "PASSWORD1", "qwertyuiop", "123456789"} {
-		_, err := s.Create(t.Context(), org.Registration{OrganizationName: "Bolt", Email: "admin@bolt.test", Password: common})
+		_, err := s.Create(t.Context(), org.CreateRequest{OrganizationName: "Bolt", Email: "admin@bolt.test", Password: common})
 		if !errors.Is(err, org.ErrInvalid) {
 			t.Errorf("create with %q: %v", common, err)
 		}
-		_, err = s.Update(t.Context(), auth.Caller{OrganizationID: o.ID}, org.Change{Password: &common, CurrentPassword: ptr(password)})
+		_, err = s.Update(t.Context(), auth.Caller{OrganizationID: o.ID}, org.UpdateRequest{Password: &common, CurrentPassword: ptr(password)})
 		if !errors.Is(err, org.ErrInvalid) {
 			t.Errorf("update to %q: %v", common, err)
 		}

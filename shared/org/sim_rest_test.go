@@ -198,7 +198,7 @@ func (s *sim) checkLogins() {
 	s.sleep(30 * time.Minute) // failed attempts are forgotten
 	for _, o := range inOrder(s.durable.organizations) {
 		m := s.models[o.ID]
-		if err := s.quietly(s.login(org.Credentials{Email: m.email, Password: m.password})); err != nil {
+		if err := s.quietly(s.login(org.LoginRequest{Email: m.email, Password: m.password})); err != nil {
 			s.complain("login", "%s: %v", o.ID, err)
 		}
 	}
@@ -240,7 +240,7 @@ func (s *sim) useEverything() {
 	}
 	for i, o := range inOrder(s.durable.organizations) {
 		name := "Zulu" + string(rune('a'+i))
-		if err := s.quietly(s.changing(o, org.Change{OrganizationName: &name})); err != nil {
+		if err := s.quietly(s.changing(o, org.UpdateRequest{OrganizationName: &name})); err != nil {
 			s.complain("liveness", "%s can't be renamed: %v", o.ID, err)
 		}
 		if err := s.quietly(s.deletion(s.durable.organizations[o.ID])); err != nil {

@@ -82,7 +82,7 @@ func (s *sim) mustCreate(t *testing.T, slug, email string) {
 }
 
 func (s *sim) rename(o org.Organization, to string) *operation {
-	return s.changing(o, org.Change{OrganizationName: &to})
+	return s.changing(o, org.UpdateRequest{OrganizationName: &to})
 }
 
 func (s *sim) rest() {
@@ -152,7 +152,7 @@ func TestScriptRefusedButDone(t *testing.T) {
 		s.mustCreate(t, "acme", "a@x.test")
 		o := s.sole(t)
 		pw, cur := "password new!", s.models[o.ID].password
-		op := s.changing(o, org.Change{Password: &pw, CurrentPassword: &cur})
+		op := s.changing(o, org.UpdateRequest{Password: &pw, CurrentPassword: &cur})
 		err := s.play(op, 0, func(c *call) bool {
 			if c.method != "UpdateAdmin" {
 				return false

@@ -55,9 +55,9 @@ type operation struct {
 	what    string // with what
 	run     func(context.Context, *org.Service) error
 
-	organization string            // that it acts on
-	registration *org.Registration // of a creation
-	change       *org.Change       // of an update
+	organization string             // that it acts on
+	registration *org.CreateRequest // of a creation
+	change       *org.UpdateRequest // of an update
 
 	dead     bool // it is no longer run: the process died
 	ended    bool
@@ -116,7 +116,7 @@ func (s *sim) quietly(op *operation) error {
 
 // begin lets the process begin an operation of the seed's choice.
 func (s *sim) begin(p *process) {
-	op := s.choose()
+	op := s.chooseCollection()
 	op.process = p
 	s.start(op)
 }
@@ -131,7 +131,7 @@ func (s *sim) slugs() []string {
 	return simSlugs
 }
 
-func (s *sim) choose() *operation {
+func (s *sim) chooseCollection() *operation {
 	active := s.active()
 	r := s.rng.IntN(100)
 	switch {
@@ -142,7 +142,7 @@ func (s *sim) choose() *operation {
 	case r < 75 && len(active) > 0:
 		return s.deletion(oneOf(s, active))
 	case r < 80:
-		c := org.Credentials{Email: oneOf(s, simEmails), Password: "nobody's password"}
+		c := org.LoginRequest{Email: oneOf(s, simEmails), Password: "nobody's password"}
 		for _, o := range active {
 			if m := s.models[o.ID]; m.email == c.Email {
 				c.Password = m.password
@@ -157,7 +157,7 @@ func (s *sim) choose() *operation {
 
 func (s *sim) creation(slug, email string) *operation {
 	n := len(s.ops) + 1
-	r := org.Registration{OrganizationName: spelled(slug, n), Email: email, Password: fmt.Sprint("password ", n)}
+	r := org.CreateRequest{OrganizationName: spelled(slug, n), Email: email, Password: fmt.Sprint("password ", n)}
 	return &operation{kind: "Create", what: fmt.Sprint(r), registration: &r, run: func(ctx context.Context, service *org.Service) error {
 		_, err := service.Create(ctx, r)
 		return err
@@ -182,7 +182,7 @@ func (s *sim) caller(o org.Organization) auth.Caller {
 func (s *sim) update(o org.Organization) *operation {
 	n := len(s.ops) + 1
 	m := s.models[o.ID]
-	var c org.Change
+	var c org.UpdateRequest
 	kind := s.rng.IntN(10)
 	if s.renames {
 		kind = 0
@@ -213,7 +213,7 @@ func (s *sim) update(o org.Organization) *operation {
 	return s.changing(o, c)
 }
 
-func (s *sim) changing(o org.Organization, c org.Change) *operation {
+func (s *sim) changing(o org.Organization, c org.UpdateRequest) *operation {
 	caller := s.caller(o)
 	return &operation{kind: "Update", what: fmt.Sprint(o.ID, " to ", text(c.OrganizationName), " ", text(c.Email), " ", text(c.Password)),
 		organization: o.ID, change: &c, run: func(ctx context.Context, service *org.Service) error {
@@ -237,11 +237,11 @@ func (s *sim) deletion(o org.Organization) *operation {
 	}}
 }
 
-func (s *sim) login(c org.Credentials) *operation {
+func (s *sim) login(c org.LoginRequest) *operation {
 	return &operation{kind: "Login", what: fmt.Sprint(c), run: func(ctx context.Context, service *org.Service) error {
 		tokens, err := service.Login(ctx, c)
 		if err == nil {
-			_, err = service.Refresh(ctx, org.Renewal{RefreshToken: tokens.Refresh})
+			_, err = service.Refresh(ctx, org.RefreshRequest{RefreshToken: tokens.Refresh})
 		}
 		return err
 	}}

@@ -5,68 +5,97 @@ import (
 	"time"
 )
 
-// Store keeps organizations, admins and claims, and the collections of the
-// organizations. Every method that changes something is one command, and atomic
-// for each document. What it reads is durable, so that no failover takes it
-// back, except lists of collections.
+// Store keeps everything of the service in a database.
 //
-// All return ErrUnavailable when it is not known whether the database did what
-// was asked.
+// A method that changes one document, or replaces or deletes it on a condition,
+// does so in one atomic command. These methods do more, and the lifecycle relies
+// on no more than what is said here:
+//
+//   - InsertClaims inserts the claims one by one, in their order. Each insert
+//     is atomic.
+//   - ReleaseClaims, RestClaims, DeleteAdmins, DeleteSessions and DeleteExpired
+//     change many documents, each of them atomically and on the condition. They
+//     may stop halfway, and are then called again.
+//   - RenameCollection and DropCollection are two commands where
+//     ChecksCollections is false: one compares the UUID, the other acts. There
+//     names must rest before others may have them.
+//   - EnsureIndexes is many commands. Nothing relies on an index.
+//
+// What Store reads is durable, so that no failover takes it back, except lists
+// of collections. Every method returns ErrUnavailable if it is not known whether
+// the database did what was asked.
 type Store interface {
-	// NewID returns an id that nothing has.
-	NewID() string
-	// Clock returns what the database's clock shows.
-	Clock(ctx context.Context) (time.Time, error)
+	ClaimStore
+	OrganizationStore
+	AdminStore
+	SessionStore
+	AttemptStore
+	CollectionStore
+	IndexStore
 
-	// InsertClaims makes the claims one after the other and stops at the
-	// first that exists, whose id it returns; an empty id means none did.
+	// NewID returns a new unique id.
+	NewID() string
+	// Clock returns the time of the database's clock.
+	Clock(ctx context.Context) (time.Time, error)
+}
+
+// ClaimStore keeps claims. The id of a claim is unique.
+type ClaimStore interface {
+	// InsertClaims inserts the claims one by one and stops at the first whose
+	// id exists, which it returns. It returns an empty id if all are inserted.
 	InsertClaims(ctx context.Context, claims []Claim) (taken string, err error)
-	// Claim returns ErrNotFound when there is none of that id.
+	// Claim returns ErrNotFound if there is none of that id.
 	Claim(ctx context.Context, id string) (Claim, error)
 	// Claims returns all claims.
 	Claims(ctx context.Context) ([]Claim, error)
-	// ReplaceClaim puts next in the place of seen and reports whether seen
-	// was still there, unchanged.
+	// ReplaceClaim replaces the claim seen by next, unless seen has changed.
+	// It reports whether it did.
 	ReplaceClaim(ctx context.Context, seen, next Claim) (bool, error)
 	// DeleteClaim deletes the claim unless it has changed.
 	DeleteClaim(ctx context.Context, seen Claim) error
 	// ReleaseClaims deletes the claims that the organization made below the
-	// revision, but those whose ids are in keep and those that rest.
+	// revision, except those whose ids are in keep and those that rest.
 	ReleaseClaims(ctx context.Context, organizationID string, below int64, keep []string) error
-	// RestClaims marks the same claims as resting from the time on, but those
-	// that rest already.
+	// RestClaims makes the same claims rest from the time on, instead of
+	// deleting them.
 	RestClaims(ctx context.Context, organizationID string, below int64, keep []string, since time.Time) error
+}
 
-	// InsertOrganization makes the record of a new organization.
+// OrganizationStore keeps the records of organizations.
+type OrganizationStore interface {
+	// InsertOrganization inserts the record of a new organization.
 	InsertOrganization(ctx context.Context, o Organization) error
-	// Organization returns ErrNotFound when there is none of that id.
+	// Organization returns ErrNotFound if there is none of that id.
 	Organization(ctx context.Context, id string) (Organization, error)
-	// OrganizationByClaim returns the active organization that holds the
+	// OrganizationByClaim returns the active organization whose record has the
 	// claim, or ErrNotFound.
 	OrganizationByClaim(ctx context.Context, claimID string) (Organization, error)
 	// Organizations returns all organizations.
 	Organizations(ctx context.Context) ([]Organization, error)
-	// UnfinishedOrganizations returns those whose operation nobody has
-	// touched since before.
+	// UnfinishedOrganizations returns those whose operation was last touched
+	// at the time or earlier.
 	UnfinishedOrganizations(ctx context.Context, before time.Time) ([]Organization, error)
-	// ReplaceOrganization writes next, at one more than the revision of seen,
-	// over the record that has the id, revision and status of seen. It
-	// reports whether there was one.
+	// ReplaceOrganization replaces the record that has the id, revision and
+	// status of seen by next, with the revision of seen plus one. It reports
+	// whether there was such a record.
 	ReplaceOrganization(ctx context.Context, seen, next Organization) (bool, error)
 	// DeleteOrganization deletes the record if it has that revision.
 	DeleteOrganization(ctx context.Context, id string, revision int64) error
+}
 
-	// InsertAdmin makes a new admin.
+// AdminStore keeps the people who log in.
+type AdminStore interface {
+	// InsertAdmin inserts a new admin.
 	InsertAdmin(ctx context.Context, a Admin) error
-	// Admin returns ErrNotFound when the organization has none of that id.
+	// Admin returns ErrNotFound if the organization has none of that id.
 	Admin(ctx context.Context, organizationID, id string) (Admin, error)
-	// AdminsByEmail returns the admins that have the email. There is one,
-	// but for those that a crash has left without an organization.
+	// AdminsByEmail returns the admins who have the email: at most one, and
+	// those whom a crash has left without an organization.
 	AdminsByEmail(ctx context.Context, email string) ([]Admin, error)
 	// Admins returns all admins.
 	Admins(ctx context.Context) ([]Admin, error)
-	// UpdateAdmin writes what is not empty of email, password hash and token
-	// version, if the admin's revision is below a's, which it becomes.
+	// UpdateAdmin writes the revision, and the email, password hash and token
+	// version that are not empty, if the stored revision is below a's.
 	UpdateAdmin(ctx context.Context, a Admin) error
 	// RehashPassword replaces the hash if it is still old.
 	RehashPassword(ctx context.Context, adminID, old, hash string) error
@@ -74,54 +103,67 @@ type Store interface {
 	DeleteAdmin(ctx context.Context, id string) error
 	// DeleteAdmins deletes the admins of the organization.
 	DeleteAdmins(ctx context.Context, organizationID string) error
+}
 
-	// InsertSession keeps a new session.
+// SessionStore keeps sessions.
+type SessionStore interface {
+	// InsertSession inserts a new session.
 	InsertSession(ctx context.Context, s Session) error
-	// Session returns ErrNotFound when there is none of that id.
+	// Session returns ErrNotFound if there is none of that id.
 	Session(ctx context.Context, id string) (Session, error)
-	// RotateSession puts the hash in the place of old and reports whether old
-	// was still there.
+	// RotateSession replaces the hash old of the refresh token. It reports
+	// whether the session still had it.
 	RotateSession(ctx context.Context, id, old, hash string) (bool, error)
 	// DeleteSession deletes the session, if there is one.
 	DeleteSession(ctx context.Context, id string) error
 	// DeleteSessions deletes the sessions of the organization.
 	DeleteSessions(ctx context.Context, organizationID string) error
-	// DeleteExpired deletes sessions and counts that ended before now.
+	// DeleteExpired deletes the sessions, and the counts of attempts, that
+	// have expired before now.
 	DeleteExpired(ctx context.Context, now time.Time) error
+}
 
-	// CountAttempt counts one attempt and returns the count with it. A new
+// AttemptStore counts attempts to prove a password.
+type AttemptStore interface {
+	// CountAttempt counts one attempt and returns the count after it. A new
 	// count begins at now and may be deleted after expires.
 	CountAttempt(ctx context.Context, key string, now, expires time.Time) (Attempts, error)
-	// TakeBackAttempt counts one attempt less, if there is a count.
+	// TakeBackAttempt takes one attempt out of the count, if there is one.
 	TakeBackAttempt(ctx context.Context, key string) error
 	// ForgetAttempts deletes the count.
 	ForgetAttempts(ctx context.Context, key string) error
+}
 
-	// ChecksCollections reports whether the server itself compares the UUID
-	// in a command to rename or drop a collection with the collection's, in
-	// the same step. MongoDB does so from version 6.0 on. Otherwise the store
-	// compares, before it sends the command.
+// CollectionStore manages the organizations' own collections.
+type CollectionStore interface {
+	// ChecksCollections reports whether the server compares the UUID in a
+	// command to rename or drop a collection, in the same step in which it
+	// does so. MongoDB does from version 6.0 on. Otherwise the store compares
+	// it before it sends the command.
 	ChecksCollections() bool
-	// Collections returns those of the named collections that exist, or,
-	// without names, all with the prefix of organizations'.
+	// Collections returns those of the named collections that exist or,
+	// without names, all that have the prefix of organizations' collections.
 	Collections(ctx context.Context, database string, names ...string) ([]Collection, error)
-	// CreateCollection makes a collection. It may succeed when there is one.
+	// CreateCollection creates a collection. It may succeed if there is one of
+	// that name.
 	CreateCollection(ctx context.Context, database, name string) error
-	// RenameCollection renames the collection c. It returns ErrNotFound when
-	// there is none of that name and UUID, and ErrConflict when there is one
-	// of the new name. An empty UUID is every collection's.
+	// RenameCollection renames the collection c. It returns ErrNotFound if
+	// there is none of that name and UUID, and ErrConflict if there is one of
+	// the new name. An empty UUID matches any collection.
 	RenameCollection(ctx context.Context, database string, c Collection, to string) error
-	// DropCollection drops the collection c. It returns ErrNotFound when
-	// there is none of that name and UUID. An empty UUID is every
-	// collection's.
+	// DropCollection drops the collection c. It returns ErrNotFound if there
+	// is none of that name and UUID. An empty UUID matches any collection.
 	DropCollection(ctx context.Context, database string, c Collection) error
-	// CollectionIsEmpty reports whether the collection has no document; one
-	// that does not exist has none.
+	// CollectionIsEmpty reports whether the collection has no document, or
+	// does not exist.
 	CollectionIsEmpty(ctx context.Context, database, name string) (bool, error)
+}
 
+// IndexStore manages the indexes of the master database.
+type IndexStore interface {
 	// EnsureIndexes makes the indexes that are missing. It returns those that
 	// could not be made, with the reason.
 	EnsureIndexes(ctx context.Context) (failed map[string]error, err error)
-	// MissingIndexes names the indexes that are missing.
+	// MissingIndexes returns the names of the indexes that are missing.
 	MissingIndexes(ctx context.Context) ([]string, error)
 }

@@ -9,16 +9,17 @@ import (
 )
 
 // Attempts to prove a password are counted for the account and for the
-// client's address, whether the account exists or not, before the password is
-// compared: so 100 at once are 100 in the count. A success takes its own
-// attempt back, and clears the account's.
+// client's address, whether the account exists or not. They are counted before
+// the password is compared, so that 100 concurrent attempts count as 100. A
+// success takes its own attempt out of the address's count and clears the
+// account's.
 //
-// The count begins anew every quarter of an hour. In it so many attempts are
-// free; each further one is admitted a longer while after the one before, up to
-// two minutes. One that comes too early is refused and taken back out of the
-// count, so that hammering does not lengthen the wait. At these figures an
-// account takes about a hundred guesses an hour, the figure of OWASP ASVS 4.0,
-// 2.2.1. So many correct logins at once as are free all succeed.
+// A count lasts a quarter of an hour. The first attempts in it are free. Each
+// further one must wait longer than the one before, up to two minutes. An
+// attempt that comes too early is refused and taken out of the count, so that
+// it does not lengthen the wait. With these figures an account can be guessed
+// at about a hundred times an hour, the limit of OWASP ASVS 4.0, 2.2.1, and as
+// many concurrent correct logins as attempts are free all succeed.
 const (
 	attemptWindow       = 15 * time.Minute
 	accountFreeAttempts = 10
@@ -29,28 +30,28 @@ const (
 // Attempts is a count of attempts.
 type Attempts struct {
 	Count int64
-	Since time.Time // of the first
+	Since time.Time // when the first was counted
 }
 
-// attempt is one that was admitted.
+// attempt is an attempt that was counted.
 type attempt struct{ account, address string } // keys; address may be empty
 
-// admit counts an attempt on the account from the address, or returns
-// ErrThrottled.
-func (s *Service) admit(ctx context.Context, email, address string) (attempt, error) {
+// countAttempt counts an attempt on the account from the address. Its errors
+// are ErrThrottled, if the attempt comes too early, and ErrUnavailable.
+func (s *Service) countAttempt(ctx context.Context, email, address string) (attempt, error) {
 	a := attempt{account: s.attemptKey("account", email)}
 	if ip, err := netip.ParseAddr(address); err == nil {
 		bits := ip.BitLen()
 		if ip.Is6() && !ip.Is4In6() {
-			bits = 64 // what one customer has
+			bits = 64 // providers give a customer a whole /64
 		}
 		prefix, _ := ip.WithZone("").Prefix(bits)
 		a.address = s.attemptKey("address", prefix.String())
 	}
 	var accountWait, addressWait time.Duration
-	err := atOnce(
-		func() (err error) { accountWait, err = s.count(ctx, a.account, accountFreeAttempts); return err },
-		func() (err error) { addressWait, err = s.count(ctx, a.address, addressFreeAttempts); return err },
+	err := concurrently(
+		func() (err error) { accountWait, err = s.countKey(ctx, a.account, accountFreeAttempts); return err },
+		func() (err error) { addressWait, err = s.countKey(ctx, a.address, addressFreeAttempts); return err },
 	)
 	if err != nil {
 		return a, err
@@ -63,16 +64,17 @@ func (s *Service) admit(ctx context.Context, email, address string) (attempt, er
 	return a, nil
 }
 
-// attemptKey returns the key of a count that begins anew with every window. It
-// does not tell whose it is.
+// attemptKey returns the key of a count, another one in every window. It does
+// not reveal the account or the address.
 func (s *Service) attemptKey(kind, of string) string {
 	sum := sha256.Sum256([]byte(kind + " " + of))
 	window := s.now().Truncate(attemptWindow).UTC().Format("20060102T1504")
 	return kind + ":" + hex.EncodeToString(sum[:16]) + ":" + window
 }
 
-// count counts one attempt and returns how long it is too early.
-func (s *Service) count(ctx context.Context, key string, free int64) (time.Duration, error) {
+// countKey counts one attempt and returns by how long it is too early; 0 if it
+// is not.
+func (s *Service) countKey(ctx context.Context, key string, free int64) (time.Duration, error) {
 	if key == "" {
 		return 0, nil
 	}
@@ -84,8 +86,8 @@ func (s *Service) count(ctx context.Context, key string, free int64) (time.Durat
 	return attempts.Since.Add(offset(attempts.Count - free)).Sub(now), nil
 }
 
-// offset returns how long after the first attempt of a window the n-th that is
-// not free is admitted.
+// offset returns how long after the first attempt of a window the n-th one that
+// is not free may come.
 func offset(n int64) time.Duration {
 	var sum time.Duration
 	wait := time.Second
@@ -99,9 +101,10 @@ func offset(n int64) time.Duration {
 	return sum
 }
 
-// succeeded forgets what was counted against the account.
+// succeeded clears the account's count and takes the attempt out of the
+// address's.
 func (s *Service) succeeded(ctx context.Context, a attempt) {
-	atOnce(
+	concurrently(
 		func() error {
 			if err := s.Store.ForgetAttempts(ctx, a.account); err != nil {
 				s.log().WarnContext(ctx, "attempts not forgotten", "error", err)
@@ -112,8 +115,8 @@ func (s *Service) succeeded(ctx context.Context, a attempt) {
 	)
 }
 
-// takeBack takes one attempt out of a count. If that fails somebody waits a
-// little longer.
+// takeBack takes one attempt out of a count. A failure is only logged: somebody
+// has to wait a little longer.
 func (s *Service) takeBack(ctx context.Context, key string) {
 	if key == "" {
 		return

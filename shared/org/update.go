@@ -12,7 +12,7 @@ import (
 // password: all of it or nothing. Its errors are ErrInvalid,
 // ErrUnauthenticated, ErrForbidden when the current password is wrong,
 // ErrThrottled, ErrConflict and ErrUnavailable.
-func (s *Service) Update(ctx context.Context, caller auth.Caller, c Change) (Organization, error) {
+func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateRequest) (Organization, error) {
 	name, email, fields := c.parse()
 	if err := invalid(fields); err != nil {
 		return Organization{}, err
@@ -26,8 +26,8 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c Change) (Org
 	}
 	proven := func() error { return nil }
 	if c.CurrentPassword != nil {
-		// A stolen token must not make guessing any easier than a login.
-		attempt, err := s.admit(ctx, admin.Email, "")
+		// With a stolen token, guessing must be no easier than at a login.
+		attempt, err := s.countAttempt(ctx, admin.Email, "")
 		if err != nil {
 			return Organization{}, err
 		}
@@ -47,11 +47,11 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c Change) (Org
 	}
 	if c.OrganizationName != nil {
 		op.Name, op.Collection = name.Display, name.Collection()
-		op.exchange(o.Collection, op.Collection)
+		op.replaceClaim(o.Collection, op.Collection)
 	}
 	if c.Email != nil && email != admin.Email {
 		op.Email = email
-		op.exchange(emailClaim(admin.Email), emailClaim(email))
+		op.replaceClaim(emailClaim(admin.Email), emailClaim(email))
 	}
 	if op.Email != "" || c.Password != nil {
 		op.AdminID, op.TokenVersion = admin.ID, caller.TokenVersion+1
@@ -73,10 +73,10 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c Change) (Org
 	return updated, nil
 }
 
-// callerAndAdmin returns the organization that the caller may act for and, if
-// it is needed, the caller's own record.
+// callerAndAdmin returns the organization that the caller may act for and, if it
+// is needed, the record of the caller.
 func (s *Service) callerAndAdmin(ctx context.Context, caller auth.Caller, needed bool) (o Organization, admin Admin, err error) {
-	err = atOnce(
+	err = concurrently(
 		func() (err error) { o, err = s.authorize(ctx, caller); return err },
 		func() (err error) {
 			if needed {
@@ -88,23 +88,22 @@ func (s *Service) callerAndAdmin(ctx context.Context, caller auth.Caller, needed
 			return err
 		},
 	)
-	if m := o.member(admin.ID); err == nil && needed && (m == nil || m.TokenVersion != admin.TokenVersion) {
-		err = errBusy // the two were not read at one time
+	if err == nil && needed && !o.mayAct(admin.ID, admin.TokenVersion) {
+		err = errBusy // one of the two has changed since the other was read
 	}
 	return o, admin, err
 }
 
-// exchange puts one claim in the place of another in what the organization
-// shall hold.
-func (op *Operation) exchange(old, claim string) {
+// replaceClaim replaces a claim among those that the organization will hold.
+func (op *Operation) replaceClaim(old, claim string) {
 	op.Claims = append(slices.DeleteFunc(op.Claims, func(id string) bool { return id == old }), claim)
 }
 
-// update claims what is new, writes the journal and carries it out. It calls
-// proven at the same time as the database.
+// update makes the new claims, writes the journal and carries it out. It calls
+// proven at the same time as the database, to save a round trip.
 func (s *Service) update(ctx context.Context, o Organization, op Operation, password *string, proven func() error) (Organization, error) {
 	known := true
-	err := atOnce(
+	err := concurrently(
 		func() error { return s.claim(ctx, o.ID, o.Revision, without(op.Claims, o.Claims), op.StartedAt) },
 		func() error {
 			if op.Collection == o.Collection {
@@ -122,9 +121,10 @@ func (s *Service) update(ctx context.Context, o Organization, op Operation, pass
 		return o, err
 	}
 	if !known {
-		// As long as there is no journal it can't be the one of the new name.
+		// Before there is a journal, the collection of the new name can't be
+		// the organization's.
 		seen := o.Revision
-		if o, _, err = s.locate(ctx, o); err != nil && !errors.Is(err, errNoCollection) {
+		if o, _, err = s.findOwn(ctx, o); err != nil && !errors.Is(err, errNoCollection) {
 			return o, err
 		}
 		if o.Revision != seen {
@@ -142,18 +142,18 @@ func (s *Service) update(ctx context.Context, o Organization, op Operation, pass
 		return o, err
 	}
 	o, err = s.forward(ctx, o)
-	return o, leftOver(err)
+	return o, unlessUndone(err)
 }
 
-// forward carries out what the journal of an Updating operation says, from
-// whatever point it had come to. The collection is first: if it can't be moved
-// nothing has been changed.
+// forward carries out the journal of an Updating operation, from any point at
+// which it may have stopped. The collection comes first: if it can't be
+// renamed, nothing else has been changed.
 func (s *Service) forward(ctx context.Context, o Organization) (Organization, error) {
 	op := o.Operation
 	if op.Collection != o.Collection {
 		var err error
 		o, err = s.move(ctx, o)
-		if r := (refused{}); errors.As(err, &r) {
+		if r := (refusedMove{}); errors.As(err, &r) {
 			return s.rollBack(ctx, o, r.cause)
 		}
 		if err != nil {
@@ -177,7 +177,7 @@ func (s *Service) forward(ctx context.Context, o Organization) (Organization, er
 	}
 	if op.Collection != o.Collection {
 		// By now another late command may have moved it.
-		if err := s.lease(op); err != nil {
+		if err := s.checkLease(op); err != nil {
 			return o, err
 		}
 	}
@@ -189,9 +189,9 @@ func (s *Service) forward(ctx context.Context, o Organization) (Organization, er
 	return o, nil
 }
 
-// rollBack undoes an Updating operation whose collection the database has
-// refused to move for the cause. Whoever worked on the operation before may
-// still have sent a change of the admin: it must not arrive.
+// rollBack undoes an Updating operation whose collection could not be renamed,
+// for the cause. A process that worked on the operation before may have sent a
+// change of the admin, which must have no effect when it arrives.
 func (s *Service) rollBack(ctx context.Context, o Organization, cause error) (Organization, error) {
 	op := o.Operation
 	if op.AdminID != "" {
@@ -209,7 +209,7 @@ func (s *Service) rollBack(ctx context.Context, o Organization, cause error) (Or
 	if err != nil {
 		return o, err
 	}
-	return o, undone{cause}
+	return o, undoneError{cause}
 }
 
 // without returns what of a is not in b.

@@ -142,7 +142,7 @@ func TestUpgrade(t *testing.T) {
 			onBoth(t, func(t *testing.T, f *fixture) {
 				test.leave(t, f)
 				report := f.mustReconcile(t)
-				if len(report.Odd) > 0 {
+				if len(report.NeedsAttention) > 0 {
 					t.Errorf("%+v", report)
 				}
 				f.later(2 * org.StaleAfter)
@@ -168,7 +168,7 @@ func TestUpgrade(t *testing.T) {
 					t.Errorf("%s has %v", o.Collection, documents)
 				}
 				caller := f.mustLogin(t, test.email, test.password)
-				_, err = f.Update(t.Context(), caller, org.Change{
+				_, err = f.Update(t.Context(), caller, org.UpdateRequest{
 					OrganizationName: new("Core"), Email: new("c@example.com"), Password: new("Another@123"), CurrentPassword: &test.password})
 				if err != nil {
 					t.Fatal(err)

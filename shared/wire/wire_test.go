@@ -58,11 +58,11 @@ func TestOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := s.Create(t.Context(), org.Registration{OrganizationName: "Acme", Email: "admin@example.com", Password: "Admin@123"})
+	o, err := s.Create(t.Context(), org.CreateRequest{OrganizationName: "Acme", Email: "admin@example.com", Password: "Admin@123"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := s.Login(t.Context(), org.Credentials{Email: "admin@example.com", Password: "Admin@123"})
+	tokens, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@example.com", Password: "Admin@123"})
 	if err != nil {
 		t.Fatal(err)
 	}
