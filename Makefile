@@ -67,6 +67,10 @@ lint: ## formatting, go vet, staticcheck, go.mod
 	go mod tidy -diff
 	go mod verify
 
+.PHONY: vuln
+vuln: ## known vulnerabilities in what is linked (asks vuln.go.dev)
+	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
 .PHONY: sam-local
 sam-local: ## the service under SAM CLI, with a Mongo container
 	local/sam/start.sh
