@@ -5,8 +5,10 @@
 //
 // A condition is always or never true, a bound or a number is off by one, a
 // call, an assignment, an option or an error is left out. The judge is the
-// tests of the package that -run names, all of them unless it is given; what
-// follows the folder is passed to them, such as -rapid.seed=1.
+// tests of the package that -run names, all of them unless it is given. If -run
+// is given several times each is a judge, and the next is asked about what the
+// one before has not noticed: put the fast one first. What follows the folder
+// is passed to the tests, such as -rapid.seed=1.
 //
 // The file survivors.txt in the folder lists the mutants that may survive, each
 // followed by the reason, indented. Others are printed as new, and entries that
@@ -47,7 +49,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	r := runner{out: os.Stdout}
-	flag.StringVar(&r.judge, "run", "", "the `tests` that judge, as for go test")
+	flag.Func("run", "the `tests` that judge, as for go test; may be repeated", func(tests string) error {
+		r.judges = append(r.judges, tests)
+		return nil
+	})
 	flag.DurationVar(&r.timeout, "timeout", 30*time.Second, "how long the tests may take on a mutant")
 	flag.Func("files", "break only the files whose names match the `pattern`, as regexp", func(pattern string) (err error) {
 		r.files, err = regexp.Compile(pattern)
@@ -78,7 +83,7 @@ const (
 )
 
 type runner struct {
-	judge   string
+	judges  []string       // none: all tests
 	files   *regexp.Regexp // nil: all
 	timeout time.Duration
 	workers int
@@ -87,10 +92,15 @@ type runner struct {
 	out     io.Writer
 	temp    string
 	dir     string // of the package, in a copy of the module
+
+	profiles []profile // of each judge
 }
 
 func (r *runner) run(ctx context.Context) (err error) {
 	began := time.Now()
+	if len(r.judges) == 0 {
+		r.judges = []string{""}
+	}
 	accepted, err := readSurvivors(filepath.Join(r.folder, "survivors.txt"))
 	if err != nil {
 		return err
@@ -106,8 +116,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	covered, err := r.baseline(ctx)
-	if err != nil {
+	if err := r.baseline(ctx); err != nil {
 		return err
 	}
 	fmt.Fprintf(r.out, "%s: %d mutants\n", r.folder, len(mutants))
@@ -124,10 +133,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 	for range max(1, r.workers) {
 		wg.Go(func() {
 			for m := range next {
-				v, err := neverRun, error(nil)
-				if covered(m) {
-					v, err = r.try(ctx, m, m.source(sources[m.file]))
-				}
+				v, err := r.try(ctx, m, m.source(sources[m.file]))
 				if err != nil {
 					cancel(fmt.Errorf("%s: %w", m.name, err))
 					continue
@@ -267,45 +273,62 @@ func (r *runner) mutants(ctx context.Context) (all []mutant, sources map[string]
 	return all, sources, nil
 }
 
-// baseline asks the judge about the package as it is, and returns what tells
-// whether the tests run the place of a mutant at all.
-func (r *runner) baseline(ctx context.Context) (covered func(mutant) bool, err error) {
+// baseline asks every judge about the package as it is, and learns which code
+// its tests run.
+func (r *runner) baseline(ctx context.Context) error {
 	binary, profile := filepath.Join(r.temp, "base.test"), filepath.Join(r.temp, "profile")
 	if out, err := r.compile(ctx, binary, "-cover"); err != nil {
-		return nil, fmt.Errorf("%s does not compile: %w\n%s", r.folder, err, out)
+		return fmt.Errorf("%s does not compile: %w\n%s", r.folder, err, out)
 	}
-	if v, out, err := r.test(ctx, binary, "-test.coverprofile="+profile); err != nil {
-		return nil, err
-	} else if v != survived || bytes.Contains(out, []byte("no tests to run")) {
-		return nil, fmt.Errorf("%s: no judge: its tests fail, take longer than %s, or are none\n%s", r.folder, r.timeout, out)
+	for _, judge := range r.judges {
+		if v, out, err := r.test(ctx, binary, judge, "-test.coverprofile="+profile); err != nil {
+			return err
+		} else if v != survived || bytes.Contains(out, []byte("no tests to run")) {
+			return fmt.Errorf("%s: no judge: its tests fail, take longer than %s, or are none\n%s", r.folder, r.timeout, out)
+		}
+		data, err := os.ReadFile(profile)
+		if err != nil {
+			return err
+		}
+		r.profiles = append(r.profiles, parseProfile(data))
 	}
-	data, err := os.ReadFile(profile)
-	if err != nil {
-		return nil, err
-	}
-	type block struct{ line1, column1, line2, column2, statements, count int }
-	blocks := map[string][]block{}
+	return nil
+}
+
+// profile is which code a judge runs: the blocks of each file.
+type profile map[string][]block
+
+// block is a part of a file from one position up to another, with how often it
+// was run.
+type block struct{ line1, column1, line2, column2, statements, count int }
+
+func parseProfile(data []byte) profile {
+	p := profile{}
 	for line := range strings.Lines(string(data)) {
 		file, rest, _ := strings.Cut(line, ":")
 		var b block
 		if _, err := fmt.Sscanf(rest, "%d.%d,%d.%d %d %d", &b.line1, &b.column1, &b.line2, &b.column2, &b.statements, &b.count); err == nil {
 			name := file[strings.LastIndexByte(file, '/')+1:]
-			blocks[name] = append(blocks[name], b)
+			p[name] = append(p[name], b)
 		}
 	}
-	return func(m mutant) bool {
-		inside := false
-		for _, b := range blocks[m.file] {
-			l, c := m.pos.Line, m.pos.Column
-			if (l > b.line1 || l == b.line1 && c >= b.column1) && (l < b.line2 || l == b.line2 && c < b.column2) {
-				if b.count > 0 {
-					return true
-				}
-				inside = true
+	return p
+}
+
+// covers reports whether the place of the mutant is run. What is in no block,
+// such as a constant, may be.
+func (p profile) covers(m mutant) bool {
+	inside := false
+	for _, b := range p[m.file] {
+		l, c := m.pos.Line, m.pos.Column
+		if (l > b.line1 || l == b.line1 && c >= b.column1) && (l < b.line2 || l == b.line2 && c < b.column2) {
+			if b.count > 0 {
+				return true
 			}
+			inside = true
 		}
-		return !inside // constants have no count
-	}, nil
+	}
+	return !inside
 }
 
 func (r *runner) compile(ctx context.Context, binary string, flags ...string) ([]byte, error) {
@@ -314,9 +337,9 @@ func (r *runner) compile(ctx context.Context, binary string, flags ...string) ([
 	return cmd.CombinedOutput()
 }
 
-// test runs a compiled test in a copy of the folder, since some tests leave
+// test runs a compiled judge in a copy of the folder, since some tests leave
 // files.
-func (r *runner) test(ctx context.Context, binary string, flags ...string) (verdict, []byte, error) {
+func (r *runner) test(ctx context.Context, binary, judge string, flags ...string) (verdict, []byte, error) {
 	folder, err := os.MkdirTemp(r.temp, "run")
 	if err != nil {
 		return 0, nil, err
@@ -327,7 +350,7 @@ func (r *runner) test(ctx context.Context, binary string, flags ...string) (verd
 	}
 	limited, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	cmd := exec.CommandContext(limited, binary, slices.Concat([]string{"-test.failfast", "-test.run=" + r.judge}, flags, r.flags)...)
+	cmd := exec.CommandContext(limited, binary, slices.Concat([]string{"-test.failfast", "-test.run=" + judge}, flags, r.flags)...)
 	cmd.Dir, cmd.WaitDelay = folder, time.Second
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
@@ -342,8 +365,17 @@ func (r *runner) test(ctx context.Context, binary string, flags ...string) (verd
 	return survived, out, err
 }
 
-// try asks the judge about one mutant.
+// try asks the judges about one mutant, until one notices it.
 func (r *runner) try(ctx context.Context, m mutant, source []byte) (verdict, error) {
+	var judges []string
+	for i, p := range r.profiles {
+		if p.covers(m) {
+			judges = append(judges, r.judges[i])
+		}
+	}
+	if len(judges) == 0 {
+		return neverRun, nil
+	}
 	folder, err := os.MkdirTemp(r.temp, "build")
 	if err != nil {
 		return 0, err
@@ -365,6 +397,9 @@ func (r *runner) try(ctx context.Context, m mutant, source []byte) (verdict, err
 	} else if err != nil {
 		return 0, fmt.Errorf("go test -c: %w\n%s", err, out)
 	}
-	v, _, err := r.test(ctx, binary)
+	v := survived
+	for i := 0; i < len(judges) && v == survived && err == nil; i++ {
+		v, _, err = r.test(ctx, binary, judges[i])
+	}
 	return v, err
 }

@@ -114,6 +114,10 @@ func TestAdult(t *testing.T) {
 	endless(1)
 }
 
+func TestChild(t *testing.T) {
+	if adult(17) { t.Fatal() }
+}
+
 func TestRefuses(t *testing.T) { t.Fatal() }
 `,
 		"survivors.txt": `# What may survive.
@@ -124,13 +128,12 @@ p.go gone: ` + "`x` dropped" + `
 `,
 	})
 	var out bytes.Buffer
-	r := runner{folder: folder, judge: "^TestAdult$", timeout: 5 * time.Second, workers: 2, out: &out}
+	r := runner{folder: folder, judges: []string{"^TestAdult$", "^TestChild$"}, timeout: 5 * time.Second, workers: 2, out: &out}
 	if err := r.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	got := strings.ReplaceAll(out.String(), folder+"/", "")
 	for _, want := range []string{
-		"new      p.go:4 adult: 18 is 17 in `age >= 18`\n",
 		"new      p.go:8 endless: `n > 0` never\n",
 		"accepted p.go:13 unused: `return false` with true (no test runs this)\n",
 		"gone     p.go gone: `x` dropped\n",
@@ -140,8 +143,13 @@ p.go gone: ` + "`x` dropped" + `
 			t.Errorf("%q is not in\n%s", want, got)
 		}
 	}
-	if strings.Contains(got, "`age >= 18` with >") {
-		t.Errorf("what a test notices is not killed:\n%s", got)
+	for _, noticed := range []string{
+		"`age >= 18` with >", // by the first judge
+		"18 is 17",           // by the second
+	} {
+		if strings.Contains(got, noticed) {
+			t.Errorf("%q, which a test notices, is not killed:\n%s", noticed, got)
+		}
 	}
 	if left, _ := filepath.Glob(folder + "/*"); len(left) != 4 {
 		t.Errorf("it leaves files behind: %v", left)

@@ -175,12 +175,6 @@ func (s *Service) forward(ctx context.Context, o Organization) (Organization, er
 			m.TokenVersion = op.TokenVersion
 		}
 	}
-	if op.Collection != o.Collection {
-		// By now another late command may have moved it.
-		if err := s.checkLease(op); err != nil {
-			return o, err
-		}
-	}
 	o, err := s.commit(ctx, o, next)
 	if err != nil {
 		return o, err
