@@ -1,65 +1,65 @@
-# What a person runs; .ci/run runs the same.
+# Commands for developers. .ci/run runs the same.
 
-# How `sam build` compiles the functions: static and small. The local gateway
-# does so too; a test compares.
+# Environment in which `sam build` compiles the functions: static and small. The
+# local gateway uses the same flags, which a test checks.
 BUILD_ENV = CGO_ENABLED=0 GOFLAGS='-tags=lambda.norpc -ldflags=-s -buildvcs=false'
 
 # The race detector needs a C compiler.
 RACE := $(shell command -v $$(go env CC) >/dev/null 2>&1 && echo -race)
 
 .PHONY: run
-run: ## the service on http://127.0.0.1:3000 (PORT), with an embedded database
+run: ## run the service on http://127.0.0.1:3000 (PORT), with an embedded database
 	@echo "compiling (the first time takes a minute or two)"
 	@go build -o local/.data/local ./local && exec local/.data/local
 
 .PHONY: invoke
-invoke: ## one event through one function: make invoke FN=create EVENT=events/create.json
+invoke: ## send an event to a function: make invoke FN=create EVENT=events/create.json
 	@go run ./local invoke $(FN) $(EVENT)
 
 .PHONY: reconcile
-reconcile: ## finish or undo what a crash has left, over the whole database
+reconcile: ## finish or undo what a crash has left, in the whole database
 	@go run ./local reconcile
 
 .PHONY: doctor
-doctor: ## what does not fit together in the database of MONGO_URL: make doctor TIER=M10
+doctor: ## check the database of MONGO_URL for problems: make doctor TIER=M10
 	@go run ./local -tier '$(TIER)' doctor
 
-# In local, functions run within the time limits that they have when deployed,
-# so nothing else does meanwhile: its packages are tested one after the other.
+# In the tests of local, the functions have the time limits of the deployment. So
+# these packages are tested one at a time (-p 1).
 .PHONY: test
-test: ## all tests; with MONGO_URL set, on that server
+test: ## run all tests, on the server of MONGO_URL if that is set
 	go test $(RACE) -timeout 20m ./shared/... ./functions/...
 	go test $(RACE) -timeout 20m -p 1 ./local/...
 
 .PHONY: simulate
-simulate: ## a million schedules of the lifecycle: make simulate N=1000 START=1 PROFILE=any
+simulate: ## simulate a million schedules of the lifecycle: make simulate N=1000 START=1 PROFILE=any
 	go test -count=1 -timeout 0 -run '^TestSim$$' ./shared/org -sim.n $(or $(N),1000000) -sim.start $(or $(START),1) -sim.profile '$(or $(PROFILE),any)'
 
 .PHONY: test-java
-test-java: ## the tests on mongo-java-server, another database (needs Java and Maven)
+test-java: ## run the tests on mongo-java-server (needs Java and Maven)
 	local/javaserver/test.sh -timeout 20m
 
 .PHONY: bench
-bench: ## the benchmarks
+bench: ## run the benchmarks
 	go test -run '^$$' -bench . ./shared/...
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME each
+fuzz: ## run all fuzz targets, for FUZZTIME each
 	@go list -f '{{.Dir}}' ./shared/... | while read -r dir; do \
 		grep -ho '^func Fuzz[A-Za-z0-9_]*' "$$dir"/*_test.go 2>/dev/null | sed 's/func //' | while read -r target; do \
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(or $(FUZZTIME),20s) "$$dir" || exit 1; \
 		done || exit 1; \
 	done
 
-# A package a line, each with its judge: the tests that -run names, all unless
-# it is given, and how long they may take on one mutant. What may survive is
-# listed, with the reason, in survivors.txt beside the code.
+# One line for each package. -run names the tests (by default all), and -timeout
+# limits their time for one mutant. The file survivors.txt in the package lists
+# the mutants that may survive, with the reasons.
 .PHONY: mutants
-mutants: ## breaks the code in small ways and prints what no test notices
+mutants: ## change the code in small ways and print the changes that no test notices
 	@go run ./local/mutants shared/auth
 
 .PHONY: lint
-lint: ## formatting, go vet, staticcheck, go.mod
+lint: ## check formatting, go vet, staticcheck, go.mod
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
@@ -72,23 +72,23 @@ vuln: ## known vulnerabilities in what is linked (asks vuln.go.dev)
 	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
 
 .PHONY: sam-local
-sam-local: ## the service under SAM CLI, with a Mongo container
+sam-local: ## run the service under SAM CLI, with a Mongo container
 	local/sam/start.sh
 
 .PHONY: sam-test
-sam-test: ## validate, build and test under SAM CLI, all in containers of its own
+sam-test: ## validate, build and test under SAM CLI, in containers
 	local/sam/test.sh
 
 .PHONY: build
-build: ## the deployment's binaries, by SAM CLI
+build: ## build the binaries of the deployment, with SAM CLI
 	go build ./functions/...
 	$(BUILD_ENV) sam build
 
-# What the guided deployment was told is in a file of its own.
+# The answers to the guided deployment are in a file of their own.
 DEPLOYMENT = samconfig.deploy.toml
 
 .PHONY: deploy
-deploy: build ## to AWS; guided the first time
+deploy: build ## deploy to AWS; guided the first time
 	@if [ -e $(DEPLOYMENT) ]; then sam deploy --config-file $(CURDIR)/$(DEPLOYMENT); else \
 		cp samconfig.toml $(DEPLOYMENT); \
 		sam deploy --guided --config-file $(CURDIR)/$(DEPLOYMENT) || { rm $(DEPLOYMENT); exit 1; }; fi
@@ -98,5 +98,5 @@ undeploy: ## delete the stack
 	sam delete --config-file $(CURDIR)/$(DEPLOYMENT)
 
 .PHONY: help
-help: ## this list
+help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14

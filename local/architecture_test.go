@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -11,7 +10,7 @@ import (
 	"orgservice/local/gateway"
 )
 
-// dependencies returns the packages that a package links, itself included.
+// dependencies returns the packages that pkg links, with pkg itself.
 func dependencies(t *testing.T, pkg string) []string {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-deps", "-tags", gateway.BuildTags, pkg)
@@ -23,9 +22,9 @@ func dependencies(t *testing.T, pkg string) []string {
 	return strings.Fields(string(out))
 }
 
-// TestImports keeps imports running one way: functions → api, wire → mongodb,
-// config → org → auth, and what is for a laptop, or for one function alone, out
-// of the others.
+// TestImports checks that imports go one way: functions → api, wire → mongodb,
+// config → org → auth. No function and no package of shared may link a package of
+// local; only their tests import local/mongodbtest.
 func TestImports(t *testing.T) {
 	const (
 		driver   = "go.mongodb.org/mongo-driver/"
@@ -37,22 +36,24 @@ func TestImports(t *testing.T) {
 	)
 	rules := map[string][]string{
 		"./shared/auth":          {"orgservice/", driver, adapter, lambda, sdk},
-		"./shared/org":           {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/config", "orgservice/local", driver, adapter, lambda, sdk, "net/http"},
-		"./shared/mongodb":       {"orgservice/shared/api", "orgservice/shared/config", "orgservice/local", adapter, lambda, sdk},
-		"./shared/config":        {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/org", "orgservice/local", driver, adapter, lambda, sdkHeavy},
-		"./shared/api":           {"orgservice/shared/mongodb", "orgservice/shared/config", "orgservice/local", driver, sdk},
-		"./shared/wire":          {"orgservice/shared/api", "orgservice/local", adapter, lambda, sdkHeavy},
+		"./shared/org":           {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/config", driver, adapter, lambda, sdk, "net/http"},
+		"./shared/mongodb":       {"orgservice/shared/api", "orgservice/shared/config", adapter, lambda, sdk},
+		"./shared/config":        {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/org", driver, adapter, lambda, sdkHeavy},
+		"./shared/api":           {"orgservice/shared/mongodb", "orgservice/shared/config", driver, sdk},
+		"./shared/wire":          {"orgservice/shared/api", adapter, lambda, sdkHeavy},
 		"./functions/authorizer": {"orgservice/shared/api", "orgservice/shared/org", driver, adapter},
 		"./functions/jwks":       {"orgservice/shared/mongodb", driver},
 		"./functions/reconcile":  {"orgservice/shared/api", adapter},
 	}
-	functions, err := filepath.Glob("../functions/*")
-	if err != nil || len(functions) == 0 {
-		t.Fatalf("functions: %v, %v", functions, err)
-	}
-	for _, folder := range functions {
-		pkg := "./functions/" + filepath.Base(folder)
-		rules[pkg] = append(rules[pkg], "orgservice/local", ferretdb, "modernc.org/", sdkHeavy, "testing")
+	for _, parent := range []string{"functions", "shared"} {
+		folders, err := filepath.Glob(filepath.Join("..", parent, "*"))
+		if err != nil || len(folders) == 0 {
+			t.Fatalf("folders in %s: %v, %v", parent, folders, err)
+		}
+		for _, folder := range folders {
+			pkg := "./" + parent + "/" + filepath.Base(folder)
+			rules[pkg] = append(rules[pkg], "orgservice/local", ferretdb, "modernc.org/", sdkHeavy, "testing")
+		}
 	}
 	for pkg, forbidden := range rules {
 		t.Run(pkg, func(t *testing.T) {
@@ -66,17 +67,5 @@ func TestImports(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestBuildFlags compares how the local gateway and the deployment build.
-func TestBuildFlags(t *testing.T) {
-	makefile, err := os.ReadFile("../Makefile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := "CGO_ENABLED=0 GOFLAGS='-tags=" + gateway.BuildTags + " -ldflags=" + gateway.LDFlags + " "
-	if !strings.Contains(string(makefile), "BUILD_ENV = "+want) {
-		t.Errorf("the Makefile's BUILD_ENV does not begin with %s", want)
 	}
 }

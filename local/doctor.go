@@ -12,15 +12,15 @@ import (
 	"orgservice/shared/org"
 )
 
-// namespaces is how many collections and indexes together Atlas advises a
-// cluster of a tier to have at most.
+// namespaces is the number of collections and indexes together that Atlas
+// advises as the most for a cluster of each tier.
 // https://www.mongodb.com/docs/atlas/reference/atlas-limits/
 var namespaces = map[string]int{
 	"M0": 500, "FLEX": 500, "M10": 5_000, "M20": 10_000, "M30": 10_000, "M40": 100_000,
 }
 
-// doctor reads the database, changes nothing, and fails if anything in it
-// does not fit together: a line of JSON each.
+// doctor checks the database and changes nothing. It prints each problem as a
+// line of JSON, and returns an error if there is one.
 func doctor(ctx context.Context, p *project, args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unexpected argument %q", args[0])

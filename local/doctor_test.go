@@ -7,13 +7,13 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"orgservice/local/mongodbtest"
 	"orgservice/shared/auth"
-	"orgservice/shared/mongodb/mongodbtest"
 	"orgservice/shared/org"
 )
 
 func TestDoctor(t *testing.T) {
-	db := mongodbtest.New(t) // before the current folder is another one
+	db := mongodbtest.New(t) // before newProject changes the folder
 	newProject(t)
 	store := db.Open(t)
 	service := &org.Service{Store: store, Database: db.Name, Passwords: auth.Passwords{Cost: 4}}
@@ -66,7 +66,7 @@ func TestDoctor(t *testing.T) {
 		if _, err := database.Collection("claims").DeleteOne(ctx, bson.D{{Key: "_id", Value: "org_bolt"}}); err != nil {
 			t.Fatal(err)
 		}
-		// Of Core only what hangs on its record is left.
+		// Core loses its record and keeps everything else.
 		if _, err := database.Collection("organizations").DeleteOne(ctx, bson.D{{Key: "name_key", Value: "core"}}); err != nil {
 			t.Fatal(err)
 		}

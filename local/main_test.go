@@ -19,8 +19,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// function answers with what it sees of its environment, and to the event
-// "fail" with an error.
+// function is the source of a function that answers with some variables of its
+// environment, or with an error if the event is "fail".
 const function = `package main
 
 import (
@@ -69,7 +69,7 @@ Resources:
       Events: { Get: { Type: HttpApi, Properties: { ApiId: !Ref Api, Method: GET, Path: /show } } }
 `
 
-// newProject makes the current folder one with a function.
+// newProject changes to a new folder, which holds a project with one function.
 func newProject(t *testing.T) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -88,7 +88,7 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// call runs the program to its end.
+// call runs the program until it ends and returns what it wrote to stdout.
 func call(t *testing.T, stdin string, environ []string, args ...string) (stdout string, err error) {
 	t.Helper()
 	var out bytes.Buffer
@@ -114,12 +114,13 @@ func (s *syncBuffer) String() string {
 }
 
 var ready = regexp.MustCompile(`(?m)^building the functions …\n` +
-	`the database was not reconciled: no function "reconcile" .*\n` + // which the project has not
+	`the database was not reconciled: no function "reconcile" .*\n` + // the project has no such function
 	`listening on (http://127\.0\.0\.1:\d+), the data is (.+)\n` +
 	`curl (http://\S+)/org/create -H 'content-type: application/json' -d '\{"organization_name":"Akshay Pvt Ltd","email":"admin@example\.com","password":"Admin@123"\}'$`)
 
-// start runs the program until the test's end and returns its address.
-func start(t *testing.T, environ []string, args ...string) (url, data string) {
+// start runs the program until the test ends. It returns the URL of the gateway
+// and where the data is.
+func start(t *testing.T, environ []string, args ...string) (base, data string) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	out := &syncBuffer{}
@@ -151,11 +152,11 @@ func TestServe(t *testing.T) {
 	write(t, ".env", "# settings\nMASTER_DB=\"from_dotenv\"\nPORT=1\n")
 	var first string
 	t.Run("First", func(t *testing.T) {
-		url, data := start(t, []string{"PORT=0", "MONGO_URL="})
+		base, data := start(t, []string{"PORT=0", "MONGO_URL="})
 		if data != filepath.Join("local", ".data") {
 			t.Errorf("data in %s", data)
 		}
-		response, err := http.Get(url + "/show")
+		response, err := http.Get(base + "/show")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -189,7 +190,7 @@ func TestServe(t *testing.T) {
 		if _, err := call(t, "", []string{"PORT=0"}); err == nil || err.Error() != "already running on the data in "+data {
 			t.Errorf("a second one: %v", err)
 		}
-		// invoke takes part in the database that runs.
+		// invoke uses the database that runs.
 		got, err := call(t, "{}", nil, "invoke", "show", "-")
 		if err != nil || !strings.Contains(got, fmt.Sprintf("\n  \"MONGO_URL\": %q,\n", database)) {
 			t.Errorf("invoke next to it: %s, %v", got, err)
@@ -210,7 +211,7 @@ func TestServe(t *testing.T) {
 			t.Error("a secret was made although one is set")
 		}
 		_, err := call(t, "{}", nil, "invoke", "-data", "elsewhere", "show", "-")
-		if err == nil || err.Error() != "what runs on the data in elsewhere has no database yet, or not its own: set MONGO_URL" {
+		if err == nil || err.Error() != "another program uses the data in elsewhere and runs no embedded database: set MONGO_URL" {
 			t.Errorf("invoke next to it: %v", err)
 		}
 	})
@@ -310,6 +311,12 @@ func TestReadEnv(t *testing.T) {
 		if _, err := readEnv(path); err == nil || err.Error() != path+want {
 			t.Errorf("%q: %v, want %s", content, err, want)
 		}
+	}
+	// A byte order mark, and comments where there is no value, or after a tab.
+	write(t, path, "\ufeffA= # what A is\r\nB=1\t# what B is\r\nC=#c\r\nD=a$HOME$B\r\n")
+	got, err = readEnv(path)
+	if diff := cmp.Diff(map[string]string{"A": "", "B": "1", "C": "#c", "D": "a$HOME$B"}, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	if env, err := readEnv(path + ".none"); err != nil || len(env) != 0 {
 		t.Errorf("no file: %v, %v", env, err)

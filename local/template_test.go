@@ -25,7 +25,7 @@ import (
 	"orgservice/shared/wire"
 )
 
-// samTemplate is what these tests read of template.yaml.
+// samTemplate is the part of template.yaml that these tests read.
 type samTemplate struct {
 	Resources map[string]struct {
 		Type       string `yaml:"Type"`
@@ -50,8 +50,8 @@ type samTemplate struct {
 
 // functionOf is a function of the template.
 type functionOf struct {
-	name      string   // of its folder
-	variables []string // that it is given
+	name      string   // of its folder in functions
+	variables []string // of its environment
 	route     string   // "" if it has none
 	open      bool
 }
@@ -91,8 +91,7 @@ func readFile(t *testing.T, path ...string) []byte {
 	return data
 }
 
-// readEvent reads a sample event, in which nothing may stand that the type
-// does not know.
+// readEvent reads a sample event. The event may have no field that T has not.
 func readEvent[T any](t *testing.T, name string) T {
 	t.Helper()
 	var event T
@@ -104,7 +103,8 @@ func readEvent[T any](t *testing.T, name string) T {
 	return event
 }
 
-// TestFolders: every function is deployed, and has a sample event.
+// TestFolders checks that every function is in the template and has a sample
+// event.
 func TestFolders(t *testing.T) {
 	names := func(pattern, suffix string) []string {
 		paths, err := filepath.Glob(filepath.Join("..", pattern))
@@ -151,8 +151,9 @@ func readNeed(need wire.Need) func(context.Context, config.Env) error {
 	return func(ctx context.Context, env config.Env) error { return need(ctx, env, &org.Service{}) }
 }
 
-// TestVariables: a function is given the variables that it reads and no
-// others, which SAM CLI needs to pass on those of env.json, too.
+// TestVariables checks that the template gives a function the variables that it
+// reads and no others. SAM CLI passes on a variable of env.json only if the
+// template has it.
 func TestVariables(t *testing.T) {
 	reader := regexp.MustCompile(`\b(wire|env)\.\w+`)
 	env := readEnvJSON(t)
@@ -230,7 +231,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// checkRequest checks what a request says of itself twice.
+// checkRequest checks that what an event says in two places is the same.
 func checkRequest(t *testing.T, e events.APIGatewayV2HTTPRequest) {
 	t.Helper()
 	c := e.RequestContext
@@ -258,8 +259,8 @@ func checkRequest(t *testing.T, e events.APIGatewayV2HTTPRequest) {
 	}
 }
 
-// TestAuthorizerEvent: the token is that of the other events' caller, signed
-// with the secret of env.json.
+// TestAuthorizerEvent checks that the token in the events is signed with the
+// secret of env.json and names the caller of the other events.
 func TestAuthorizerEvent(t *testing.T) {
 	event := readEvent[events.APIGatewayV2CustomAuthorizerV2Request](t, "authorizer")
 	update := readEvent[events.APIGatewayV2HTTPRequest](t, "update")
@@ -306,8 +307,8 @@ func TestScheduledEvent(t *testing.T) {
 	}
 }
 
-// TestBuildFlags: what is deployed and what SAM CLI runs is built as the local
-// gateway builds.
+// TestBuildFlags checks that the deployment and SAM CLI build the functions with
+// the flags of the gateway.
 func TestBuildFlags(t *testing.T) {
 	flags := "CGO_ENABLED=0 GOFLAGS='-tags=" + gateway.BuildTags + " -ldflags=" + gateway.LDFlags + " -buildvcs=false'"
 	for _, path := range [][]string{{"Makefile"}, {"local", "sam", "lib.sh"}} {

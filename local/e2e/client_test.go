@@ -20,9 +20,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// client calls the service, where that is possible from an address of its own:
-// failed logins are counted by address. What must hold of every answer it
-// checks itself. Its methods may be called concurrently.
+// client calls the service and checks in each answer what must hold in all. On
+// Linux it has an IP address of its own, because the service counts failed
+// logins by address. Its methods may be called concurrently.
 type client struct {
 	t       testing.TB
 	base    string
@@ -30,14 +30,14 @@ type client struct {
 	http    *http.Client
 }
 
-// ownAddresses tells whether each client can have an address of its own: on
-// Linux, all of 127.0.0.0/8 is the machine itself.
+// ownAddresses tells whether each client has an IP address of its own. On Linux,
+// every address in 127.0.0.0/8 is local.
 const ownAddresses = runtime.GOOS == "linux"
 
 // newClient returns a client of the service under test.
 func newClient(t testing.TB) *client { return newClientOf(t, baseURL, gateway) }
 
-// newLocalClient returns a client of another gateway that the suite has started.
+// newLocalClient returns a client of the gateway p.
 func newLocalClient(t testing.TB, p *process) *client {
 	return newClientOf(t, p.url, dialects["local"])
 }
@@ -57,10 +57,10 @@ func newClientOf(t testing.TB, base string, gateway *dialect) *client {
 	return &client{t, base, gateway, &http.Client{Timeout: patience, Transport: transport}}
 }
 
-// answer is what came back. Its status is 0 if nothing did, for which err is
-// the reason.
+// answer is the answer to a request. Without one, the status is 0 and err is the
+// reason.
 type answer struct {
-	request string // for messages
+	request string // method and target, for messages
 	status  int
 	header  http.Header
 	body    []byte
@@ -81,7 +81,7 @@ func (c *client) update(token string, change object) answer {
 	return c.call("PUT", "/org/update", change, "Authorization", "Bearer "+token)
 }
 
-// delete deletes the organization; a confirmation is the name that it must have.
+// delete deletes the organization. The confirmation is the name in the query.
 func (c *client) delete(token string, confirmation ...string) answer {
 	query := ""
 	if len(confirmation) > 0 {
@@ -105,8 +105,9 @@ func (c *client) me(token string) answer {
 // object is a JSON object.
 type object = map[string]any
 
-// call sends a request. A body that is no string is sent as JSON, and nil not
-// at all. Headers are pairs of name and value; an empty value takes one away.
+// call sends a request. The body is text if it is a string, none if it is nil,
+// and otherwise JSON. The headers are pairs of name and value; an empty value
+// removes a header.
 func (c *client) call(method, target string, body any, headers ...string) answer {
 	c.t.Helper()
 	a := answer{request: method + " " + target}
@@ -166,8 +167,8 @@ var (
 	internal = regexp.MustCompile(`(?i)mongo|bson|ferret|sqlite|E11000|goroutine|\.go:|\$2[aby]\$|panic`)
 )
 
-// check fails the test unless the answer is the gateway's own or has what
-// every answer of the service has.
+// check fails the test unless the answer is a refusal of the gateway, or has what
+// every answer of the service must have. requestID is the request's X-Request-Id.
 func (c *client) check(a answer, requestID string) {
 	c.t.Helper()
 	if message, ok := a.refusal(); ok {
@@ -185,7 +186,7 @@ func (c *client) check(a answer, requestID string) {
 		contentType = "application/problem+json"
 	}
 	if a.status == http.StatusNoContent {
-		contentType = a.header.Get("Content-Type") // of nothing
+		contentType = a.header.Get("Content-Type") // any, as there is no body
 	}
 	caching := "no-store"
 	if strings.HasSuffix(a.request, "/.well-known/jwks.json") && a.status < 400 {
@@ -214,8 +215,8 @@ func (c *client) check(a answer, requestID string) {
 		"type": "about:blank", "title": http.StatusText(a.status), "status": float64(a.status),
 		"detail": detail, "request_id": id,
 	}
-	if errors, ok := p["errors"]; ok && a.status == 422 {
-		want["errors"] = errors
+	if fieldErrors, ok := p["errors"]; ok && a.status == 422 {
+		want["errors"] = fieldErrors
 	}
 	if diff := cmp.Diff(want, p); diff != "" {
 		c.t.Errorf("%v: the problem (-want +got):\n%s", a, diff)
@@ -244,18 +245,19 @@ func (a answer) String() string {
 	return fmt.Sprintf("%.200s: %d %.1000s", a.request, a.status, body)
 }
 
-// object returns the body as a JSON object, nil if it is none.
+// object returns the body as a JSON object, or nil if it is not one.
 func (a answer) object() (o object) {
 	json.Unmarshal(a.body, &o)
 	return o
 }
 
+// text returns the field of that name, or "" if it is not a string.
 func (a answer) text(name string) string {
 	s, _ := a.object()[name].(string)
 	return s
 }
 
-// tokens returns the tokens that a login gives.
+// tokens returns the tokens in the answer to a login.
 func (a answer) tokens() (tokens []string) {
 	for name, value := range a.object() {
 		if token, ok := value.(string); ok && strings.HasSuffix(name, "_token") {
@@ -265,15 +267,16 @@ func (a answer) tokens() (tokens []string) {
 	return tokens
 }
 
-// refusal returns the message of an answer in the form of the gateway's own.
+// refusal returns the message of an answer that has the form of a refusal, and
+// whether it has.
 func (a answer) refusal() (string, bool) {
 	o := a.object()
 	message, ok := o["message"].(string)
 	return message, ok && len(o) == 1
 }
 
-// want fails the test unless the answer has the status and, if it is an error,
-// comes from the service and not from the gateway.
+// want fails the test unless the answer has the status and comes from the service
+// and not from the gateway. It returns the answer.
 func (a answer) want(t testing.TB, status int) answer {
 	t.Helper()
 	if _, refused := a.refusal(); a.status != status || refused {
@@ -282,7 +285,7 @@ func (a answer) want(t testing.TB, status int) answer {
 	return a
 }
 
-// wantRefusal fails the test unless the gateway itself gave the answer.
+// wantRefusal fails the test unless the answer is this refusal of the gateway.
 func (a answer) wantRefusal(t testing.TB, r refusal) {
 	t.Helper()
 	if message, _ := a.refusal(); r != (refusal{a.status, message}) {
@@ -290,8 +293,8 @@ func (a answer) wantRefusal(t testing.TB, r refusal) {
 	}
 }
 
-// wantFields fails the test unless the answer is 422 and says something about
-// these fields, each once.
+// wantFields fails the test unless the answer is 422 with one error for each of
+// these fields and no other.
 func (a answer) wantFields(t testing.TB, fields ...string) {
 	t.Helper()
 	a.want(t, 422)
@@ -315,14 +318,14 @@ func (a answer) wantFields(t testing.TB, fields ...string) {
 	}
 }
 
-// registration is what an organization signs up with.
+// registration is the body of create.
 type registration struct {
 	Name     string `json:"organization_name"`
 	Email    string `json:"email"`
 	Password string `json:"password"`
 }
 
-// unique returns a word that nobody has used, in lower case.
+// unique returns a new random word in lower case.
 func unique() string { return strings.ToLower(rand.Text()[:14]) }
 
 func newPassword() string { return secrets.add("Pw-" + rand.Text()) }
@@ -351,7 +354,7 @@ func mustLogin(c *client, email, password string) string {
 	return c.login(email, password).want(c.t, 200).text("access_token")
 }
 
-// wantIntact fails the test unless the tenant is there as it signed up.
+// wantIntact fails the test unless the tenant is as it was when it signed up.
 func (o tenant) wantIntact(c *client) {
 	c.t.Helper()
 	if got := c.get(o.Name).want(c.t, 200); got.text("id") != o.id || got.text("organization_name") != o.Name {
@@ -360,7 +363,7 @@ func (o tenant) wantIntact(c *client) {
 	mustLogin(c, o.Email, o.Password)
 }
 
-// organization is the body of get and update. It has these fields and no others.
+// organization is the answer of get and update. It has no other fields.
 type organization struct {
 	ID         string    `json:"id"`
 	Name       string    `json:"organization_name"`
@@ -369,8 +372,8 @@ type organization struct {
 	UpdatedAt  time.Time `json:"updated_at"`
 }
 
-// organization returns the body, and fails the test if it has other fields or
-// times that are not in UTC.
+// organization returns the body. It fails the test if the body has other fields,
+// or a time that is not in UTC.
 func (a answer) organization(t testing.TB) (o organization) {
 	t.Helper()
 	a.strictly(t, &o)
@@ -378,7 +381,7 @@ func (a answer) organization(t testing.TB) (o organization) {
 	return o
 }
 
-// strictly reads the body into v, and fails the test if v lacks a field.
+// strictly decodes the body into v. It fails the test if v lacks a field.
 func (a answer) strictly(t testing.TB, v any) {
 	t.Helper()
 	d := json.NewDecoder(bytes.NewReader(a.body))

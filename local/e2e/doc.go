@@ -1,21 +1,20 @@
-// Package e2e is the service seen from outside: its tests talk HTTP to a
-// running gateway and hold what comes back against the contract.
+// Package e2e tests the service from outside: its tests send HTTP requests to a
+// running gateway and check the answers.
 //
-// By default the tests build command local, with the race detector if they
-// have it themselves, and start it as a process of its own on an embedded
-// database in a temporary folder, or with MONGO_URL set on that server, in a
-// database of its own that is dropped at the end. Because the suite owns that
-// process it also restarts it, takes its database away (for which it is an
-// embedded one in any case), kills it and the functions under it, and reads
-// everything it has printed: no password, no token and no connection string
-// may be there.
+// By default the tests build command local, with the race detector if they run
+// under it themselves, and start it. It has an embedded database in a temporary
+// folder. With MONGO_URL set, it has a database of its own on that server, which
+// is dropped at the end. Some tests restart the process, stop its database (which
+// is embedded even if MONGO_URL is set), or kill it or its functions. At the end,
+// the suite checks that the process has printed no password, no token and no
+// connection string.
 //
-// With ORGSERVICE_URL set, the tests run against the service at that address
-// instead, and leave out those that need the process. ORGSERVICE_GATEWAY tells
-// what serves it: "local", which is the default, or "sam" for sam local
-// start-api. All that the two do differently is in the table dialects. Every
-// test makes organizations of its own under random names, so the service may
-// have been running for long; its throttling has to be wide enough:
+// With ORGSERVICE_URL set, the tests use the service at that URL instead, and
+// those that need the process are left out. ORGSERVICE_GATEWAY names its gateway:
+// "local", the default, or "sam" for sam local start-api. The table dialects
+// holds the differences between the two. Each test creates its own organizations
+// with random names, so the database need not be empty. The throttling must be
+// wide enough:
 //
 //	go run ./local -parameter OpenThrottleRate=10000 -parameter OpenThrottleBurst=10000
 package e2e

@@ -10,7 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// endpoints are those that take a body.
+// endpoints returns the endpoints that take a body, with the authorization that
+// they need.
 func endpoints(token string) []struct{ method, path, authorization string } {
 	return []struct{ method, path, authorization string }{
 		{"POST", "/org/create", ""},
@@ -65,7 +66,7 @@ func TestBodySize(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
 	o := newTenant(c)
-	// Padded with white space to the last allowed byte, and one more.
+	// White space fills the body to the limit, or to one byte more.
 	pad := func(body string, size int) string { return body + strings.Repeat(" ", size-len(body)) }
 	r := newRegistration()
 	body := fmt.Sprintf(`{"organization_name":%q,"email":%q,"password":%q}`, r.Name, r.Email, r.Password)
@@ -117,7 +118,7 @@ func TestUnauthorized(t *testing.T) {
 	c.call("PUT", "/org/update", object{"organization_name": "Acme"}).wantRefusal(t, c.gateway.unauthorized)
 	c.call("DELETE", "/org/delete", nil).wantRefusal(t, c.gateway.unauthorized)
 
-	// Revoked: by a change of the email, of the password, by the deletion.
+	// Each of these revokes the token.
 	for name, revoke := range map[string]func(tenant) answer{
 		"Email": func(o tenant) answer {
 			return c.update(o.token, object{"email": "new-" + o.Email, "current_password": o.Password})
@@ -167,7 +168,7 @@ func TestLoginRefused(t *testing.T) {
 	mustLogin(c, strings.ToUpper(o.Email), o.Password)
 }
 
-// visible returns the headers that are not of the one request alone.
+// visible returns the headers without those that differ between any requests.
 func visible(a answer) http.Header {
 	h := a.header.Clone()
 	for _, name := range []string{"Date", "X-Request-Id", "Apigw-Requestid"} {
@@ -204,7 +205,7 @@ func TestForbidden(t *testing.T) {
 	c.delete(o.token, strings.ToUpper(o.Name)).want(t, 200)
 }
 
-// TestForgedTokens needs no secret: its tokens are bad for whoever has none.
+// TestForgedTokens sends tokens that an attacker without the secret can make.
 func TestForgedTokens(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -244,6 +245,7 @@ func TestForgedTokens(t *testing.T) {
 	c.call("PUT", "/org/update", object{"organization_name": o.Name}, "Authorization", "bearer "+o.token).want(t, 200)
 }
 
+// parse returns a token without verifying it.
 func parse(t testing.TB, token string) *jwt.Token {
 	t.Helper()
 	parsed, _, err := jwt.NewParser().ParseUnverified(token, jwt.MapClaims{})
@@ -253,7 +255,7 @@ func parse(t testing.TB, token string) *jwt.Token {
 	return parsed
 }
 
-// sign returns a token with the header of another one, but for the algorithm.
+// sign returns a token with the header of another token, except its algorithm.
 func sign(t testing.TB, method jwt.SigningMethod, key any, header map[string]any, claims jwt.MapClaims) string {
 	t.Helper()
 	token := jwt.NewWithClaims(method, claims)
@@ -292,7 +294,7 @@ func TestConflict(t *testing.T) {
 		"tenant_" + word,
 		"  Tenant --- " + word + "!!",
 		"Ｔｅｎａｎｔ " + word,            // full-width
-		"Te\u200bnant\u00a0" + word, // with what can't be seen
+		"Te\u200bnant\u00a0" + word, // with an invisible character
 	} {
 		r := newRegistration()
 		r.Name = name
@@ -308,7 +310,7 @@ func TestConflict(t *testing.T) {
 		c.create(r).want(t, 409)
 		c.get(r.Name).want(t, 404)
 		c.update(other.token, object{"email": email, "current_password": other.Password}).want(t, 409)
-		// All of it or nothing.
+		// The update changes everything or nothing.
 		c.update(other.token, object{
 			"organization_name": r.Name, "password": newPassword(), "email": email, "current_password": other.Password,
 		}).want(t, 409)
@@ -318,7 +320,7 @@ func TestConflict(t *testing.T) {
 	other.wantIntact(c)
 	c.update(other.token, object{"organization_name": other.Name}).want(t, 200)
 
-	// What was refused has left nothing behind.
+	// A refused create leaves nothing behind.
 	r := newRegistration()
 	r.Name = o.Name
 	c.create(r).want(t, 409)
@@ -354,7 +356,7 @@ func TestInvalid(t *testing.T) {
 		c.update(o.token, object{"current_password": o.Password}).want(t, 422)
 		c.update(o.token, object{"password": newPassword()}).wantFields(t, "current_password")
 		c.update(o.token, object{"email": "new-" + o.Email}).wantFields(t, "current_password")
-		// What is of the wrong type is there all the same.
+		// A field of the wrong type still needs current_password.
 		for _, field := range []string{"email", "password"} {
 			c.update(o.token, object{field: 1, "current_password": o.Password}).wantFields(t, field)
 		}
@@ -386,7 +388,7 @@ func TestInvalid(t *testing.T) {
 			}
 		})
 	}
-	// The contract: none of the most common.
+	// Common passwords are refused.
 	t.Run("CommonPassword", func(t *testing.T) {
 		for _, password := range []string{"password", "12345678", "123456789", "qwertyuiop", "iloveyou", "password1"} {
 			r := newRegistration()

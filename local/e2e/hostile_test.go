@@ -12,7 +12,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// TestOtherTenant tries with a good token to reach another tenant.
+// TestOtherTenant tries to reach another tenant with a valid token.
 func TestOtherTenant(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -34,8 +34,8 @@ func TestOtherTenant(t *testing.T) {
 	victim.wantIntact(c)
 }
 
-// TestOtherMeant deletes with a good token, and says in ways that the contract
-// does not know that another organization is meant.
+// TestOtherMeant sends deletes with a valid token that name another organization
+// in a body or a parameter that delete does not take. They must not delete.
 func TestOtherMeant(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -56,21 +56,21 @@ func TestOtherMeant(t *testing.T) {
 	for _, found := range []tenant{o, other} {
 		found.wantIntact(c)
 	}
-	// The others that take no body, or no parameter.
+	// Other endpoints that take no body or no such parameter.
 	for _, path := range []string{"/org/get?organization_name=" + url.QueryEscape(o.Name), "/admin/me", "/.well-known/jwks.json"} {
 		c.call("GET", path, object{}, "Authorization", "Bearer "+o.token).want(t, 400)
 	}
 	c.call("GET", "/org/get?"+url.Values{"organization_name": {o.Name}, "name": {other.Name}}.Encode(), nil).wantFields(t, "name")
 }
 
-// TestFreedName registers a name that somebody had before.
+// TestFreedName registers a name that another organization had before.
 func TestFreedName(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
 	t.Run("Deleted", func(t *testing.T) {
 		before := newTenant(c)
 		c.delete(before.token).want(t, 200)
-		// All that was the old one's is the new one's, but for the token.
+		// The new organization has all of the old one except the token.
 		a := c.create(before.registration).want(t, 201)
 		after := tenant{before.registration, a.text("id"), mustLogin(c, before.Email, before.Password)}
 		if after.id == before.id {
@@ -97,7 +97,7 @@ func TestFreedName(t *testing.T) {
 	})
 }
 
-// TestInjection sends what databases take for operators or patterns.
+// TestInjection sends values that a database may take for operators or patterns.
 func TestInjection(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -131,7 +131,7 @@ func TestInjection(t *testing.T) {
 		if a := c.delete(o.token, text); a.status != 403 {
 			t.Errorf("%v; want 403", a)
 		}
-		// As a name it is a name.
+		// In a name it has no special meaning.
 		r := newRegistration()
 		r.Name = text + " " + unique()
 		created := c.create(r).want(t, 201)
@@ -157,8 +157,8 @@ func TestInjection(t *testing.T) {
 	o.wantIntact(c)
 }
 
-// TestContextHeader sends the header in which the HTTP adapter hands the
-// event on, with somebody else as the caller.
+// TestContextHeader forges the header in which the HTTP adapter passes on the
+// request context, with another tenant as the caller.
 func TestContextHeader(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -168,12 +168,12 @@ func TestContextHeader(t *testing.T) {
 		"admin_id": claims["sub"], "organization_id": victim.id, "token_version": "1", "session_id": fmt.Sprint(claims["sid"]),
 		"expires_at": fmt.Sprintf("%.0f", claims["exp"]),
 	}
-	context, err := json.Marshal(object{"authorizer": object{"lambda": caller, "jwt": object{"claims": caller}}, "requestId": "forged-id"})
+	forgedContext, err := json.Marshal(object{"authorizer": object{"lambda": caller, "jwt": object{"claims": caller}}, "requestId": "forged-id"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"X-GoLambdaProxy-ApiGw-Context", "X-Golambdaproxy-Apigw-Context"} {
-		forged := []string{name, string(context), "X-GoLambdaProxy-ApiGw-StageVars", "{}"}
+		forged := []string{name, string(forgedContext), "X-GoLambdaProxy-ApiGw-StageVars", "{}"}
 		with := func(more ...string) []string { return append(more, forged...) }
 		c.call("DELETE", "/org/delete", nil, forged...).wantRefusal(t, c.gateway.unauthorized)
 		c.call("DELETE", "/org/delete", nil, with("Authorization", "Bearer x")...).wantRefusal(t, c.gateway.forbidden)
@@ -188,7 +188,7 @@ func TestContextHeader(t *testing.T) {
 			t.Errorf("%v: the forged context is believed", a)
 		}
 	}
-	c.call("DELETE", "/org/delete", nil, "Authorization", "Bearer "+o.token, "X-GoLambdaProxy-ApiGw-Context", string(context)).want(t, 200)
+	c.call("DELETE", "/org/delete", nil, "Authorization", "Bearer "+o.token, "X-GoLambdaProxy-ApiGw-Context", string(forgedContext)).want(t, 200)
 	victim.wantIntact(c)
 }
 
@@ -201,13 +201,13 @@ func TestHeaders(t *testing.T) {
 	for _, headers := range [][]string{
 		{"X-HTTP-Method-Override", "DELETE"},
 		{"X-Original-Url", "/org/delete"},
-		{"Authorization", "Bearer x"}, // of no meaning on an open route
+		{"Authorization", "Bearer x"}, // ignored on an open route
 	} {
 		c.call("GET", "/org/get?organization_name="+url.QueryEscape(r.Name), nil, headers...).want(t, 200)
 	}
 }
 
-// TestEncodings finds names by every way of writing them into a query.
+// TestEncodings finds an organization by each encoding of its name in a query.
 func TestEncodings(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -241,7 +241,7 @@ func TestEncodings(t *testing.T) {
 			}
 		}
 	}
-	// What does not decode is refused, and not by a failure.
+	// A malformed query is refused and is no internal error.
 	for _, query := range []string{"%", "%zz", "a%", "%f", "%ff%fe", "%c3%28", "a;b", "%00", "a%00b", "a%0d%0aX-Injected:1"} {
 		a := c.call("GET", "/org/get?organization_name="+query, nil)
 		if a.status != 400 && a.status != 404 && a.status != 422 || a.header.Get("X-Injected") != "" {
@@ -250,7 +250,7 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
-// TestNUL sends the byte at which C strings end.
+// TestNUL sends the byte 0, which ends strings in C.
 func TestNUL(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -267,7 +267,7 @@ func TestNUL(t *testing.T) {
 	c.login(o.Email+"\u0000", o.Password).want(t, 401)
 	c.login(o.Email, o.Password+"\u0000").want(t, 401)
 
-	// A password may hold it, and counts to its end.
+	// A password may hold it, and what follows it counts.
 	half := newPassword()
 	password := secrets.add(half + "\u0000" + unique())
 	c.update(o.token, object{"password": password, "current_password": o.Password}).want(t, 200)
@@ -277,13 +277,13 @@ func TestNUL(t *testing.T) {
 	mustLogin(c, o.Email, password)
 }
 
-// TestOpenEndpoint sees to it that get tells nothing of the admin.
+// TestOpenEndpoint checks that get and the token do not show the admin's email.
 func TestOpenEndpoint(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
 	o := newTenant(c)
 	a := c.get(o.Name).want(t, 200)
-	a.organization(t) // which has no other fields
+	a.organization(t) // fails on other fields
 	if strings.Contains(string(a.body), o.Email) {
 		t.Errorf("%v: the admin's email is shown", a)
 	}
@@ -293,10 +293,10 @@ func TestOpenEndpoint(t *testing.T) {
 	}
 }
 
-// The tests of races are not parallel: each makes many functions work at once,
-// none of which waits for the database for longer than its few seconds.
+// The tests of concurrency are not parallel. Each sends many requests at once,
+// and with more of them at a time the functions would time out.
 
-// race calls f for 0 to n-1 at once and returns the answers.
+// race calls f(0) to f(n-1) at once and returns the answers.
 func race(n int, f func(i int) answer) []answer {
 	answers := make([]answer, n)
 	start := make(chan struct{})
@@ -312,8 +312,8 @@ func race(n int, f func(i int) answer) []answer {
 	return answers
 }
 
-// wantStatuses fails the test unless the answers have one of the statuses each,
-// and returns which have the first.
+// wantStatuses fails the test unless each answer has the status won or lost. It
+// returns the indexes of those with won.
 func wantStatuses(t *testing.T, answers []answer, won, lost int) (winners []int) {
 	t.Helper()
 	for i, a := range answers {
@@ -360,7 +360,7 @@ func TestConcurrentCreates(t *testing.T) {
 			if got := c.get(r.Name).want(t, 200).text("id"); got != id {
 				t.Errorf("get finds %s, created was %s", got, id)
 			}
-			// The losers left nothing behind: what they had of their own is free.
+			// The losers left nothing behind: their other values are free.
 			for i, r := range registrations {
 				if i == winners[0] || name == "Both" {
 					continue
@@ -406,7 +406,7 @@ func TestConcurrentRenames(t *testing.T) {
 		if len(found) != 1 {
 			t.Fatalf("it is found as %q", found)
 		}
-		// The names that it has not are free, be it to itself or to others.
+		// The other names are free, for this organization and for others.
 		for _, name := range names {
 			if name != found[0] {
 				r := newRegistration()
@@ -442,11 +442,11 @@ func TestConcurrentRenames(t *testing.T) {
 	})
 }
 
-// TestConcurrentLogins logs in with the right password only, and seldom enough
-// for nobody to be told to wait.
+// TestConcurrentLogins logs in with the right password. There are so few logins
+// that none is throttled.
 func TestConcurrentLogins(t *testing.T) {
 	for range 5 {
-		c := newClient(t) // from an address that nothing is known about
+		c := newClient(t) // with a new IP address
 		o := newTenant(newClient(t))
 		for _, a := range race(min(c.gateway.atOnce, 8), func(int) answer { return c.login(o.Email, o.Password) }) {
 			if a.status != 200 {
@@ -456,8 +456,9 @@ func TestConcurrentLogins(t *testing.T) {
 	}
 }
 
-// TestConcurrentPasswordChanges makes all changes with one current password:
-// only one can find it current. They are few enough not to be throttled.
+// TestConcurrentPasswordChanges changes the password many times at once, with the
+// same current password. Only one change may succeed. There are so few that none
+// is throttled.
 func TestConcurrentPasswordChanges(t *testing.T) {
 	c := newClient(t)
 	o := newTenant(c)

@@ -28,10 +28,11 @@ const (
 	killOperations = 30 // of each worker
 )
 
-// TestKill works on many organizations at once while functions are killed in
-// the middle of what they do, and once the gateway with the database. What a
-// client was told must be true afterwards; of what it was not told, all or
-// nothing. It needs a gateway of its own and is left out with ORGSERVICE_URL.
+// TestKill changes many organizations at once while it kills functions during
+// their work, and once the gateway with its database. At the end, every change
+// that a client saw succeed must be there. A change without an answer must be
+// done completely or not at all. The test needs its own gateway, so it is left
+// out with ORGSERVICE_URL.
 func TestKill(t *testing.T) {
 	a := &arena{t: t, data: newData(t)}
 	a.start()
@@ -64,17 +65,17 @@ func TestKill(t *testing.T) {
 		return
 	}
 
-	url := serverURL
-	if url == "" { // what the gateway had has ended with it
+	uri := serverURL
+	if uri == "" { // the embedded database has ended with the gateway
 		database, err := embedded.Start(filepath.Join(a.data, "db"), "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(database.Close)
-		url = database.URL()
+		uri = database.URL()
 	}
-	service := reconcile(t, url, masterDB(a.data))
-	found := readFinal(t, service, connect(t, url, masterDB(a.data), patience))
+	service := reconcile(t, uri, masterDB(a.data))
+	found := readFinal(t, service, connect(t, uri, masterDB(a.data), patience))
 	counts := map[string]int{}
 	for _, w := range workers {
 		for _, o := range w.all {
@@ -87,17 +88,17 @@ func TestKill(t *testing.T) {
 	}
 	t.Logf("%d functions killed; %v", a.killed, counts)
 	if a.killed == 0 || counts["organization alive"] == 0 || counts["organization deleted"] == 0 {
-		t.Error("too little has happened for the test to mean anything")
+		t.Error("too little has happened for the test to show anything")
 	}
 }
 
-// arena is the gateway that is killed and started again.
+// arena holds the gateway, which is killed and started again.
 type arena struct {
 	t    *testing.T
 	data string
 
-	operations atomic.Int64 // that were begun
-	killed     int          // functions; the killer's
+	operations atomic.Int64 // started so far
+	killed     int          // functions killed; only the killer writes it
 
 	mu       sync.Mutex
 	up       chan struct{} // closed while the gateway is up
@@ -105,32 +106,34 @@ type arena struct {
 	database *mongo.Database
 }
 
-func connect(t *testing.T, url, database string, timeout time.Duration) *mongo.Database {
+// connect returns a database, with a time limit for each command.
+func connect(t *testing.T, uri, database string, timeout time.Duration) *mongo.Database {
 	t.Helper()
-	c, err := mongo.Connect(options.Client().ApplyURI(url).SetTimeout(timeout))
+	c, err := mongo.Connect(options.Client().ApplyURI(uri).SetTimeout(timeout))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
-		cancel() // the server may be gone, and is not to be waited for
+		cancel() // do not wait for a server that is gone
 		c.Disconnect(ctx)
 	})
 	return c.Database(database)
 }
 
+// start starts the gateway and connects to its database.
 func (a *arena) start() {
 	a.t.Helper()
 	p := newLocal(a.t, a.data, nil)
-	url := serverURL
-	if url == "" {
-		embedded, err := os.ReadFile(filepath.Join(a.data, "lock"))
+	uri := serverURL
+	if uri == "" {
+		lock, err := os.ReadFile(filepath.Join(a.data, "lock"))
 		if err != nil {
 			a.t.Fatal(err)
 		}
-		url = string(embedded)
+		uri = string(lock)
 	}
-	database := connect(a.t, url, masterDB(a.data), 10*time.Second)
+	database := connect(a.t, uri, masterDB(a.data), 10*time.Second)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.up == nil {
@@ -140,7 +143,7 @@ func (a *arena) start() {
 	close(a.up)
 }
 
-// crash kills the gateway, and an embedded database with it, and starts it again.
+// crash kills the gateway with its embedded database, and starts it again.
 func (a *arena) crash() {
 	a.t.Helper()
 	a.mu.Lock()
@@ -150,7 +153,7 @@ func (a *arena) crash() {
 	a.start()
 }
 
-// current returns the gateway and its database when they are up.
+// current waits until the gateway is up, and returns it and its database.
 func (a *arena) current() (*process, *mongo.Database) {
 	a.mu.Lock()
 	up := a.up
@@ -164,7 +167,7 @@ func (a *arena) current() (*process, *mongo.Database) {
 	return a.process, a.database
 }
 
-// waitForHalf returns when half of the operations were begun.
+// waitForHalf waits until half of the operations have started.
 func (a *arena) waitForHalf(ctx context.Context) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -173,7 +176,7 @@ func (a *arena) waitForHalf(ctx context.Context) {
 	}
 }
 
-// killFunctions kills a function every few operations, at a random moment.
+// killFunctions kills a random function every few operations, until ctx ends.
 func (a *arena) killFunctions(ctx context.Context, random *rand.Rand) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -190,11 +193,11 @@ func (a *arena) killFunctions(ctx context.Context, random *rand.Rand) {
 		a.mu.Unlock()
 		functions := children(gateway)
 		if len(functions) == 0 {
-			continue // it is being started again
+			continue // the gateway starts again
 		}
 		pid := functions[random.IntN(len(functions))]
-		// The handle stays that of the process it was found for, so whoever may
-		// have got its number since is safe.
+		// The handle p stays with its process. If the process ends and another
+		// one gets its PID, Kill does not kill that one.
 		p, err := os.FindProcess(pid)
 		if err != nil {
 			continue
@@ -206,7 +209,7 @@ func (a *arena) killFunctions(ctx context.Context, random *rand.Rand) {
 	}
 }
 
-// children returns the processes of functions under a gateway.
+// children returns the PIDs of the functions under a gateway.
 func children(gateway int) (pids []int) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, path := range stats {
@@ -228,7 +231,7 @@ func children(gateway int) (pids []int) {
 	return pids
 }
 
-// The fates of an organization, as far as the worker that made it can tell.
+// States of an organization, as far as its worker knows.
 const (
 	alive    = "alive"
 	deleted  = "deleted"
@@ -236,29 +239,30 @@ const (
 	doubtful = "perhaps deleted"
 )
 
-// herded is an organization with what its worker knows of it: where a change
-// had no answer, there is more than one name or password that it may have.
+// herded is an organization and what its worker knows about it. After a change
+// without an answer, it may have one of several names or passwords.
 type herded struct {
 	registration
 	id        string
 	fate      string
-	names     []string
-	passwords []string
-	current   string // the password that token is from
+	names     []string // that it may have
+	passwords []string // that it may have
+	current   string   // the password of the login that gave token
 	token     string
-	pending   bool // a change had no answer, and none was acknowledged since
+	pending   bool // a change had no answer, and no later one succeeded
 }
 
+// worker creates and changes organizations of its own.
 type worker struct {
 	*arena
 	random  *rand.Rand
 	client  *client
-	process *process // that client is of
+	process *process // the gateway of client
 	all     []*herded
-	counts  map[string]int
+	counts  map[string]int // of answers, by kind
 }
 
-// service returns a client of the gateway when it is up.
+// service waits until the gateway is up, and returns a client of it.
 func (w *worker) service() *client {
 	if p, _ := w.current(); w.process != p {
 		w.process, w.client = p, newLocalClient(w.t, p)
@@ -295,11 +299,11 @@ func (w *worker) work(ctx context.Context) {
 	}
 }
 
-// unknown reports whether the answer leaves open what has been done, and fails
-// the test if it has a status that no client should see.
+// unknown tells whether the change may or may not have happened, according to the
+// answer. It fails the test if no client should see the status.
 func (w *worker) unknown(a answer) bool {
 	switch a.status {
-	case 0, 500, 503: // what a 500 says is checked by the client
+	case 0, 500, 503: // the client checks the body of a 500
 		w.counts[fmt.Sprint("unknown ", a.status)]++
 		if problem := a.text("detail"); a.status == 500 && problem != "" {
 			w.t.Errorf("%v", a)
@@ -342,8 +346,8 @@ func documentIDs(organizationID string) []string {
 	return []string{organizationID + "/1", organizationID + "/2"}
 }
 
-// insert puts two documents into the collection of a new organization, however
-// often the database goes away meanwhile.
+// insert inserts two documents into the collection of a new organization. It
+// tries again when the database is away.
 func (w *worker) insert(o *herded) {
 	for _, id := range documentIDs(o.id) {
 		for deadline := time.Now().Add(patience); ; {
@@ -360,7 +364,7 @@ func (w *worker) insert(o *herded) {
 	}
 }
 
-// login makes sure of a token, and reports whether it has one.
+// login logs in if there is no token, and tells whether there is one now.
 func (w *worker) login(o *herded) bool {
 	if o.token != "" {
 		return true
@@ -371,7 +375,7 @@ func (w *worker) login(o *herded) bool {
 			return false
 		}
 		if a.status == 429 {
-			return false // killed and wrong attempts count alike
+			return false // an attempt that was killed counts as a failed login
 		}
 		if a.status == 200 {
 			o.token, o.current = a.text("access_token"), password
@@ -384,8 +388,8 @@ func (w *worker) login(o *herded) bool {
 	return false
 }
 
-// change calls the service for the organization and reports whether the change
-// was acknowledged, and otherwise whether it is unknown.
+// change calls the service to change the organization. acknowledged tells whether
+// the change succeeded, and unknown whether it may or may not have happened.
 func (w *worker) change(o *herded, call func(*client) answer) (a answer, acknowledged, unknown bool) {
 	for range 2 {
 		if !w.login(o) {
@@ -409,7 +413,7 @@ func (w *worker) change(o *herded, call func(*client) answer) (a answer, acknowl
 		case a.status != 401:
 			return a, false, false
 		}
-		o.token = "" // of a password that is no longer the current one
+		o.token = "" // it is from an old password
 	}
 	return a, false, false
 }
@@ -424,7 +428,7 @@ func (w *worker) rename(o *herded) {
 		if a.text("organization_name") != name || a.text("collection_name") != collectionOf(name) {
 			w.t.Errorf("%v; want %s", a, name)
 		}
-		// The token was good, so its password is the one in force.
+		// The token was valid, so the password that it is from is the current one.
 		o.names, o.passwords, o.pending = []string{name}, []string{o.current}, false
 	case unknown:
 		o.names = append(o.names, name)
@@ -457,7 +461,7 @@ func (w *worker) delete(o *herded) {
 	}
 }
 
-// final is the database after everything was repaired.
+// final is the database after the repair.
 type final struct {
 	service       *org.Service
 	organizations map[string]org.Organization // by id
@@ -507,11 +511,11 @@ func readFinal(t *testing.T, service *org.Service, database *mongo.Database) fin
 	return f
 }
 
-// check compares an organization with what its worker was told.
+// check compares an organization with what its worker knows.
 func (f final) check(t *testing.T, o *herded) {
 	t.Helper()
 	found, there := f.organizations[o.id]
-	if o.fate == perhaps { // and has no id that is known
+	if o.fate == perhaps { // its ID is not known
 		found, there = f.organizations[f.byName[o.Name]]
 	}
 	describe := fmt.Sprintf("organization %s %s (%s; names %q)", o.id, o.Name, o.fate, o.names)
@@ -552,8 +556,8 @@ func (f final) check(t *testing.T, o *herded) {
 	f.checkLogins(t, o, describe, 1)
 }
 
-// checkLogins fails the test unless so many of the passwords open the
-// organization.
+// checkLogins fails the test unless a login succeeds with as many of the passwords
+// as want.
 func (f final) checkLogins(t *testing.T, o *herded, describe string, want int) {
 	t.Helper()
 	opened := 0

@@ -23,11 +23,11 @@ import (
 	"orgservice/shared/org"
 )
 
-// TestLocal holds what needs a gateway that the suite has started, or several.
-// With ORGSERVICE_URL set it is left out.
+// TestLocal holds the tests that need the gateway of the suite, or gateways of
+// their own. With ORGSERVICE_URL set it is left out.
 func TestLocal(t *testing.T) {
 	t.Run("Example", func(t *testing.T) {
-		// Word for word, on a database that has never seen the name.
+		// The name of the README, which no other test uses.
 		session(t, newClient(t), registration{"Akshay Pvt Ltd", "admin@example.com", secrets.add("Admin@123")}, "org_akshay_pvt_ltd")
 	})
 	for name, test := range map[string]func(*testing.T){
@@ -48,8 +48,8 @@ func TestLocal(t *testing.T) {
 	}
 }
 
-// testSignedTokens signs tokens with the service's own secret, each with one
-// thing that is wrong.
+// testSignedTokens sends tokens that are signed with the secret of the service
+// and have one wrong field each.
 func testSignedTokens(t *testing.T) {
 	c := newClient(t)
 	o, other := newTenant(c), newTenant(c)
@@ -68,7 +68,7 @@ func testSignedTokens(t *testing.T) {
 		return m
 	}
 	claims := map[string]any(genuine.Claims.(jwt.MapClaims))
-	use(jwt.SigningMethodHS256, genuine.Header, claims).want(t, 200) // as long as all is right
+	use(jwt.SigningMethodHS256, genuine.Header, claims).want(t, 200) // nothing is wrong here
 
 	hour := time.Now().Add(time.Hour).Unix()
 	for name, test := range map[string]struct {
@@ -107,7 +107,7 @@ func testSignedTokens(t *testing.T) {
 			use(method, genuine.Header, claims).wantRefusal(t, c.gateway.forbidden)
 		})
 	}
-	// Well signed, but the database knows better.
+	// The authorizer accepts these, and the database does not.
 	for name, test := range map[string]struct {
 		claim string
 		value any
@@ -127,8 +127,8 @@ func testSignedTokens(t *testing.T) {
 	other.wantIntact(c)
 }
 
-// testCachedVerdict lets requests through to the handlers that the authorizer
-// would not: the gateway does not ask it again about a token that it knows.
+// testCachedVerdict sends tokens that have become invalid while the gateway has
+// the answer of the authorizer in its cache. So the handlers must refuse them.
 func testCachedVerdict(t *testing.T) {
 	c := newClient(t)
 	o := newTenant(c)
@@ -142,7 +142,7 @@ func testCachedVerdict(t *testing.T) {
 		claims["jti"] = "another"
 		unused := sign(t, jwt.SigningMethodHS256, []byte(signingSecret), genuine.Header, claims)
 		if a := c.update(used, change); a.status != 200 && lifetime < patience {
-			continue // it came too late
+			continue // the token had expired before: try a longer lifetime
 		} else {
 			a.want(t, 200)
 		}
@@ -162,7 +162,8 @@ func testCachedVerdict(t *testing.T) {
 	o.wantIntact(c)
 }
 
-// outage is a gateway whose database goes away and comes back.
+// outage is a gateway whose database goes away and comes back, with tenants for
+// each kind of call.
 type outage struct {
 	p                        *process
 	c                        *client
@@ -170,9 +171,9 @@ type outage struct {
 	created                  registration
 }
 
-// newOutage starts the gateway on an embedded database, whatever MONGO_URL says:
-// a server that others have, too, is not the suite's to stop, and what stands
-// between it and its clients would have to know its hosts and certificates.
+// newOutage starts a gateway on the database at databaseURL. That is an embedded
+// one even if MONGO_URL is set, because the suite can't stop a server that others
+// use.
 func newOutage(t *testing.T, databaseURL string) outage {
 	t.Helper()
 	p := newLocal(t, "", []string{"MONGO_URL=" + databaseURL})
@@ -200,9 +201,8 @@ func (o outage) calls() map[int][]func() answer {
 	}
 }
 
-// wantUnavailable fails the test unless every endpoint, called at once with the
-// others, says that the database is away, before the gateway loses patience and
-// says something itself.
+// wantUnavailable calls all endpoints at once. It fails the test unless the service
+// answers each with 503 before the gateway's own timeout.
 func (o outage) wantUnavailable(t *testing.T) {
 	t.Helper()
 	var running sync.WaitGroup
@@ -228,7 +228,7 @@ func (o outage) wantBack(t *testing.T) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); o.c.get(o.logged.Name).status != 200; {
 		if time.Now().After(deadline) {
-			t.Fatal("the database is back, and the service is not")
+			t.Fatal("the database is back, but the service is not")
 		}
 	}
 	o.logged.wantIntact(o.c)
@@ -244,12 +244,12 @@ func testDatabaseAway(t *testing.T) {
 	o := newOutage(t, database.URL())
 	database.Close()
 	o.wantUnavailable(t)
-	o.wantUnavailable(t) // now that everybody knows
+	o.wantUnavailable(t) // again, now that the driver knows
 	if database, err = embedded.Start(dir, database.Addr()); err != nil {
 		t.Fatal(err)
 	}
 	o.wantBack(t)
-	// Nothing was done by halves: it can be done now.
+	// No call was done in part, so each can be done now.
 	for status, calls := range o.calls() {
 		for _, call := range calls {
 			call().want(t, status)
@@ -259,7 +259,8 @@ func testDatabaseAway(t *testing.T) {
 	reconcile(t, database.URL(), masterDB(o.p.data))
 }
 
-// testDatabaseStalled leaves the connections to the database open, and silent.
+// testDatabaseStalled keeps the connections to the database open, but passes on
+// nothing.
 func testDatabaseStalled(t *testing.T) {
 	database, err := embedded.Start(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
@@ -272,7 +273,7 @@ func testDatabaseStalled(t *testing.T) {
 	o.wantUnavailable(t)
 	between.stall.Unlock()
 	o.wantBack(t)
-	// What was under way may be finished only later; what is new need not wait.
+	// Changes that were interrupted may be finished later. New ones work at once.
 	again := newTenant(o.c)
 	again.wantIntact(o.c)
 	o.c.delete(again.token).want(t, 200)
@@ -280,10 +281,10 @@ func testDatabaseStalled(t *testing.T) {
 	reconcile(t, database.URL(), masterDB(o.p.data))
 }
 
-// relay passes on what goes to and from an address, unless it stalls.
+// relay is a TCP proxy, which can stall.
 type relay struct {
 	listener net.Listener
-	stall    sync.RWMutex
+	stall    sync.RWMutex // held for writing while it stalls
 }
 
 func newRelay(t *testing.T, address string) *relay {
@@ -312,6 +313,7 @@ func newRelay(t *testing.T, address string) *relay {
 	return r
 }
 
+// pass copies what comes from one connection to the other.
 func (r *relay) pass(to, from net.Conn) {
 	defer to.Close()
 	defer from.Close()
@@ -327,9 +329,9 @@ func (r *relay) pass(to, from net.Conn) {
 	}
 }
 
-// reconcile repairs what is left in the database when enough time has passed
-// for everybody to have given up, fails the test if anything is wrong in it
-// then, and returns the service that has repaired it.
+// reconcile repairs the database at a time when every interrupted operation is
+// stale. It fails the test if there is a problem afterwards. It returns the
+// service that has done the repair.
 func reconcile(t *testing.T, databaseURL, database string) *org.Service {
 	t.Helper()
 	store, err := mongodb.Open(databaseURL, database,
@@ -348,7 +350,7 @@ func reconcile(t *testing.T, databaseURL, database string) *org.Service {
 		Passwords: auth.Passwords{Cost: 4},
 		Tokens:    signer,
 		TokenTTL:  time.Hour,
-		// Past what counts failed logins, too.
+		// An hour more, so that the failed logins no longer count.
 		Now: func() time.Time { return time.Now().Add(2*org.StaleAfter + time.Hour) },
 	}
 	report, err := s.Reconcile(t.Context(), true)
@@ -362,8 +364,8 @@ func reconcile(t *testing.T, databaseURL, database string) *org.Service {
 	return s
 }
 
-// testRestart ends a gateway and starts it again on the same data, with a
-// secret that it has made itself.
+// testRestart stops a gateway and starts it again on the same data. The gateway
+// makes its own JWT_SECRET.
 func testRestart(t *testing.T) {
 	data, env := newData(t), []string{"JWT_SECRET="}
 	p := newLocal(t, data, env)
@@ -431,7 +433,7 @@ func testSettings(t *testing.T) {
 	}
 }
 
-// testEvents runs the sample events, one after the other on one database.
+// testEvents invokes the functions with the sample events, on one database.
 func testEvents(t *testing.T) {
 	data := newData(t)
 	invoke := func(t *testing.T, function string) object {
@@ -452,7 +454,7 @@ func testEvents(t *testing.T) {
 		{"create", []float64{201}},
 		{"login", []float64{200}},
 		{"get", []float64{200}},
-		// What their tokens name need not be there.
+		// The admin that their tokens name may not exist.
 		{"update", []float64{200, 401}},
 		{"delete", []float64{200, 401}},
 	} {
@@ -500,14 +502,14 @@ func testThrottling(t *testing.T) {
 	if throttled == 0 {
 		t.Error("no request was throttled")
 	}
-	c.call("POST", "/admin/login", object{}).want(t, 422) // a route of its own
+	c.call("POST", "/admin/login", object{}).want(t, 422) // another route, which has a limit of its own
 	for range 20 {
 		c.call("GET", "/org/get", nil).want(t, 422)
 	}
 }
 
-// testFailedLogins tries passwords of one account, and accounts with one
-// password, until it is told to wait. Others need not wait.
+// testFailedLogins tries many passwords with one email, and one password with many
+// emails, until the service throttles it. Other clients are not throttled.
 func testFailedLogins(t *testing.T) {
 	p := newLocal(t, "", nil)
 	c := newLocalClient(t, p)
@@ -515,7 +517,7 @@ func testFailedLogins(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		guess  func(*client) answer
-		others bool // can be told from the attacker
+		others bool // other clients have another IP address or email
 	}{
 		{"Account", func(c *client) answer { return c.login(guessed.Email, newPassword()) }, true},
 		{"Address", func(c *client) answer { return c.login(unique()+"@example.com", other.Password) }, ownAddresses},

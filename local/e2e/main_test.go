@@ -12,27 +12,27 @@ import (
 	"sync"
 	"testing"
 
-	"orgservice/shared/mongodb/mongodbtest"
+	"orgservice/local/mongodbtest"
 )
 
-// dialect is what a client sees of one gateway and not of another.
+// dialect holds what differs between gateways for a client.
 type dialect struct {
 	unauthorized refusal // no Authorization header
-	forbidden    refusal // the authorizer said no
+	forbidden    refusal // the authorizer refuses the token
 	noRoute      refusal
-	notUTF8      refusal // a body that is not text, if the gateway itself refuses it
-	failed       refusal // the function did not answer
+	notUTF8      refusal // a body that is not UTF-8, if the gateway refuses it
+	failed       refusal // the function has not answered
 	throttled    refusal // too many requests on a route
 
 	preflight      int    // status of the answer to OPTIONS
 	exposedHeaders string // Access-Control-Expose-Headers
-	corsOnRefusals bool   // CORS headers are on the gateway's own refusals, too
+	corsOnRefusals bool   // refusals of the gateway have CORS headers
 
-	uniqueIDs bool // no two requests have one id
-	atOnce    int  // how many requests a race is made of
+	uniqueIDs bool // every request has an ID of its own
+	atOnce    int  // number of requests in tests of concurrency
 }
 
-// refusal is an answer of the gateway itself.
+// refusal is an error answer of the gateway itself.
 type refusal struct {
 	status  int
 	message string
@@ -51,7 +51,7 @@ var dialects = map[string]*dialect{
 		uniqueIDs:      true,
 		atOnce:         20,
 	},
-	"sam": { // serves one call of a function at a time, and caches no verdicts
+	"sam": { // runs one invocation of a function at a time, and does not cache authorizers
 		unauthorized: refusal{401, "Unauthorized"},
 		forbidden:    refusal{403, "User is not authorized to access this resource"},
 		noRoute:      refusal{403, "Missing Authentication Token"},
@@ -66,7 +66,7 @@ var dialects = map[string]*dialect{
 var (
 	baseURL string
 	gateway *dialect
-	own     *process // the gateway, if the suite has started it
+	own     *process // the gateway, if the suite has started it; nil otherwise
 )
 
 // ownTests need a gateway that the suite has started.
@@ -82,6 +82,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// run runs the tests with the gateway that the environment asks for.
 func run(m *testing.M) (code int, err error) {
 	name := os.Getenv("ORGSERVICE_GATEWAY")
 	if name == "" {
@@ -112,10 +113,9 @@ func run(m *testing.M) (code int, err error) {
 	if serverURL != "" {
 		secrets.add(serverURL)
 	} else {
-		// The database is another process than the gateway, which has the race
-		// detector: with it the database would be several times slower, while
-		// the functions, which are what is deployed, wait for it no longer than
-		// ever.
+		// The database is a process of its own. Inside the gateway it would run
+		// under the race detector, several times slower, and the functions
+		// would time out.
 		database, err := mongodbtest.Embedded()
 		if err != nil {
 			return 1, err
@@ -130,7 +130,7 @@ func run(m *testing.M) (code int, err error) {
 	return code, errors.Join(own.stop(), secrets.searchLogs())
 }
 
-// leave makes m.Run leave out the tests.
+// leave makes m.Run skip the tests.
 func leave(tests []string) error {
 	skip := flag.Lookup("test.skip")
 	pattern := "^(" + strings.Join(tests, "|") + ")$"
@@ -140,16 +140,17 @@ func leave(tests []string) error {
 	return skip.Value.Set(pattern)
 }
 
-// secrets are the passwords and tokens that the suite has used.
+// secrets holds the passwords and tokens that the suite has used.
 var secrets = registry{values: map[string]bool{}}
 
+// registry holds secrets, and the output of processes.
 type registry struct {
 	mu     sync.Mutex
 	values map[string]bool
 	logs   []*output
 }
 
-// add remembers s, which must be long enough not to be found by chance.
+// add adds s and returns it. It must be long, so that no text holds it by chance.
 func (r *registry) add(s string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -175,14 +176,14 @@ func (r *registry) find(text string) (found []string) {
 	return found
 }
 
-// searchLogs returns an error for the first lines with a secret in what the
-// processes have printed, but for the example of use that command local shows.
+// searchLogs returns an error with the first lines of the output that hold a
+// secret. It skips the example that command local prints.
 func (r *registry) searchLogs() error {
 	var errs []error
 	for _, o := range r.logs {
 		for line := range strings.Lines(o.String()) {
 			if found := r.find(line); found != nil && !strings.HasPrefix(line, "curl ") && len(errs) < 5 {
-				for _, secret := range found { // some are not the suite's to show
+				for _, secret := range found { // MONGO_URL is secret to the suite, too
 					line = strings.ReplaceAll(line, secret, "(a secret)")
 				}
 				errs = append(errs, fmt.Errorf("the log has the line %s", strings.TrimSpace(line)))

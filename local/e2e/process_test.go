@@ -20,7 +20,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// command is the built command local, and root the folder to run it in.
+// command is the path of the built command local, and root the folder in which it
+// runs.
 var command, root string
 
 // signingSecret is JWT_SECRET of the gateways that the suite starts.
@@ -46,18 +47,18 @@ func buildLocal(dir string) error {
 	return nil
 }
 
-// serverURL is MONGO_URL: the server that has the databases of the gateways,
-// unless each has an embedded one.
+// serverURL is MONGO_URL, the server of the gateways' databases. If it is empty,
+// the databases are embedded.
 var serverURL = os.Getenv("MONGO_URL")
 
-// masterDBs are the databases on that server, by the folder of the data.
+// masterDBs holds the names of the databases on that server, by data folder.
 var masterDBs = struct {
 	mu    sync.Mutex
 	names map[string]string
 }{names: map[string]string{}}
 
-// masterDB returns the database of the gateway on the data: that of everybody,
-// but on a server, which others have, too, one of its own.
+// masterDB returns MASTER_DB for the gateway on a data folder. On the server of
+// MONGO_URL, which others may use, each data folder has a name of its own.
 func masterDB(data string) string {
 	if serverURL == "" {
 		return "organization_master"
@@ -70,7 +71,7 @@ func masterDB(data string) string {
 	return masterDBs.names[data]
 }
 
-// dropMasterDBs leaves the server as it was.
+// dropMasterDBs drops all databases in masterDBs.
 func dropMasterDBs() error {
 	if serverURL == "" {
 		return nil
@@ -89,8 +90,8 @@ func dropMasterDBs() error {
 	return errors.Join(errs...)
 }
 
-// newCommand returns command local on the data, with variables over those that
-// make a run the same everywhere.
+// newCommand returns command local for a data folder. It sets all variables that
+// matter, so that it runs the same on every machine; those in env replace them.
 func newCommand(data string, env []string, args ...string) *exec.Cmd {
 	wide := []string{"-data", data}
 	for _, name := range []string{"ThrottleRate", "ThrottleBurst", "OpenThrottleRate", "OpenThrottleBurst"} {
@@ -120,8 +121,8 @@ type process struct {
 
 var readyMessage = regexp.MustCompile(`(?m)^listening on (http://\S+), the data is `)
 
-// patience is how long to wait for what must come: a gateway that compiles
-// everything for the first time, while other tests do, takes minutes.
+// patience is how long a test waits for something that must happen. Compiling for
+// the first time, while other tests compile too, takes minutes.
 const patience = 10 * time.Minute
 
 // startLocal starts a gateway and returns when it listens.
@@ -154,7 +155,7 @@ func startLocal(data string, env []string, args ...string) (*process, error) {
 	}
 }
 
-// stop ends the gateway as Ctrl-C does.
+// stop ends the gateway with SIGTERM and waits for its end.
 func (p *process) stop() error {
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -176,13 +177,14 @@ func (p *process) mustStop(t testing.TB) {
 	}
 }
 
-// kill ends the gateway as a crash does.
+// kill ends the gateway with SIGKILL and waits for its end.
 func (p *process) kill() {
 	p.cmd.Process.Kill()
 	<-p.ended
 }
 
-// newLocal starts a gateway for the test, on new data if data is empty.
+// newLocal starts a gateway, which ends with the test. If data is empty, it has a
+// new data folder.
 func newLocal(t *testing.T, data string, env []string, args ...string) *process {
 	t.Helper()
 	if data == "" {
@@ -202,8 +204,8 @@ func newLocal(t *testing.T, data string, env []string, args ...string) *process 
 	return p
 }
 
-// newData returns a folder without data, but with the functions as they are
-// built: linking them takes longer than most tests.
+// newData returns a new data folder. It holds no data, but the built functions,
+// because linking them takes longer than most tests.
 func newData(t *testing.T) string {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
@@ -213,7 +215,7 @@ func newData(t *testing.T) string {
 	return data
 }
 
-// runLocal runs command local to its end.
+// runLocal runs command local until it ends.
 func runLocal(t *testing.T, data string, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -232,7 +234,7 @@ func runLocal(t *testing.T, data string, env []string, args ...string) (code int
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
-// output is what a process has printed.
+// output is the output of a process.
 type output struct {
 	mu      sync.Mutex
 	b       bytes.Buffer
@@ -247,6 +249,7 @@ func (o *output) Write(b []byte) (int, error) {
 	return o.b.Write(b)
 }
 
+// read returns the output so far, and a channel that is closed when there is more.
 func (o *output) read() (text string, changed <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -2,5 +2,5 @@
 
 package e2e
 
-// raceEnabled tells whether the tests run under the race detector.
+// raceEnabled tells whether the tests run with the race detector.
 const raceEnabled = true

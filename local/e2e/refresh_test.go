@@ -20,7 +20,7 @@ func TestRefresh(t *testing.T) {
 		c.me(second.text("access_token")).want(t, 200)
 		c.refresh(first.text("refresh_token")).want(t, 401)
 		c.refresh(second.text("refresh_token")).want(t, 401)
-		// The authorizer's verdict of a moment ago may be cached.
+		// The answer of the authorizer may be in the cache, so the handler refuses.
 		c.me(second.text("access_token")).want(t, 401)
 	})
 	t.Run("401 after logout", func(t *testing.T) {

@@ -13,7 +13,7 @@ func TestSession(t *testing.T) {
 		"org_akshay_pvt_ltd_"+word)
 }
 
-// session is an organization's life as the contract tells it.
+// session creates, uses and deletes one organization.
 func session(t *testing.T, c *client, r registration, collection string) {
 	var created struct {
 		ID         string `json:"id"`
@@ -65,7 +65,7 @@ func session(t *testing.T, c *client, r registration, collection string) {
 	c.login(r.Email, password).want(t, 401)
 }
 
-// TestUpdate changes everything there is to change, at once and one by one.
+// TestUpdate changes every field, all at once and one by one.
 func TestUpdate(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
@@ -82,14 +82,14 @@ func TestUpdate(t *testing.T) {
 	c.login(word+"@example.com", o.Password).want(t, 401)
 	token := mustLogin(c, word+"@example.com", password)
 
-	// What was given up is free, for itself, too.
+	// The old email and name are free again, also for this organization.
 	c.update(token, object{"email": o.Email, "current_password": password}).want(t, 200)
 	c.update(token, object{"organization_name": o.Name}).want(t, 401)
 	token = mustLogin(c, o.Email, password)
 	c.update(token, object{"organization_name": o.Name}).want(t, 200)
 	c.create(registration{"All " + word, word + "@example.com", newPassword()}).want(t, 201)
 
-	// A name that differs in looks alone is another display name only.
+	// A name with the same slug changes only the display name.
 	a = c.update(token, object{"organization_name": "  TENANT   " + o.Name[len("Tenant "):] + "! "}).want(t, 200)
 	if want := "TENANT " + o.Name[len("Tenant "):] + "!"; a.text("organization_name") != want ||
 		a.text("collection_name") != "org_tenant_"+o.Name[len("Tenant "):] {

@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
+// fill inserts n documents with an indexed field.
 func fill(b *testing.B, c *mongo.Collection, n int) {
 	b.Helper()
 	_, err := c.Indexes().CreateOne(b.Context(), mongo.IndexModel{Keys: bson.D{{Key: "field", Value: 1}}})
@@ -34,8 +35,8 @@ func find(b testing.TB, c *mongo.Collection, filter bson.D) {
 	must(b, c.FindOne(context.Background(), filter).Err())
 }
 
-// BenchmarkFind shows what FerretDB leaves to SQLite, a filter on _id alone,
-// and what it reads the whole collection for.
+// BenchmarkFind compares filters. FerretDB hands a filter on _id alone to SQLite,
+// and reads the whole collection for any other.
 func BenchmarkFind(b *testing.B) {
 	db := connect(b, start(b)).Database("bench")
 	for _, n := range []int{10, 400, 5000} {
@@ -59,7 +60,7 @@ func BenchmarkFind(b *testing.B) {
 	}
 }
 
-// BenchmarkWrite changes one document, in ways that the service does.
+// BenchmarkWrite changes one document, as the service does.
 func BenchmarkWrite(b *testing.B) {
 	db := connect(b, start(b)).Database("bench")
 	for _, n := range []int{10, 400, 5000} {
@@ -147,8 +148,8 @@ func BenchmarkCollections(b *testing.B) {
 	}
 }
 
-// BenchmarkDatabases makes and drops databases as tests do, among others that
-// nobody dropped.
+// BenchmarkDatabases creates and drops databases as tests do, beside databases
+// that tests have left.
 func BenchmarkDatabases(b *testing.B) {
 	client := connect(b, start(b))
 	use := func(name string) *mongo.Database {
@@ -184,8 +185,7 @@ func BenchmarkDatabases(b *testing.B) {
 	}
 }
 
-// BenchmarkFront compares the way through the front with FerretDB's own
-// socket.
+// BenchmarkFront compares the proxy with FerretDB's own socket.
 func BenchmarkFront(b *testing.B) {
 	s := start(b)
 	for _, way := range []struct{ name, network, address string }{
@@ -218,14 +218,14 @@ func BenchmarkFront(b *testing.B) {
 	}
 }
 
-// dialer connects to one address, whichever is asked for.
+// dialer connects to its own address, whatever the driver asks for.
 type dialer struct{ network, address string }
 
 func (d dialer) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, d.network, d.address)
 }
 
-// parallel does b.N acts on so many goroutines.
+// parallel calls act b.N times, from as many goroutines as there are clients.
 func parallel(b *testing.B, clients int, act func()) {
 	var wg sync.WaitGroup
 	for i := range clients {
@@ -238,7 +238,7 @@ func parallel(b *testing.B, clients int, act func()) {
 	wg.Wait()
 }
 
-// BenchmarkSQLite compares settings of SQLite, and where its files are.
+// BenchmarkSQLite compares settings of SQLite and places of its files.
 func BenchmarkSQLite(b *testing.B) {
 	const normal, off = "synchronous(normal)", "synchronous(off)"
 	for _, v := range []struct {

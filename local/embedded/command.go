@@ -11,7 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// Codes of server errors.
+// Codes of errors of MongoDB.
 const (
 	typeMismatch           = 14
 	namespaceExists        = 48
@@ -22,10 +22,9 @@ const (
 // legacyWireVersion is the maxWireVersion of MongoDB 4.4.
 const legacyWireVersion = 9
 
-// answer returns FerretDB's reply to a request, or what MongoDB would reply
-// where FerretDB differs in a way that matters to the service. The caller
-// sees to it that nothing else reaches FerretDB meanwhile, so to look first
-// and then to act is one step.
+// answer returns the reply to a request. It is FerretDB's, or MongoDB's where the
+// two differ and the service needs the latter. The caller holds s.command, so
+// that a check and the command after it are one atomic step.
 func (s *Server) answer(database net.Conn, request []byte) ([]byte, error) {
 	switch commandName(request) {
 	case "hello", "isMaster", "ismaster":
@@ -37,13 +36,13 @@ func (s *Server) answer(database net.Conn, request []byte) ([]byte, error) {
 			return create(database, request)
 		}
 	case "drop", "renameCollection":
-		return s.guarded(database, request)
+		return s.dropOrRename(database, request)
 	}
 	return exchange(database, request)
 }
 
-// exchange sends a message to FerretDB and returns its reply. FerretDB has
-// one for every message, even where the protocol wants none.
+// exchange sends a request to FerretDB and returns the reply. FerretDB replies to
+// every request, even if the client expects no reply.
 func exchange(database net.Conn, request []byte) ([]byte, error) {
 	if _, err := database.Write(request); err != nil {
 		return nil, err
@@ -51,20 +50,20 @@ func exchange(database net.Conn, request []byte) ([]byte, error) {
 	return readMessage(database)
 }
 
-// hello is the handshake of an old server.
+// hello replies to the handshake as MongoDB 4.4 does.
 func hello(database net.Conn, request []byte) ([]byte, error) {
 	reply, err := exchange(database, request)
 	if err != nil {
 		return nil, err
 	}
 	if version, err := document(reply).LookupErr("maxWireVersion"); err == nil && version.Type == bson.TypeInt32 {
-		binary.LittleEndian.PutUint32(version.Value, legacyWireVersion) // in the reply itself
+		binary.LittleEndian.PutUint32(version.Value, legacyWireVersion) // changes the reply
 	}
 	return reply, nil
 }
 
-// create is content with a collection that is there already, with the same
-// options, as MongoDB is since 7.0.
+// create creates a collection. It also succeeds if there is one of the same name
+// and options, as in MongoDB 7.0 and newer.
 func create(database net.Conn, request []byte) ([]byte, error) {
 	reply, err := exchange(database, request)
 	if err != nil {
@@ -80,15 +79,15 @@ func create(database net.Conn, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(found) != 1 || cappingOf(found[0].Options) != cappingOf(command) {
+	if len(found) != 1 || parseCapped(found[0].Options) != parseCapped(command) {
 		return reply, nil
 	}
 	return message(request, bson.D{{Key: "ok", Value: 1.0}})
 }
 
-// guarded is drop or renameCollection, which a client can make depend on the
-// collection's UUID since MongoDB 6.0.
-func (s *Server) guarded(database net.Conn, request []byte) ([]byte, error) {
+// dropOrRename runs drop or renameCollection. If the command has a collectionUUID, it
+// first compares that with the UUID of the collection, as MongoDB does since 6.0.
+func (s *Server) dropOrRename(database net.Conn, request []byte) ([]byte, error) {
 	command := document(request)
 	if command.Validate() != nil {
 		return exchange(database, request)
@@ -110,7 +109,7 @@ func (s *Server) guarded(database net.Conn, request []byte) ([]byte, error) {
 	}
 	db, collection := namespace(command)
 	if to, _ := command.Lookup("to").StringValueOK(); to == db+"."+collection {
-		return exchange(database, request) // to itself is refused before anything else
+		return exchange(database, request) // FerretDB refuses a rename to the same name, which comes first
 	}
 	found, err := collections(database, request, db, bson.D{{Key: "$or", Value: bson.A{
 		bson.D{{Key: "name", Value: collection}},
@@ -132,7 +131,7 @@ func (s *Server) guarded(database net.Conn, request []byte) ([]byte, error) {
 			bson.E{Key: "expectedCollection", Value: collection},
 			bson.E{Key: "actualCollection", Value: actual})
 	}
-	// FerretDB does not know the field.
+	// FerretDB does not know the field, so the command goes on without it.
 	elements, err := command.Elements()
 	if err != nil {
 		return nil, err
@@ -149,7 +148,8 @@ func (s *Server) guarded(database net.Conn, request []byte) ([]byte, error) {
 	return exchange(database, request)
 }
 
-// namespace returns what a drop or renameCollection is about.
+// namespace returns the database and collection that a drop or renameCollection
+// names.
 func namespace(command bson.Raw) (db, collection string) {
 	first := command.Index(0)
 	name, _ := first.Value().StringValueOK()
@@ -161,16 +161,17 @@ func namespace(command bson.Raw) (db, collection string) {
 	return db, name
 }
 
-// collectionInfo is what listCollections says of a collection.
+// collectionInfo is the entry of a collection in listCollections.
 type collectionInfo struct {
 	Name    string
 	Options bson.Raw
 	Info    struct{ UUID bson.Binary }
 }
 
-// collections asks FerretDB for the collections that match a filter.
+// collections returns the collections of a database that match a filter. request
+// is the request that it is done for.
 func collections(database net.Conn, request []byte, db string, filter bson.D) ([]collectionInfo, error) {
-	question, err := message(request, bson.D{
+	query, err := message(request, bson.D{
 		{Key: "listCollections", Value: 1},
 		{Key: "filter", Value: filter},
 		{Key: "$db", Value: db},
@@ -178,11 +179,11 @@ func collections(database net.Conn, request []byte, db string, filter bson.D) ([
 	if err != nil {
 		return nil, err
 	}
-	reply, err := exchange(database, question)
+	reply, err := exchange(database, query)
 	if err != nil {
 		return nil, err
 	}
-	var list struct {
+	var result struct {
 		OK     float64
 		ErrMsg string
 		Cursor struct {
@@ -190,28 +191,30 @@ func collections(database net.Conn, request []byte, db string, filter bson.D) ([
 			FirstBatch []collectionInfo
 		}
 	}
-	if err := bson.Unmarshal(document(reply), &list); err != nil {
+	if err := bson.Unmarshal(document(reply), &result); err != nil {
 		return nil, err
 	}
-	if list.OK != 1 || list.Cursor.ID != 0 {
-		return nil, fmt.Errorf("listCollections: %s", list.ErrMsg)
+	if result.OK != 1 || result.Cursor.ID != 0 {
+		return nil, fmt.Errorf("listCollections: %s", result.ErrMsg)
 	}
-	return list.Cursor.FirstBatch, nil
+	return result.Cursor.FirstBatch, nil
 }
 
-// capping is what FerretDB lets one choose of a collection.
-type capping struct {
+// cappedOptions holds the options that FerretDB has for a collection.
+type cappedOptions struct {
 	capped    bool
 	size, max int64
 }
 
-func cappingOf(options bson.Raw) capping {
+// parseCapped returns the options in a create command or in collectionInfo.
+func parseCapped(options bson.Raw) cappedOptions {
 	if capped := options.Lookup("capped"); number(capped) == 0 {
-		return capping{}
+		return cappedOptions{}
 	}
-	return capping{true, number(options.Lookup("size")), number(options.Lookup("max"))}
+	return cappedOptions{true, number(options.Lookup("size")), number(options.Lookup("max"))}
 }
 
+// number returns a boolean or a number as a number.
 func number(v bson.RawValue) int64 {
 	if b, ok := v.BooleanOK(); ok && b {
 		return 1
@@ -220,7 +223,7 @@ func number(v bson.RawValue) int64 {
 	return n
 }
 
-// failure is the reply to a request that is refused.
+// failure returns the reply for a command that has failed.
 func failure(request []byte, code int32, codeName, text string, more ...bson.E) ([]byte, error) {
 	return message(request, append(bson.D{
 		{Key: "ok", Value: 0.0},

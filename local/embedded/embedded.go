@@ -1,15 +1,12 @@
-// Package embedded is the database of a laptop: FerretDB on SQLite inside
-// the calling process, reached by the same driver over the same wire protocol
-// as MongoDB.
+// Package embedded is a database for development: FerretDB on SQLite, inside the
+// calling process. Clients use the driver and the wire protocol of MongoDB.
 //
-// FerretDB's SQLite backend loses concurrent updates: of 50 parallel
-// increments, all acknowledged, a handful survive. MongoDB promises that one
-// command on one document is atomic, and the service builds on nothing more
-// than that promise. So every client is served through a front that lets one
-// command at a time through to FerretDB; what is true of a single document on
-// MongoDB is then true here. The front also gives create, drop and
-// renameCollection the meaning that they have in MongoDB 7 and newer, or in
-// 4.4 (Legacy).
+// FerretDB on SQLite loses concurrent updates: of 50 parallel increments, all
+// acknowledged, only a few remain. MongoDB guarantees that one command on one
+// document is atomic, and the service needs no other guarantee. So clients talk
+// to a proxy, which sends one command at a time to FerretDB and thereby gives
+// the same guarantee. The proxy also makes create, drop and renameCollection
+// behave as in MongoDB 7 and newer, or as in MongoDB 4.4 (Legacy).
 package embedded
 
 import (
@@ -26,43 +23,44 @@ import (
 	"github.com/FerretDB/FerretDB/ferretdb"
 )
 
-// Server is a running database. Close ends it.
+// Server is a running database. The caller must call Close at the end.
 type Server struct {
 	listener net.Listener
-	socket   string // FerretDB's own listener, in a folder of its own
+	socket   string // Unix socket of FerretDB, in a folder of its own
 	legacy   bool
-	pragmas  []string // of SQLite
-	command  sync.Mutex
+	pragmas  []string   // of SQLite
+	command  sync.Mutex // held during a command
 
 	stop    context.CancelFunc // stops FerretDB
 	stopped chan struct{}      // closed when FerretDB has stopped
-	serving sync.WaitGroup     // the front's goroutines
+	serving sync.WaitGroup     // goroutines of the proxy
 
 	mu     sync.Mutex
-	conns  map[net.Conn]struct{}
+	conns  map[net.Conn]struct{} // of clients and to FerretDB
 	closed bool
 }
 
-// Option is a choice for Start.
+// Option is an option of Start.
 type Option func(*Server)
 
-// Legacy makes the server like MongoDB 4.4, the oldest that the driver talks
-// to, where it says so of itself, creates a collection, or is told a
-// collectionUUID. That is refused; the real one does so in renameCollection,
-// but in drop ignores it.
+// Legacy makes the server behave as MongoDB 4.4, the oldest that the driver
+// supports, in three things: the version that it reports, create of a collection
+// that exists, and collectionUUID, which it refuses. MongoDB 4.4 itself refuses
+// it in renameCollection and ignores it in drop.
 func Legacy(s *Server) { s.legacy = true }
 
-// Volatile makes the server never wait for the disk: what it keeps survives
-// the end of the process, but not that of the machine. New databases are made
-// ten times as fast.
+// Volatile makes the server never wait for the disk. The data survives a crash of
+// the process, but not one of the machine. Creating a database is ten times as
+// fast.
 func Volatile(s *Server) { s.pragmas = []string{"synchronous(off)"} }
 
-// starting keeps two from starting at once: ferretdb.New writes a variable of
-// its package.
+// starting is held while a server starts, because ferretdb.New writes to a
+// variable of its package.
 var starting sync.Mutex
 
-// Start opens the database kept in the folder dir, which it makes if need be,
-// and serves it on addr, a TCP address such as "127.0.0.1:0".
+// Start opens the database in the folder dir and serves it on addr, a TCP address
+// such as "127.0.0.1:0". It makes the folder if it does not exist. Only one
+// server may use a folder at a time.
 func Start(dir, addr string, options ...Option) (*Server, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -75,8 +73,8 @@ func Start(dir, addr string, options ...Option) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded database: %w", err)
 	}
-	// The path of a Unix socket may have no more than about 100 bytes, so it
-	// can't be in dir.
+	// The path of a Unix socket can have only about 100 bytes. That of dir may be
+	// longer, so the socket is in another folder.
 	run, err := os.MkdirTemp("", "mongodb")
 	if err != nil {
 		listener.Close()
@@ -110,17 +108,17 @@ func Start(dir, addr string, options ...Option) (*Server, error) {
 	go func() {
 		defer close(s.stopped)
 		defer os.RemoveAll(run)
-		db.Run(ctx) // always nil
+		db.Run(ctx) // always returns nil
 	}()
 	db.MongoDBURI() // waits until FerretDB listens
 	s.serving.Go(s.accept)
 	return s, nil
 }
 
-// sqliteURL returns where SQLite keeps its files, and how: what was committed
-// survives the end of the process at once, and that of the machine a moment
-// later. To wait for the disk with every command would make a busy disk look
-// like a database that is away.
+// sqliteURL returns the URL of the SQLite files in dir. With synchronous(normal),
+// a commit survives a crash of the process at once, and one of the machine a
+// moment later. With synchronous(full), each command would wait for the disk, and
+// on a busy disk commands would time out.
 func sqliteURL(dir string, pragmas []string) string {
 	return (&url.URL{
 		Scheme:   "file",
@@ -130,13 +128,13 @@ func sqliteURL(dir string, pragmas []string) string {
 	}).String()
 }
 
-// Addr returns the address that the server listens on.
+// Addr returns the TCP address that the server listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
 // URL returns the connection string of the server.
 func (s *Server) URL() string { return "mongodb://" + s.Addr() + "/" }
 
-// Close ends all connections, then the database.
+// Close closes all connections, then the database.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -150,6 +148,7 @@ func (s *Server) Close() {
 	<-s.stopped
 }
 
+// accept accepts connections until Close.
 func (s *Server) accept() {
 	for {
 		client, err := s.listener.Accept()
@@ -157,14 +156,14 @@ func (s *Server) accept() {
 			return
 		}
 		if err != nil {
-			continue // the one connection failed, not the listener
+			continue // only this connection has failed
 		}
 		s.serving.Go(func() { s.serve(client) })
 	}
 }
 
-// track registers a connection for Close; it reports false, and closes the
-// connection, when the server is closed already.
+// track registers a connection, which Close closes. If the server is closed
+// already, it closes the connection and returns false.
 func (s *Server) track(c net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,6 +175,7 @@ func (s *Server) track(c net.Conn) bool {
 	return true
 }
 
+// untrack closes a connection and forgets it.
 func (s *Server) untrack(c net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,6 +183,7 @@ func (s *Server) untrack(c net.Conn) {
 	c.Close()
 }
 
+// serve answers the requests of one client until either side ends.
 func (s *Server) serve(client net.Conn) {
 	if !s.track(client) {
 		return
@@ -211,8 +212,8 @@ func (s *Server) serve(client net.Conn) {
 	}
 }
 
-// do returns the reply to a request, nil if it wants none. No other request
-// is under way meanwhile.
+// do returns the reply to a request, or nil if the client expects none. It runs
+// one request at a time.
 func (s *Server) do(database net.Conn, request []byte) ([]byte, error) {
 	s.command.Lock()
 	defer s.command.Unlock()

@@ -21,9 +21,10 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 )
 
-func start(t testing.TB, options ...Option) *Server {
+// start starts a server, which ends with the test.
+func start(t testing.TB, choices ...Option) *Server {
 	t.Helper()
-	s, err := Start(t.TempDir(), "127.0.0.1:0", options...)
+	s, err := Start(t.TempDir(), "127.0.0.1:0", choices...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func wantCode(t testing.TB, err error, code int) {
 	}
 }
 
-// uuids returns the UUID of each collection.
+// uuids returns the UUIDs of the collections, by name.
 func uuids(t testing.TB, db *mongo.Database) map[string]bson.Binary {
 	t.Helper()
 	cursor, err := db.ListCollections(t.Context(), bson.D{})
@@ -90,7 +91,7 @@ func rename(t testing.TB, db *mongo.Database, from, to string, more ...bson.E) e
 	}, more...)).Err()
 }
 
-// TestIncrements is why the front exists: FerretDB alone loses most of them.
+// TestIncrements is why the proxy exists: FerretDB alone loses most increments.
 func TestIncrements(t *testing.T) {
 	c := connect(t, start(t)).Database("test").Collection("counters")
 	_, err := c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "n"}, {Key: "n", Value: 0}})
@@ -115,8 +116,8 @@ func TestIncrements(t *testing.T) {
 	}
 }
 
-// TestCompareAndSet lets many replace what they have read, in rounds: one wins
-// each.
+// TestCompareAndSet checks that only one of many updates of the same revision
+// succeeds.
 func TestCompareAndSet(t *testing.T) {
 	c := connect(t, start(t)).Database("test").Collection("records")
 	_, err := c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "r"}, {Key: "revision", Value: 0}})
@@ -143,8 +144,8 @@ func TestCompareAndSet(t *testing.T) {
 	}
 }
 
-// TestUpserts: of many that make the same document at once one does, the
-// others find it.
+// TestUpserts checks that only one of many upserts of the same document inserts
+// it. The others update it.
 func TestUpserts(t *testing.T) {
 	c := connect(t, start(t)).Database("test").Collection("attempts")
 	var made atomic.Int32
@@ -188,12 +189,12 @@ func TestCreateExisting(t *testing.T) {
 	must(t, db.CreateCollection(t.Context(), "capped", capped))
 	wantCode(t, db.CreateCollection(t.Context(), "capped"), namespaceExists)
 
-	// What fails otherwise still does.
+	// Other errors are as before.
 	wantCode(t, db.CreateCollection(t.Context(), "a$b"), 73)
 }
 
-// TestUUIDs checks what a collectionUUID relies on: a collection keeps its
-// own, through renames and restarts, and no two ever have the same.
+// TestUUIDs checks that a collection keeps its UUID through renames and restarts,
+// and that no two collections ever have the same one.
 func TestUUIDs(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Start(dir, "127.0.0.1:0")
@@ -216,7 +217,7 @@ func TestUUIDs(t *testing.T) {
 		t.Errorf("the rename changed the UUID from %x to %x", first.Data, moved.Data)
 	}
 
-	// The name again, thrice, and one that an insert makes.
+	// Three more collections of this name, and one that an insert creates.
 	seen := map[string]string{string(first.Data): "b"}
 	for i := range 3 {
 		must(t, db.CreateCollection(t.Context(), "a"))
@@ -273,7 +274,7 @@ func wantMismatch(t *testing.T, err error, id bson.Binary, db, expected string, 
 	}
 }
 
-// The cases are those of MongoDB's own tests, collection_uuid_drop.js and
+// The cases are from MongoDB's own tests, collection_uuid_drop.js and
 // collection_uuid_rename_collection.js.
 func TestCollectionUUID(t *testing.T) {
 	client := connect(t, start(t))
@@ -301,7 +302,7 @@ func TestCollectionUUID(t *testing.T) {
 			wantCode(t, act(db, "a", bson.Binary{Subtype: 4, Data: a.Data[:8]}), typeMismatch)
 			wantNames(t, db, "a", "b")
 
-			// One that was made anew is another.
+			// A new collection of the same name has another UUID.
 			must(t, db.Collection("a").Drop(t.Context()))
 			must(t, db.CreateCollection(t.Context(), "a"))
 			wantMismatch(t, act(db, "a", a), a, db.Name(), "a", nil)
@@ -323,9 +324,9 @@ func TestCollectionUUID(t *testing.T) {
 		guard := func(name string) bson.E { return bson.E{Key: "collectionUUID", Value: id[name]} }
 		wantCode(t, rename(t, db, "a", "b", guard("a")), namespaceExists)
 		wantMismatch(t, rename(t, db, "a", "b", guard("b")), id["b"], db.Name(), "a", "b")
-		wantCode(t, rename(t, db, "a", "a", guard("b")), 20) // to itself
+		wantCode(t, rename(t, db, "a", "a", guard("b")), 20) // a rename to the same name
 		wantNames(t, db, "a", "b")
-		// Other fields get through.
+		// The other fields of the command reach FerretDB.
 		must(t, rename(t, db, "a", "c", guard("a"), bson.E{Key: "writeConcern", Value: bson.D{{Key: "w", Value: "majority"}}}))
 		wantNames(t, db, "b", "c")
 	})
@@ -340,8 +341,8 @@ func TestCollectionUUID(t *testing.T) {
 	})
 }
 
-// TestRenameRace lets a rename and a drop of the same collection, both by its
-// UUID, meet: whatever comes first, one that was made anew stays.
+// TestRenameRace renames and drops the same collection at once, both by its UUID.
+// A new collection of the same name stays, whichever comes first.
 func TestRenameRace(t *testing.T) {
 	db := connect(t, start(t)).Database("test")
 	for range 20 {
@@ -380,7 +381,7 @@ func TestLegacy(t *testing.T) {
 	wantNames(t, db)
 }
 
-// TestWireVersion asks in all the ways that a driver does.
+// TestWireVersion does the handshake in all the ways of the drivers.
 func TestWireVersion(t *testing.T) {
 	for name, test := range map[string]struct {
 		server *Server
@@ -398,7 +399,7 @@ func TestWireVersion(t *testing.T) {
 					t.Errorf("%s: maxWireVersion %d, want %d", hello, got.MaxWireVersion, test.want)
 				}
 			}
-			// The first message of a connection may be of the old kind.
+			// The first message of a connection may be an OP_QUERY.
 			conn := dial(t, test.server)
 			body, err := bson.Marshal(bson.D{{Key: "isMaster", Value: 1}})
 			must(t, err)
@@ -416,8 +417,8 @@ func TestWireVersion(t *testing.T) {
 	}
 }
 
-// TestUnacknowledged sends commands that want no reply; none may be taken for
-// that of the next.
+// TestUnacknowledged sends commands that expect no reply. The next command must
+// not get their reply.
 func TestUnacknowledged(t *testing.T) {
 	client, err := mongo.Connect(options.Client().ApplyURI(start(t).URL()).SetMaxPoolSize(1))
 	must(t, err)
@@ -462,7 +463,7 @@ func send(t *testing.T, conn net.Conn, kind uint32, rest []byte) {
 	must(t, err)
 }
 
-// wantClosed checks that the server ends the connection without a word.
+// wantClosed checks that the server closes the connection and sends nothing.
 func wantClosed(t *testing.T, conn net.Conn) {
 	t.Helper()
 	var netErr net.Error
@@ -472,8 +473,8 @@ func wantClosed(t *testing.T, conn net.Conn) {
 	}
 }
 
-// TestBadMessages sends what no driver does. The connection is over, or the
-// answer an error, and the others don't notice.
+// TestBadMessages sends messages that no driver sends. The server closes the
+// connection or answers with an error, and serves the other connections.
 func TestBadMessages(t *testing.T) {
 	s := start(t)
 	db := connect(t, s).Database("test")
@@ -485,7 +486,7 @@ func TestBadMessages(t *testing.T) {
 	oversized := section(bson.D{{Key: "drop", Value: "a"}, {Key: "$db", Value: "test"}})
 	binary.LittleEndian.PutUint32(oversized[5:], 1<<31-1)
 	inner := section(bson.D{{Key: "drop", Value: "a"}, {Key: "collectionUUID", Value: "x"}, {Key: "$db", Value: "test"}})
-	inner[bytes.Index(inner, []byte("drop\x00"))+5] = 0xff // the length of the text
+	inner[bytes.Index(inner, []byte("drop\x00"))+5] = 0xff // makes the length of the string wrong
 	for name, message := range map[string][]byte{
 		"TooLong":       header(maxMessageSize+1, opMsg),
 		"Negative":      header(1<<32-1, opMsg),
@@ -523,7 +524,7 @@ func TestBadMessages(t *testing.T) {
 			send(t, conn, opMsg, section(command))
 			reply, err := readMessage(conn)
 			if err != nil {
-				return // FerretDB ended the connection
+				return // FerretDB has closed the connection
 			}
 			if ok := document(reply).Lookup("ok"); !ok.Equal(bson.RawValue{Type: bson.TypeDouble, Value: make([]byte, 8)}) {
 				t.Errorf("the answer is %v", document(reply))
@@ -535,8 +536,8 @@ func TestBadMessages(t *testing.T) {
 	}
 }
 
-// connections waits until the front has that many, its own to FerretDB
-// included.
+// connections waits until the proxy has so many connections, to clients and to
+// FerretDB together.
 func connections(t *testing.T, s *Server, want int) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
@@ -554,8 +555,7 @@ func connections(t *testing.T, s *Server, want int) {
 	}
 }
 
-// TestVanish has clients that go away in the middle of a message, and right
-// after one without waiting for the answer.
+// TestVanish closes connections in the middle of a message, and before the reply.
 func TestVanish(t *testing.T) {
 	s := start(t)
 	body, err := bson.Marshal(bson.D{{Key: "create", Value: "a"}, {Key: "$db", Value: "test"}})
@@ -580,11 +580,11 @@ func TestVanish(t *testing.T) {
 	for len(uuids(t, db)) == 0 && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
 	}
-	wantNames(t, db, "a") // it had been sent whole
+	wantNames(t, db, "a") // the whole command was sent
 }
 
-// TestClose closes with connections that are idle, in the middle of a message
-// and at work.
+// TestClose closes the server while connections are idle, in the middle of a
+// message and in a command.
 func TestClose(t *testing.T) {
 	s, err := Start(t.TempDir(), "127.0.0.1:0")
 	must(t, err)
@@ -632,7 +632,7 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// TestQueries holds what the service asks beyond the simplest.
+// TestQueries runs the less simple queries of the service.
 func TestQueries(t *testing.T) {
 	db := connect(t, start(t)).Database("test")
 	for _, name := range []string{"a", "b", "c"} {
@@ -678,7 +678,7 @@ func TestQueries(t *testing.T) {
 			if fmt.Sprint(ids) != test.want {
 				t.Errorf("got %v, want %s", ids, test.want)
 			}
-			// An update finds the same.
+			// An update finds the same documents.
 			res, err := c.UpdateMany(t.Context(), test.filter, bson.D{{Key: "$set", Value: bson.D{{Key: "seen", Value: test.name}}}})
 			must(t, err)
 			if int(res.MatchedCount) != len(ids) {

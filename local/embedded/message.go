@@ -9,22 +9,23 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// The wire protocol of MongoDB: every message starts with four little-endian
-// 32-bit integers, its length, id, the id it answers and its kind. All kinds
-// that FerretDB knows go on with 32 flags.
+// The wire protocol of MongoDB. A message starts with four 32-bit integers in
+// little-endian order: its length, its ID, the ID of the request that it answers
+// and its kind (opcode). In the kinds that FerretDB knows, 32 flags follow.
 // https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
 const (
 	headerSize     = 16
 	flagsSize      = 4
-	maxMessageSize = 48_000_000
+	maxMessageSize = 48_000_000 // bytes
 
 	opReply = 1
-	opQuery = 2004 // of old, for the first handshake
+	opQuery = 2004 // deprecated; drivers use it for the first handshake
 	opMsg   = 2013
 
 	moreToCome = 1 << 1 // a flag of opMsg
 )
 
+// readMessage reads one message.
 func readMessage(r io.Reader) ([]byte, error) {
 	var length [4]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
@@ -40,15 +41,17 @@ func readMessage(r io.Reader) ([]byte, error) {
 	return message, err
 }
 
+// kind returns the opcode of a message.
 func kind(message []byte) uint32 { return binary.LittleEndian.Uint32(message[12:]) }
 
+// wantsReply tells whether the client expects a reply to the request.
 func wantsReply(request []byte) bool {
 	flags := binary.LittleEndian.Uint32(request[headerSize:])
 	return kind(request) != opMsg || flags&moreToCome == 0
 }
 
-// message returns an opMsg with one document: the reply to a request, or
-// another request in its place.
+// message returns an opMsg with one document. It has the ID of the request, so it
+// may be the reply to it, or a request in its place.
 func message(request []byte, document bson.D) ([]byte, error) {
 	body, err := bson.Marshal(document)
 	if err != nil {
@@ -61,18 +64,18 @@ func message(request []byte, document bson.D) ([]byte, error) {
 	m = append(m, id...)
 	m = binary.LittleEndian.AppendUint32(m, opMsg)
 	m = binary.LittleEndian.AppendUint32(m, 0) // flags
-	m = append(m, 0)                           // a section with one document
+	m = append(m, 0)                           // kind of the section: one document
 	return append(m, body...), nil
 }
 
-// document returns the document that a message is about, the command or its
-// reply, nil if it has none. It may be malformed.
+// document returns the document in a message, which is the command or the reply.
+// It returns nil if there is none. The document may be malformed.
 func document(message []byte) bson.Raw {
 	rest := message[headerSize+flagsSize:]
 	switch kind(message) {
 	case opMsg:
-		// Sections: a byte 0 and the document, or a byte 1 and a sequence of
-		// others that begins with its size.
+		// A section is the byte 0 and the document, or the byte 1 and a sequence
+		// of other documents, which starts with its size in bytes.
 		for len(rest) > 4 && rest[0] == 1 {
 			size := binary.LittleEndian.Uint32(rest[1:])
 			if size < 4 || int64(size) > int64(len(rest)-1) {
@@ -85,14 +88,14 @@ func document(message []byte) bson.Raw {
 		}
 		rest = rest[1:]
 	case opQuery:
-		// The collection's name, two numbers, the document.
+		// The name of the collection, two numbers, the document.
 		end := bytes.IndexByte(rest, 0)
 		if end < 0 || len(rest) < end+1+8 {
 			return nil
 		}
 		rest = rest[end+1+8:]
 	case opReply:
-		// A cursor's id, two numbers, the document.
+		// The ID of the cursor, two numbers, the document.
 		if len(rest) < 16 {
 			return nil
 		}
@@ -110,13 +113,13 @@ func document(message []byte) bson.Raw {
 	return bson.Raw(rest[:size])
 }
 
-// commandName returns the name of the command in a request, which is that of
-// the document's first field.
+// commandName returns the name of the command in a request. That is the name of
+// the first field of the document.
 func commandName(request []byte) string {
 	d := document(request)
 	if len(d) < 5 {
 		return ""
 	}
-	name, _, _ := bytes.Cut(d[5:], []byte{0}) // behind the size and the field's type
+	name, _, _ := bytes.Cut(d[5:], []byte{0}) // after the size and the type of the field
 	return string(name)
 }

@@ -16,18 +16,18 @@ import (
 	"time"
 )
 
-// How functions are built, here and for the deployment.
+// The flags with which functions are built, here and for the deployment.
 const (
 	BuildTags = "lambda.norpc"
 	LDFlags   = "-s"
 )
 
-// build compiles the functions of t into the folder staging, then copies the
-// binaries that differ from those in the folder bin there. It returns the
-// names of the binaries that it changed.
+// build compiles the functions of t into the folder staging. Then it copies to
+// the folder bin the binaries that differ from those there, and returns their
+// names. The folder root is that of the Go module.
 func build(ctx context.Context, root string, t *template, staging, bin string) (changed []string, err error) {
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-tags", BuildTags, "-ldflags", LDFlags, "-o", staging}
-	packages := map[string]string{} // by the name of the binary
+	packages := map[string]string{} // folder under root, by name of the binary
 	for _, f := range t.functions {
 		dir, err := filepath.Rel(root, f.dir)
 		if err != nil {
@@ -38,7 +38,8 @@ func build(ctx context.Context, root string, t *template, staging, bin string) (
 	for _, dir := range packages {
 		args = append(args, "./"+dir)
 	}
-	// go build leaves a binary in place that is up to date, if it is there.
+	// With the binaries of the last time in staging, go build links only what
+	// has changed.
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
@@ -60,7 +61,7 @@ func build(ctx context.Context, root string, t *template, staging, bin string) (
 		if old, err := os.ReadFile(inUse); err == nil && bytes.Equal(old, built) {
 			continue
 		}
-		// A running binary can't be written, but renamed over.
+		// A running binary can't be written to, but it can be replaced by a rename.
 		if err := os.WriteFile(inUse+".new", built, 0o755); err != nil {
 			return nil, err
 		}
@@ -72,14 +73,15 @@ func build(ctx context.Context, root string, t *template, staging, bin string) (
 	return changed, nil
 }
 
+// fileState tells one version of a file from another.
 type fileState struct {
 	size     int64
 	modified time.Time
 }
 
-// sources returns the state of what the functions are made of: the Go and
-// module files under root, but for those that make up this program and those
-// in folders that the go command ignores, and the template.
+// sources returns the state, by path, of the files that make the functions: the
+// template, and the Go and module files under root. It leaves out the folder
+// local, which is this program, and folders whose names start with a dot.
 func sources(root, template string) map[string]fileState {
 	files := map[string]fileState{}
 	add := func(path string) {
@@ -87,8 +89,8 @@ func sources(root, template string) map[string]fileState {
 			files[path] = fileState{info.Size(), info.ModTime()}
 		}
 	}
-	// What can't be read now, since it is being replaced for instance, will be
-	// seen at the next look.
+	// A file that can't be read, for instance because it is being replaced, is
+	// found the next time.
 	filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		switch name := entry.Name(); {
 		case err != nil:
@@ -103,7 +105,11 @@ func sources(root, template string) map[string]fileState {
 	return files
 }
 
-// watch rebuilds what changed until ctx ends.
+// watch reloads what has changed, until ctx ends. It reads the state of the
+// files twice a second, which takes under a millisecond each time. It does not
+// use github.com/fsnotify/fsnotify: that package watches single folders, so it
+// misses files in a new folder that are written before the folder is added, and
+// it gets no events from network file systems.
 func (g *Gateway) watch(ctx context.Context) {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
@@ -123,8 +129,9 @@ func (g *Gateway) watch(ctx context.Context) {
 	}
 }
 
-// reload rebuilds the functions and puts what changed in place of what runs.
-// A template or code that is broken leaves things as they are.
+// reload rebuilds the functions and serves those that have changed in place of
+// the old ones. With reread it reads the template again. If the template or the
+// code has an error, it logs the error and the old ones stay.
 func (g *Gateway) reload(ctx context.Context, reread bool) {
 	t := g.current.Load().template
 	if reread {

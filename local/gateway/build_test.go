@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// The functions of TestWatch need nothing but the standard library, so that
-// they build fast and from any folder.
+// The functions of TestWatch use only the standard library, so they build fast
+// and in any folder.
 const watchedFunction = `package main
 
 import (
@@ -56,7 +56,7 @@ func TestWatch(t *testing.T) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		// As editors do it, so that no half of it is seen.
+		// A rename, as editors do it, so that the gateway never reads half a file.
 		if err := os.WriteFile(path+"~", []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -69,11 +69,11 @@ func TestWatch(t *testing.T) {
 	write("functions/a/main.go", version("a1"))
 	write("functions/b/main.go", version("b1"))
 	write("template.yaml", watchedTemplate)
-	g, log := newGateway(t, Config{Root: root, Watch: true})
+	g, logs := newGateway(t, Config{Root: root, Watch: true})
 	get := func(path string) string { return send(t, g, "GET", path, "").body }
 	logged := func(want string) {
 		t.Helper()
-		eventually(t, "the line "+want, func() bool { return strings.Contains(log.String(), want) })
+		eventually(t, "the line "+want, func() bool { return strings.Contains(logs.String(), want) })
 	}
 
 	a1, b1 := get("/a"), get("/b")
@@ -96,7 +96,7 @@ func TestWatch(t *testing.T) {
 	if got := get("/a"); got != a2 {
 		t.Errorf("after a change that does not build: %s, was %s", got, a2)
 	}
-	write("functions/a/main.go", version("a2")) // which makes no difference
+	write("functions/a/main.go", version("a2")) // the same binary as before
 
 	write("template.yaml", strings.Replace(watchedTemplate, "Path: /a", "Path: a", 1))
 	logged("\ntemplate.yaml:10: the path \"a\" does not start with /; the routes stay as they were\n")

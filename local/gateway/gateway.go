@@ -1,10 +1,11 @@
 // Package gateway runs the functions of a SAM template on this machine and
 // serves them as API Gateway (HTTP API, payload format 2.0), Lambda and
-// EventBridge would. All it knows about them comes from the template, so a
-// route can't work here and be missing in the cloud.
+// EventBridge do. It knows only what the template says, so a route that works
+// here is also there in the cloud.
 //
-// Each instance of a function is the process of the same binary that the
-// deployment builds, behind a Lambda Runtime API.
+// Each instance of a function is a process. It runs the binary that is built
+// with the flags of the deployment, and gets its events from a Lambda Runtime
+// API.
 package gateway
 
 import (
@@ -26,68 +27,70 @@ import (
 	"time"
 )
 
-// Config is what New needs to know. Only Root is required.
+// Config holds the settings of New. Only Root is required.
 type Config struct {
 	// Root is the folder of the Go module.
 	Root string
 	// Template is the path of the SAM template; Root/template.yaml if empty.
 	Template string
-	// Addr is the address to serve HTTP on; a free port of 127.0.0.1 if empty.
+	// Addr is the TCP address to serve HTTP on; a free port of 127.0.0.1 if empty.
 	Addr string
-	// Env has values for environment variables; a function sees those that
-	// the template declares for it.
+	// Env has values of environment variables. They replace the values in the
+	// template; a function gets only the variables that the template declares
+	// for it.
 	Env map[string]string
-	// Parameters has values for parameters of the template.
+	// Parameters has values of parameters of the template.
 	Parameters map[string]string
-	// Output gets the access log, the functions' logs and the gateway's own
-	// messages, a line each; they are discarded if it is nil.
+	// Output gets the access log, the logs of the functions and the messages of
+	// the gateway, in whole lines; they are discarded if it is nil.
 	Output io.Writer
 	// Watch makes Serve rebuild functions and read the template again when
 	// their files change.
 	Watch bool
 	// LogLevel is AWS_LAMBDA_LOG_LEVEL of the functions; WARN if empty.
 	LogLevel string
-	// MaxInstances is how many processes of one function may run at once; 20
-	// if zero. More requests wait.
+	// MaxInstances is the most processes of one function at a time; 20 if
+	// zero. Requests wait for a process if there are that many.
 	MaxInstances int
-	// BuildDir is a folder that is kept to build faster the next time, used by
-	// one gateway at a time; a temporary one if empty.
+	// BuildDir is a folder for binaries; a temporary one if empty. Kept between
+	// runs it makes the next build faster. Only one gateway may use it at a time.
 	BuildDir string
 
 	region             string
-	integrationTimeout time.Duration // API Gateway's patience with a function
-	minute             time.Duration // of schedules
+	integrationTimeout time.Duration // the longest that API Gateway waits for a function
+	minute             time.Duration // the length of a minute in schedules; tests make it shorter
 }
 
 // Process is a running process of a function.
 type Process struct {
 	Function string // logical id
 	PID      int
-	Busy     bool // with an event
+	Busy     bool // works on an event
 }
 
-// Gateway is a running gateway. Close ends it.
+// Gateway is a running gateway. The caller must call Close at the end.
 type Gateway struct {
 	config   Config
 	out      *output
-	temp     string // folder of what Close removes
-	bin      string
-	seen     map[string]fileState // what was built
+	temp     string               // folder that Close removes
+	bin      string               // folder of the binaries that run
+	seen     map[string]fileState // state of the files at the last build
 	lambda   *lambda
 	listener net.Listener
 	server   *http.Server
-	current  atomic.Pointer[site]
+	current  atomic.Pointer[stage]
 
 	background    sync.WaitGroup
-	stop          context.CancelFunc // ends what runs in the background
-	ctx           context.Context    // ends with stop
+	stop          context.CancelFunc // ends ctx
+	ctx           context.Context    // of what runs in the background
 	stopSchedules context.CancelFunc
 
 	mu     sync.Mutex
 	closed bool
 }
 
-// New reads the template, builds the functions and listens; Serve answers.
+// New reads the template, listens and builds the functions. ctx limits only the
+// build. Requests wait until Serve is called.
 func New(ctx context.Context, config Config) (*Gateway, error) {
 	config.Template = cmp.Or(config.Template, filepath.Join(config.Root, "template.yaml"))
 	config.Addr = cmp.Or(config.Addr, "127.0.0.1:0")
@@ -112,12 +115,13 @@ func New(ctx context.Context, config Config) (*Gateway, error) {
 	return g, nil
 }
 
+// open does the work of New that Close has to undo.
 func (g *Gateway) open(ctx context.Context) (err error) {
 	t, err := g.readTemplate()
 	if err != nil {
 		return err
 	}
-	// Before the build, which takes a while: a port that is taken is said at once.
+	// This comes before the build, so that an error does not wait for it.
 	if g.listener, err = net.Listen("tcp", g.config.Addr); err != nil {
 		return err
 	}
@@ -153,13 +157,13 @@ func (g *Gateway) readTemplate() (*template, error) {
 	return readTemplate(g.config.Template, g.config.region, g.config.Parameters, g.config.Env)
 }
 
-// install makes t, and the binaries that changed, what is served.
+// install serves t from now on, with new processes for the changed binaries.
 func (g *Gateway) install(t *template, changed []string) {
 	g.lambda.install(t.functions, changed)
-	g.current.Store(newSite(t))
+	g.current.Store(newStage(t))
 }
 
-// URL returns the address of the API.
+// URL returns the base URL of the API, without a slash at the end.
 func (g *Gateway) URL() string {
 	host, port, _ := net.SplitHostPort(g.listener.Addr().String())
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
@@ -168,7 +172,7 @@ func (g *Gateway) URL() string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-// Serve answers requests and runs schedules until Close.
+// Serve serves requests and runs schedules until Close. It returns nil then.
 func (g *Gateway) Serve() error {
 	g.mu.Lock()
 	if !g.closed {
@@ -184,11 +188,11 @@ func (g *Gateway) Serve() error {
 	return nil
 }
 
-// patience is how long Close waits for what is under way.
-const patience = 4 * time.Second
+// shutdownTimeout is how long Close waits for running requests.
+const shutdownTimeout = 4 * time.Second
 
-// Close stops serving. Requests and invocations under way have a few seconds
-// to finish, then their processes are ended.
+// Close stops serving and ends all processes. Running requests and invocations
+// have shutdownTimeout to finish. It may be called more than once.
 func (g *Gateway) Close() {
 	g.mu.Lock()
 	again := g.closed
@@ -197,11 +201,11 @@ func (g *Gateway) Close() {
 	if again {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	g.stop()
 	if g.server != nil {
-		g.lambda.idle()
+		g.lambda.retireIdle()
 		if g.server.Shutdown(ctx) != nil {
 			g.server.Close()
 		}
@@ -218,8 +222,9 @@ func (g *Gateway) Close() {
 	}
 }
 
-// Invoke runs a function once, named by its logical id, that without
-// "Function", or the name of its folder, and returns its response.
+// Invoke sends an event to a function and returns the response. The function is
+// given by its logical id (CreateFunction), by that without "Function" (Create)
+// or by its folder (create). It returns an error if the function fails.
 func (g *Gateway) Invoke(ctx context.Context, function string, event []byte) ([]byte, error) {
 	f, err := g.current.Load().template.lookup(function)
 	if err != nil {
@@ -232,8 +237,7 @@ func (g *Gateway) Invoke(ctx context.Context, function string, event []byte) ([]
 	return o.response, o.err
 }
 
-// Processes returns the running processes, those of a function next to each
-// other.
+// Processes returns the running processes, sorted by function and PID.
 func (g *Gateway) Processes() []Process {
 	g.lambda.mu.Lock()
 	defer g.lambda.mu.Unlock()
@@ -259,18 +263,19 @@ func (o *output) printf(format string, args ...any) {
 	fmt.Fprintf(o.w, format+"\n", args...)
 }
 
-// lines returns a writer that passes on complete lines, prefixed unless they
-// are JSON.
+// lines returns a writer that writes whole lines to o, with the prefix if a line
+// is not JSON.
 func (o *output) lines(prefix string) *lines { return &lines{out: o, prefix: prefix} }
 
-// lines is for one goroutine.
+// lines is the writer of output.lines. Only one goroutine may use it.
 type lines struct {
 	out    *output
 	prefix string
-	part   []byte // of a line
-	last   string
+	part   []byte // the start of a line
+	last   string // the last whole line
 }
 
+// maxLine is the length in bytes at which a line is cut in two.
 const maxLine = 64 << 10
 
 func (l *lines) Write(b []byte) (int, error) {
@@ -289,6 +294,7 @@ func (l *lines) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// flush writes a line that has no end yet.
 func (l *lines) flush() {
 	if len(l.part) > 0 {
 		l.line(l.part)

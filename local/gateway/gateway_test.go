@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// log is what a gateway writes.
+// testLog is the output of a gateway.
 type testLog struct {
 	mu  sync.Mutex
 	all bytes.Buffer
@@ -32,7 +32,7 @@ func (l *testLog) String() string {
 	return l.all.String()
 }
 
-// buildDir is kept by the tests, which are one after the other, for each other.
+// buildDir is the build folder of all tests. They run one after the other.
 var buildDir string
 
 func TestMain(m *testing.M) {
@@ -49,7 +49,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// newGateway serves the functions in testdata, unless config says otherwise.
+// newGateway starts a gateway, which ends with the test. Without a Root in config
+// it serves the functions in testdata.
 func newGateway(t *testing.T, config Config) (*Gateway, *testLog) {
 	t.Helper()
 	if config.Root == "" {
@@ -60,8 +61,8 @@ func newGateway(t *testing.T, config Config) (*Gateway, *testLog) {
 	if config.Env == nil {
 		config.Env = map[string]string{"FROM_ENV": "from env", "UNDECLARED": "secret"}
 	}
-	log := &testLog{}
-	config.Output = log
+	logs := &testLog{}
+	config.Output = logs
 	g, err := New(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -77,16 +78,16 @@ func newGateway(t *testing.T, config Config) (*Gateway, *testLog) {
 			t.Errorf("Close left %v", left)
 		}
 		if t.Failed() {
-			t.Logf("the gateway wrote:\n%s", log)
+			t.Logf("the gateway wrote:\n%s", logs)
 		}
 	})
-	return g, log
+	return g, logs
 }
 
-// patient is how long to wait for what must come.
+// patient is how long a test waits for something that must happen.
 const patient = 5 * time.Minute
 
-// eventually waits until the condition holds.
+// eventually waits until the condition is true; what names it for the failure.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patient); !condition(); time.Sleep(5 * time.Millisecond) {
@@ -104,7 +105,7 @@ type reply struct {
 
 func (r reply) String() string { return fmt.Sprintf("%d %s", r.status, r.body) }
 
-// send makes a request; headers are "Name: value".
+// send sends a request with headers of the form "Name: value".
 func send(t *testing.T, g *Gateway, method, path, body string, headers ...string) reply {
 	t.Helper()
 	r, err := try(t.Context(), g, method, path, body, headers...)
@@ -114,6 +115,7 @@ func send(t *testing.T, g *Gateway, method, path, body string, headers ...string
 	return r
 }
 
+// try is like send, but returns the error.
 func try(ctx context.Context, g *Gateway, method, path, body string, headers ...string) (reply, error) {
 	request, err := http.NewRequestWithContext(ctx, method, g.URL()+path, strings.NewReader(body))
 	if err != nil {

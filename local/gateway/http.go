@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,30 +17,29 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
 	"golang.org/x/time/rate"
 )
 
-// Limits of HTTP APIs, and the throttling of an account that sets none.
+// Limits of HTTP APIs, and the throttling that an AWS account has by default.
 const (
-	maxHeader    = 10240 // bytes of request line and headers
-	maxBody      = 10 << 20
-	accountRate  = 10_000
-	accountBurst = 5_000
+	maxHeader    = 10240    // bytes of the request line and the headers
+	maxBody      = 10 << 20 // bytes
+	accountRate  = 10_000   // requests a second
+	accountBurst = 5_000    // requests at once
 )
 
-// site is a template as it is being served, with what is remembered between
-// requests.
-type site struct {
+// stage is the template that is served, with the state that lasts longer than a
+// request: throttling and the answers of the authorizers.
+type stage struct {
 	*template
-	buckets  map[*route]*rate.Limiter
-	verdicts map[*authorizer]*verdicts
+	buckets map[*route]*rate.Limiter
+	caches  map[*authorizer]*authorizerCache
 }
 
-func newSite(t *template) *site {
-	s := &site{template: t, buckets: map[*route]*rate.Limiter{}, verdicts: map[*authorizer]*verdicts{}}
+func newStage(t *template) *stage {
+	s := &stage{template: t, buckets: map[*route]*rate.Limiter{}, caches: map[*authorizer]*authorizerCache{}}
 	for _, rt := range t.routes {
 		limit, burst := rate.Limit(accountRate), accountBurst
 		if rt.throttle.rate != nil {
@@ -54,48 +51,52 @@ func newSite(t *template) *site {
 		s.buckets[rt] = rate.NewLimiter(limit, burst)
 	}
 	for _, a := range t.authorizers {
-		s.verdicts[a] = &verdicts{known: map[string]verdict{}}
+		s.caches[a] = &authorizerCache{answers: map[string]authorization{}}
 	}
 	return s
 }
 
-// verdicts is what an authorizer said about identities.
-type verdicts struct {
-	mu    sync.Mutex
-	known map[string]verdict
+// authorizerCache holds the answers of one authorizer, by identity.
+type authorizerCache struct {
+	mu      sync.Mutex
+	answers map[string]authorization
 }
 
-type verdict struct {
+// authorization is the answer of an authorizer.
+type authorization struct {
 	allow   bool
 	context map[string]any
-	until   time.Time
+	expires time.Time
 }
 
-func (v *verdicts) get(identity string) (verdict, bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	known, ok := v.known[identity]
-	return known, ok && time.Now().Before(known.until)
+// get returns the answer about an identity, and whether there is one that has
+// not expired.
+func (c *authorizerCache) get(identity string) (authorization, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a, ok := c.answers[identity]
+	return a, ok && time.Now().Before(a.expires)
 }
 
-func (v *verdicts) put(identity string, new verdict) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.known) >= 1000 {
-		maps.DeleteFunc(v.known, func(_ string, old verdict) bool { return time.Now().After(old.until) })
+// put adds an answer. If there are many, it removes those that have expired.
+func (c *authorizerCache) put(identity string, a authorization) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.answers) >= 1000 {
+		maps.DeleteFunc(c.answers, func(_ string, old authorization) bool { return time.Now().After(old.expires) })
 	}
-	v.known[identity] = new
+	c.answers[identity] = a
 }
 
-// answer is what a client gets, and what the access log says of it.
+// answer is the response to a client, with the function for the access log.
 type answer struct {
 	status   int
 	header   http.Header
 	body     []byte
-	function string // that answered, with its pid
+	function string // the one that answered, with its PID; "" if none has
 }
 
-// refuse returns an answer of the gateway itself.
+// refuse returns an error answer of the gateway itself.
 func refuse(status int, message string) *answer {
 	return &answer{
 		status: status,
@@ -108,6 +109,7 @@ func internalError() *answer {
 	return refuse(http.StatusInternalServerError, "Internal Server Error")
 }
 
+// handle serves one request and writes its line of the access log.
 func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 	start, id, s := time.Now(), newRequestID(), g.current.Load()
 	a := g.answer(w, r, s, start, id)
@@ -121,12 +123,14 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Apigw-Requestid", id)
 	w.WriteHeader(a.status)
 	w.Write(a.body)
-	// No query, no headers: they may hold what is nobody else's business.
+	// The log leaves out the query and the headers: they may hold secrets.
 	g.out.printf("%s %s %s %d %s %s %s", start.Format("15:04:05.000"), r.Method, r.URL.EscapedPath(), a.status,
 		time.Since(start).Round(10*time.Microsecond), cmp.Or(a.function, "-"), id)
 }
 
-func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, s *site, start time.Time, id string) *answer {
+// answer returns the answer to a request, without CORS headers. start is the time
+// of the request and id its request ID.
+func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, s *stage, start time.Time, id string) *answer {
 	if headerSize(r) > maxHeader {
 		return refuse(http.StatusRequestHeaderFieldsTooLarge, "Request Header Fields Too Large")
 	}
@@ -146,7 +150,8 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, s *site, start 
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		// A client that is still sending would see a broken connection instead.
+		// Without this, a client that still sends gets no answer but a broken
+		// connection.
 		io.Copy(io.Discard, io.LimitReader(r.Body, 2*maxBody))
 		return refuse(http.StatusRequestEntityTooLarge, "Request Entity Too Large")
 	}
@@ -154,17 +159,17 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, s *site, start 
 		return refuse(http.StatusBadRequest, "Bad Request")
 	}
 
-	// As in the cloud, a client that hangs up does not stop what it started.
+	// As in the cloud, the function goes on if the client closes the connection.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), g.config.integrationTimeout)
 	defer cancel()
 	event := newEvent(r, s, rt, path, start, id, body)
 	event.PathParameters = parameters
 	if rt.authorizer != nil {
-		context, refusal := g.authorize(ctx, s, rt, event)
+		callerContext, refusal := g.authorize(ctx, s, rt, event)
 		if refusal != nil {
 			return refusal
 		}
-		event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{Lambda: context}
+		event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{Lambda: callerContext}
 	}
 	o := g.lambda.invoke(ctx, rt.function, event.Headers["x-amzn-trace-id"], mustMarshal(event))
 	function := ""
@@ -189,9 +194,9 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, s *site, start 
 	return a
 }
 
-// authorize returns the context that the route's authorizer gives the caller,
-// or the answer of a gateway whose authorizer gives none.
-func (g *Gateway) authorize(ctx context.Context, s *site, rt *route, event *events.APIGatewayV2HTTPRequest) (map[string]any, *answer) {
+// authorize asks the authorizer of the route. It returns the context that the
+// authorizer gives the caller, or the error answer if the caller may not pass.
+func (g *Gateway) authorize(ctx context.Context, s *stage, rt *route, event *events.APIGatewayV2HTTPRequest) (map[string]any, *answer) {
 	authorizer := rt.authorizer
 	var identity []string
 	for _, name := range authorizer.headers {
@@ -200,8 +205,8 @@ func (g *Gateway) authorize(ctx context.Context, s *site, rt *route, event *even
 		}
 		identity = append(identity, event.Headers[name])
 	}
-	key := strings.Join(identity, "\x00") // which no header holds
-	v, known := s.verdicts[authorizer].get(key)
+	key := strings.Join(identity, "\x00") // no header holds this byte
+	a, known := s.caches[authorizer].get(key)
 	if !known {
 		o := g.lambda.invoke(ctx, authorizer.function, event.Headers["x-amzn-trace-id"], mustMarshal(events.APIGatewayV2CustomAuthorizerV2Request{
 			Version: "2.0",
@@ -231,20 +236,20 @@ func (g *Gateway) authorize(ctx context.Context, s *site, rt *route, event *even
 			g.out.printf("%s: the response is not {\"isAuthorized\": true or false, \"context\": {...}}", authorizer.function.id)
 			return nil, internalError()
 		}
-		v = verdict{*response.IsAuthorized, response.Context, time.Now().Add(authorizer.ttl)}
+		a = authorization{*response.IsAuthorized, response.Context, time.Now().Add(authorizer.ttl)}
 		if authorizer.ttl > 0 {
-			s.verdicts[authorizer].put(key, v)
+			s.caches[authorizer].put(key, a)
 		}
 	}
-	if !v.allow {
+	if !a.allow {
 		return nil, refuse(http.StatusForbidden, "Forbidden")
 	}
-	return v.context, nil
+	return a.context, nil
 }
 
-// match returns the most specific route of a request, if there is one, and
-// the values of the parameters in its path.
-func (s *site) match(method, path string) (best *route, parameters map[string]string) {
+// match returns the most specific route for a request and the values of its path
+// parameters. best is nil if there is no route.
+func (s *stage) match(method, path string) (best *route, parameters map[string]string) {
 	segments := strings.Split(path, "/")[1:]
 	bestRank := ""
 	for _, rt := range s.routes {
@@ -265,8 +270,9 @@ func (s *site) match(method, path string) (best *route, parameters map[string]st
 	return best, parameters
 }
 
-// match returns the values of the route's parameters, nil if the path is not
-// the route's. The rank orders by specificity: literals, {name}, {name+}.
+// match returns the values of the route's path parameters, or nil if the path
+// does not match. The route with the lowest rank is the most specific: literals
+// come before {name}, and {name} before {name+}.
 func (rt *route) match(segments []string) (values map[string]string, rank string) {
 	values = map[string]string{}
 	for i, want := range rt.segments {
@@ -294,15 +300,16 @@ func (rt *route) match(segments []string) (values map[string]string, rank string
 	return values, rank
 }
 
-// decodePath does to a path, decoded once, what HTTP APIs were seen to do
-// (https://github.com/hotsock/voker, vokerhttp/testdata/ingress-paths.json):
-// a question mark ends it, and it is decoded once more.
+// decodePath decodes a path that net/http has decoded once, as HTTP APIs do: a
+// question mark ends it, and the rest is decoded once more. The cases are from
+// https://github.com/hotsock/voker, vokerhttp/testdata/ingress-paths.json.
 func decodePath(path string) (string, bool) {
 	path, _, _ = strings.Cut(path, "?")
 	path, err := url.PathUnescape(path)
 	return path, err == nil
 }
 
+// headerSize returns the size in bytes of the request line and the headers.
 func headerSize(r *http.Request) int {
 	n := len(r.Method) + len(r.RequestURI) + len(r.Proto) + len("Host: ") + len(r.Host)
 	for name, values := range r.Header {
@@ -313,165 +320,7 @@ func headerSize(r *http.Request) int {
 	return n
 }
 
-func newEvent(r *http.Request, s *site, rt *route, path string, start time.Time, id string, body []byte) *events.APIGatewayV2HTTPRequest {
-	sourceIP, _, _ := net.SplitHostPort(r.RemoteAddr)
-	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	_, port, _ := net.SplitHostPort(local.String())
-	domain := r.Host
-	if host, _, err := net.SplitHostPort(domain); err == nil {
-		domain = host
-	}
-	prefix, _, _ := strings.Cut(domain, ".")
-
-	headers := map[string]string{}
-	for name, values := range r.Header {
-		headers[strings.ToLower(name)] = strings.Join(values, ",")
-	}
-	var cookies []string
-	for _, line := range r.Header.Values("Cookie") {
-		for cookie := range strings.SplitSeq(line, ";") {
-			if cookie = strings.TrimSpace(cookie); cookie != "" {
-				cookies = append(cookies, cookie)
-			}
-		}
-	}
-	for _, name := range []string{"cookie", "connection", "keep-alive", "te", "trailer", "upgrade"} {
-		delete(headers, name)
-	}
-	headers["host"] = r.Host
-	headers["content-length"] = strconv.Itoa(len(body))
-	headers["x-forwarded-for"] = strings.TrimPrefix(headers["x-forwarded-for"]+", "+sourceIP, ", ")
-	headers["x-forwarded-port"] = port
-	headers["x-forwarded-proto"] = "http"
-	headers["x-amzn-trace-id"] = cmp.Or(headers["x-amzn-trace-id"], newTrace())
-
-	event := &events.APIGatewayV2HTTPRequest{
-		Version:               "2.0",
-		RouteKey:              rt.key,
-		RawPath:               path,
-		RawQueryString:        r.URL.RawQuery,
-		Cookies:               cookies,
-		Headers:               headers,
-		QueryStringParameters: queryParameters(r.URL.RawQuery),
-		RequestContext: events.APIGatewayV2HTTPRequestContext{
-			RouteKey:     rt.key,
-			AccountID:    account,
-			Stage:        "$default",
-			RequestID:    id,
-			APIID:        s.api,
-			DomainName:   domain,
-			DomainPrefix: prefix,
-			Time:         start.UTC().Format("02/Jan/2006:15:04:05 -0700"),
-			TimeEpoch:    start.UnixMilli(),
-			HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{
-				Method:    r.Method,
-				Path:      path,
-				Protocol:  r.Proto,
-				SourceIP:  sourceIP,
-				UserAgent: r.UserAgent(),
-			},
-		},
-		Body: string(body),
-	}
-	if len(body) > 0 && !(isText(r.Header.Get("Content-Type")) && utf8.Valid(body)) {
-		event.Body, event.IsBase64Encoded = base64.StdEncoding.EncodeToString(body), true
-	}
-	return event
-}
-
-func isText(contentType string) bool {
-	kind, _, err := mime.ParseMediaType(contentType)
-	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
-		return false
-	}
-	if sub, ok := strings.CutPrefix(kind, "application/"); ok {
-		return slices.Contains([]string{"json", "xml", "javascript"}, sub[strings.LastIndexByte(sub, '+')+1:])
-	}
-	return strings.HasPrefix(kind, "text/")
-}
-
-// queryParameters returns the parameters of a query, those that are there more
-// than once joined; nil if there are none.
-func queryParameters(query string) map[string]string {
-	var parameters map[string]string
-	for pair := range strings.SplitSeq(query, "&") {
-		if pair == "" {
-			continue
-		}
-		name, value, _ := strings.Cut(pair, "=")
-		name, value = unescape(name), unescape(value)
-		if old, ok := parameters[name]; ok {
-			value = old + "," + value
-		}
-		if parameters == nil {
-			parameters = map[string]string{}
-		}
-		parameters[name] = value
-	}
-	return parameters
-}
-
-func unescape(s string) string {
-	if decoded, err := url.QueryUnescape(s); err == nil {
-		return decoded
-	}
-	return s
-}
-
-// readResponse turns a function's response into an answer. A response without
-// a statusCode is itself the body.
-func readResponse(response []byte) (*answer, error) {
-	if !json.Valid(response) {
-		return nil, errors.New("the response is not JSON")
-	}
-	var full struct {
-		StatusCode      json.Number                `json:"statusCode"`
-		Headers         map[string]json.RawMessage `json:"headers"`
-		Body            string                     `json:"body"`
-		IsBase64Encoded bool                       `json:"isBase64Encoded"`
-		Cookies         []string                   `json:"cookies"`
-	}
-	var keys map[string]json.RawMessage
-	json.Unmarshal(response, &keys) // stays empty unless it is an object
-	if keys["statusCode"] == nil {
-		return &answer{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: response}, nil
-	}
-	if err := json.Unmarshal(response, &full); err != nil {
-		return nil, fmt.Errorf("the response is not of payload format 2.0: %w", err)
-	}
-	status, err := strconv.Atoi(full.StatusCode.String())
-	if err != nil || status < 200 || status > 599 {
-		return nil, fmt.Errorf("the response has the statusCode %s", full.StatusCode)
-	}
-	a := &answer{status: status, header: http.Header{"Content-Type": {"text/plain;charset=UTF-8"}}, body: []byte(full.Body)}
-	for name, raw := range full.Headers {
-		var value any
-		json.Unmarshal(raw, &value) // valid, since the whole is
-		switch value := value.(type) {
-		case string:
-			a.header.Set(name, value)
-		case float64, bool:
-			a.header.Set(name, string(raw))
-		default:
-			return nil, fmt.Errorf("the response's header %s is no string", name)
-		}
-	}
-	for _, name := range []string{"Connection", "Content-Length", "Transfer-Encoding"} {
-		a.header.Del(name)
-	}
-	for _, cookie := range full.Cookies {
-		a.header.Add("Set-Cookie", cookie)
-	}
-	if full.IsBase64Encoded {
-		if a.body, err = base64.StdEncoding.DecodeString(full.Body); err != nil {
-			return nil, fmt.Errorf("the response's body is not base64: %w", err)
-		}
-	}
-	return a, nil
-}
-
-// set adds the headers that tell a browser of an allowed origin what its page
-// may do.
+// set adds the CORS headers to h if the origin of the request r is allowed.
 func (c *cors) set(h http.Header, r *http.Request) {
 	origin := r.Header.Get("Origin")
 	allowed := slices.ContainsFunc(c.origins, func(o string) bool {
@@ -503,23 +352,18 @@ func (c *cors) set(h http.Header, r *http.Request) {
 	}
 }
 
+// mustMarshal returns v as JSON.
 func mustMarshal(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // strings, maps of them, and JSON that was read before
+		panic(err) // can't happen: strings, maps of strings, and decoded JSON
 	}
 	return b
 }
 
-// newRequestID returns an id of the length and the look of API Gateway's.
+// newRequestID returns a request ID that looks like those of API Gateway.
 func newRequestID() string {
 	var b [11]byte
 	rand.Read(b[:])
 	return base64.URLEncoding.EncodeToString(b[:])
-}
-
-func newTrace() string {
-	var b [12]byte
-	rand.Read(b[:])
-	return fmt.Sprintf("Root=1-%08x-%x", time.Now().Unix(), b)
 }

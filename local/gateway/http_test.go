@@ -15,9 +15,9 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// TestHTTP is about single requests, which one gateway answers.
+// TestHTTP sends single requests, all to one gateway.
 func TestHTTP(t *testing.T) {
-	g, log := newGateway(t, Config{})
+	g, logs := newGateway(t, Config{})
 
 	t.Run("Event", func(t *testing.T) {
 		before := time.Now().Add(-time.Millisecond)
@@ -187,7 +187,7 @@ func TestHTTP(t *testing.T) {
 			"BrokenFunction ended: exit status 1: DATABASE is not set\n",
 			"BrokenFunction: DATABASE is not set\n",
 		} {
-			eventually(t, "the line "+want, func() bool { return strings.Contains(log.String(), want) })
+			eventually(t, "the line "+want, func() bool { return strings.Contains(logs.String(), want) })
 		}
 		if r := send(t, g, "POST", "/echo", "", "X-Big: "+strings.Repeat("x", 9900)); r.status != 200 {
 			t.Errorf("a header below 10 KB: %v", r)
@@ -259,7 +259,7 @@ func TestHTTP(t *testing.T) {
 	})
 
 	t.Run("AuthorizerCache", func(t *testing.T) {
-		asked := func(identity string) int { return strings.Count(log.String(), "asked about "+identity+"\n") }
+		asked := func(identity string) int { return strings.Count(logs.String(), "asked about "+identity+"\n") }
 		for _, test := range []struct {
 			identity string
 			paths    []string
@@ -276,7 +276,7 @@ func TestHTTP(t *testing.T) {
 					t.Errorf("%s, %s: %v", path, test.identity, r)
 				}
 			}
-			// The function's output comes by another way than its answer.
+			// The log may come after the response.
 			eventually(t, test.identity+" was asked about", func() bool { return asked(test.identity) >= test.asked })
 			if n := asked(test.identity); n != test.asked {
 				t.Errorf("asked %d times about %s, want %d", n, test.identity, test.asked)
@@ -335,16 +335,16 @@ func TestHTTP(t *testing.T) {
 	t.Run("AccessLog", func(t *testing.T) {
 		r := send(t, g, "GET", "/items/a%0Ab?token=hush", "", "X-Secret: hush")
 		line := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3} GET /items/a%0Ab 200 \S+s EchoFunction\[\d+\] ` + r.header.Get("Apigw-Requestid") + "$")
-		eventually(t, "a line in the access log", func() bool { return line.MatchString(log.String()) })
-		if n := strings.Count(log.String(), r.header.Get("Apigw-Requestid")); n != 1 {
+		eventually(t, "a line in the access log", func() bool { return line.MatchString(logs.String()) })
+		if n := strings.Count(logs.String(), r.header.Get("Apigw-Requestid")); n != 1 {
 			t.Errorf("%d lines of the request", n)
 		}
-		if strings.Contains(log.String(), "hush") {
+		if strings.Contains(logs.String(), "hush") {
 			t.Error("a query or a header is in the log")
 		}
 		r = send(t, g, "GET", "/nowhere", "")
 		line = regexp.MustCompile(`(?m) GET /nowhere 404 \S+s - ` + r.header.Get("Apigw-Requestid") + "$")
-		eventually(t, "a line for an unknown route", func() bool { return line.MatchString(log.String()) })
+		eventually(t, "a line for an unknown route", func() bool { return line.MatchString(logs.String()) })
 	})
 }
 

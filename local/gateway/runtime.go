@@ -23,9 +23,9 @@ import (
 )
 
 const (
-	maxPayload  = 6_291_556        // of an event or a response, as in Lambda
-	initTimeout = 10 * time.Second // for a process to ask for its first event, as in Lambda
-	grace       = time.Second      // between SIGTERM and SIGKILL
+	maxPayload  = 6_291_556        // bytes of an event or a response, as in Lambda
+	initTimeout = 10 * time.Second // within which a process must ask for its first event, as in Lambda
+	gracePeriod = time.Second      // between SIGTERM and SIGKILL
 )
 
 var (
@@ -33,8 +33,8 @@ var (
 	errClosed   = errors.New("the gateway is closed")
 )
 
-// lambda is the Lambda service: it runs functions as processes, which ask it
-// for events over the Runtime API.
+// lambda stands for the Lambda service: it runs functions as processes, which
+// ask it for events over the Runtime API.
 type lambda struct {
 	config   *Config
 	bin      string // folder of the binaries
@@ -46,48 +46,50 @@ type lambda struct {
 	closed    bool
 	fleets    map[string]*fleet   // by the function's logical id
 	processes map[string]*process // by token
-	exits     sync.WaitGroup      // one for each process
+	exits     sync.WaitGroup      // waits for the processes
 }
 
-// fleet is the processes of one function. Its fields are guarded by lambda.mu.
+// fleet holds the processes of one function. lambda.mu guards its fields.
 type fleet struct {
 	function   *function
-	generation int           // of the processes that get events
-	queue      []*invocation // not yet taken by a process
-	idle       []*process    // the last one was used last
+	generation int           // of the processes that still get events
+	queue      []*invocation // without a process so far
+	idle       []*process    // the one used last is at the end
 	all        []*process    // running, of this generation and older ones
 }
 
-// process is one running process of a function. Its fields below cmd are
-// guarded by lambda.mu.
+// process is one running process of a function. lambda.mu guards the fields
+// below cmd.
 type process struct {
 	fleet      *fleet
 	function   *function // as it was when the process started
 	generation int
-	token      string // names the process in its URL of the Runtime API
+	token      string // is in the URL of the Runtime API that the process gets
 	stderr     *lines
 	cmd        *exec.Cmd
 
-	ready   bool             // has asked for an event
-	current *invocation      // under way
-	events  chan *invocation // to the request for the next event of an idle process
-	killed  string           // why this program killed it, if it did
+	ready   bool             // it has asked for an event
+	current *invocation      // the one it works on
+	events  chan *invocation // hands an event to the waiting request of an idle process
+	killed  string           // why the gateway has killed it; "" if it has not
 }
 
+// invocation is one call of a function.
 type invocation struct {
 	id    string
 	trace string
 	event []byte
-	done  chan outcome // has room for the one outcome
+	done  chan outcome // gets the one outcome; has room for it
 }
 
+// outcome is the result of an invocation.
 type outcome struct {
 	response []byte
 	err      error
-	pid      int // of the process that ran it; 0 if none did
+	pid      int // of the process that ran it; 0 if none has
 }
 
-// functionError is what a function itself answered instead of a response.
+// functionError is the error that a function has returned.
 type functionError struct {
 	Type    string `json:"errorType"`
 	Message string `json:"errorMessage"`
@@ -97,7 +99,7 @@ func (e *functionError) Error() string {
 	return cmp.Or(e.Type, "error") + ": " + e.Message
 }
 
-// newLambda starts the Runtime API.
+// newLambda starts the Runtime API. The folder bin holds the binaries.
 func newLambda(config *Config, bin string, out *output) (*lambda, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -122,9 +124,9 @@ func newLambda(config *Config, bin string, out *output) (*lambda, error) {
 	return l, nil
 }
 
-// install makes functions those that can be invoked. Processes of functions
-// whose binary is among changed, whose settings are others than before, or
-// that are gone get no more events and end.
+// install sets the functions that can be invoked. A process gets no more events
+// and ends if its function is no longer there, has other settings than before,
+// or has a binary in changed.
 func (l *lambda) install(functions []*function, changed []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -148,8 +150,9 @@ func (l *lambda) install(functions []*function, changed []string) {
 	}
 }
 
-// invoke runs the function once. The error is a *functionError if the
-// function answered one.
+// invoke sends an event to a function and waits for the outcome or for the end of
+// ctx. The error in the outcome is a *functionError if the function has returned
+// an error.
 func (l *lambda) invoke(ctx context.Context, f *function, trace string, event []byte) outcome {
 	if len(event) > maxPayload {
 		return outcome{err: errTooLarge}
@@ -176,8 +179,8 @@ func (l *lambda) invoke(ctx context.Context, f *function, trace string, event []
 	}
 }
 
-// dispatch hands queued invocations to idle processes, and starts a process
-// for each of the others unless one is about to ask for an event.
+// dispatch hands queued invocations to idle processes. For each of the others it
+// starts a process, unless one is starting already.
 func (l *lambda) dispatch(fl *fleet) {
 	for l.closed && len(fl.queue) > 0 {
 		fl.fail(outcome{err: errClosed})
@@ -187,21 +190,21 @@ func (l *lambda) dispatch(fl *fleet) {
 		l.assign(fl.idle[last], fl.queue[0])
 		fl.idle, fl.queue = fl.idle[:last], fl.queue[1:]
 	}
-	asking := 0
+	starting := 0
 	for _, p := range fl.all {
 		if p.current == nil && p.generation == fl.generation {
-			asking++
+			starting++
 		}
 	}
-	for ; asking < len(fl.queue) && len(fl.all) < l.config.MaxInstances; asking++ {
+	for ; starting < len(fl.queue) && len(fl.all) < l.config.MaxInstances; starting++ {
 		if err := l.start(fl); err != nil {
 			fl.fail(outcome{err: fmt.Errorf("%s did not start: %w", fl.function.id, err)})
-			asking--
+			starting--
 		}
 	}
 }
 
-// assign makes inv what p works on, for as long as the function may take.
+// assign hands inv to the process p, and kills p at the timeout of the function.
 func (l *lambda) assign(p *process, inv *invocation) {
 	p.current = inv
 	p.events <- inv
@@ -214,6 +217,7 @@ func (l *lambda) assign(p *process, inv *invocation) {
 	})
 }
 
+// start starts a process of the function.
 func (l *lambda) start(fl *fleet) error {
 	p := &process{
 		fleet:      fl,
@@ -228,9 +232,9 @@ func (l *lambda) start(fl *fleet) error {
 	p.cmd.Dir = l.bin
 	p.cmd.Stdout = l.out.lines(p.function.id)
 	p.cmd.Stderr = p.stderr
-	p.cmd.WaitDelay = grace
-	// Ctrl-C in a terminal signals the whole group of the foreground process;
-	// functions are to finish what they are doing first.
+	p.cmd.WaitDelay = gracePeriod
+	// Ctrl-C in a terminal signals the whole process group. In a group of its
+	// own, a function can finish its event.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		return err
@@ -248,8 +252,8 @@ func (l *lambda) start(fl *fleet) error {
 	return nil
 }
 
-// environment returns what the process sees: what the template declares and
-// what Lambda adds.
+// environment returns the environment of the process: the variables of the
+// template and those of Lambda.
 func (l *lambda) environment(p *process) []string {
 	var env []string
 	for name, value := range p.function.env {
@@ -276,7 +280,7 @@ func (l *lambda) environment(p *process) []string {
 	)
 }
 
-// wait sees to what a process leaves behind when it ends.
+// wait waits for the end of a process and fails the invocation that it leaves.
 func (l *lambda) wait(p *process) {
 	err := p.cmd.Wait()
 	p.cmd.Stdout.(*lines).flush()
@@ -293,18 +297,18 @@ func (l *lambda) wait(p *process) {
 		reason += ": " + p.stderr.last
 	}
 	o := outcome{err: fmt.Errorf("%s %s", p.function.id, reason), pid: p.cmd.Process.Pid}
-	switch stale := p.generation < fl.generation; {
+	switch retired := p.generation < fl.generation; {
 	case p.current != nil:
 		p.finish(o)
 		l.out.printf("%v", o.err)
-	case !p.ready && !stale:
+	case !p.ready && !retired:
 		fl.fail(o)
 		l.out.printf("%v", o.err)
 	}
 	l.dispatch(fl)
 }
 
-// fail ends the oldest queued invocation.
+// fail ends the oldest queued invocation with the outcome o.
 func (fl *fleet) fail(o outcome) {
 	if len(fl.queue) > 0 {
 		fl.queue[0].done <- o
@@ -312,7 +316,7 @@ func (fl *fleet) fail(o outcome) {
 	}
 }
 
-// retire ends the idle processes and keeps events from the others.
+// retire ends the idle processes. The others get no more events.
 func (fl *fleet) retire() {
 	fl.generation++
 	for _, p := range fl.idle {
@@ -321,25 +325,27 @@ func (fl *fleet) retire() {
 	fl.idle = nil
 }
 
+// finish ends the invocation that the process works on.
 func (p *process) finish(o outcome) {
 	o.pid = p.cmd.Process.Pid
 	p.current.done <- o
 	p.current = nil
 }
 
-// terminate asks the process to end, and makes it do so if it does not.
+// terminate sends SIGTERM, and SIGKILL after gracePeriod.
 func (p *process) terminate() {
 	p.cmd.Process.Signal(syscall.SIGTERM)
-	time.AfterFunc(grace, func() { p.cmd.Process.Kill() })
+	time.AfterFunc(gracePeriod, func() { p.cmd.Process.Kill() })
 }
 
+// kill sends SIGKILL.
 func (p *process) kill(why string) {
 	p.killed = why
 	p.cmd.Process.Kill()
 }
 
-// idle ends the processes that have nothing to do.
-func (l *lambda) idle() {
+// retireIdle ends the idle processes.
+func (l *lambda) retireIdle() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, fl := range l.fleets {
@@ -347,8 +353,8 @@ func (l *lambda) idle() {
 	}
 }
 
-// close ends all processes; those that work on something have until ctx ends
-// to finish it.
+// close ends all processes. Those that work on an event have until the end of
+// ctx.
 func (l *lambda) close(ctx context.Context) {
 	l.mu.Lock()
 	l.closed = true
@@ -371,6 +377,7 @@ func (l *lambda) close(ctx context.Context) {
 	l.server.Close()
 }
 
+// terminate ends the processes for which which returns true.
 func (l *lambda) terminate(which func(*process) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -381,7 +388,8 @@ func (l *lambda) terminate(which func(*process) bool) {
 	}
 }
 
-// withProcess finds the process that sends a request by the token in its URL.
+// withProcess calls h with the process that has sent the request, which the token
+// in the URL names.
 func (l *lambda) withProcess(h func(http.ResponseWriter, *http.Request, *process)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		l.mu.Lock()
@@ -395,12 +403,12 @@ func (l *lambda) withProcess(h func(http.ResponseWriter, *http.Request, *process
 	}
 }
 
-// next answers with the next event for the process as soon as there is one.
+// next answers a process with its next event, as soon as there is one.
 func (l *lambda) next(w http.ResponseWriter, r *http.Request, p *process) {
 	l.mu.Lock()
 	p.ready = true
 	fl := p.fleet
-	if p.current != nil { // and gave no answer
+	if p.current != nil { // it has not answered it
 		p.finish(outcome{err: fmt.Errorf("%s did not answer an event", p.function.id)})
 	}
 	if l.closed || p.generation < fl.generation {
@@ -419,12 +427,12 @@ func (l *lambda) next(w http.ResponseWriter, r *http.Request, p *process) {
 		fl.idle = slices.DeleteFunc(fl.idle, func(o *process) bool { return o == p })
 		l.mu.Unlock()
 		select {
-		case inv = <-p.events: // at the last moment
+		case inv = <-p.events: // it came at the last moment
 		default:
 			return
 		}
 	}
-	if r.Context().Err() != nil { // the process ended while it was idle
+	if r.Context().Err() != nil { // the process has ended; another one gets the event
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if p.current == inv {
@@ -443,6 +451,7 @@ func (l *lambda) next(w http.ResponseWriter, r *http.Request, p *process) {
 	w.Write(inv.event)
 }
 
+// response takes the response of a function.
 func (l *lambda) response(w http.ResponseWriter, r *http.Request, p *process) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
 	status := http.StatusAccepted
@@ -456,10 +465,12 @@ func (l *lambda) response(w http.ResponseWriter, r *http.Request, p *process) {
 	l.answer(w, r, p, outcome{response: body, err: err}, status)
 }
 
+// failure takes the error of a function.
 func (l *lambda) failure(w http.ResponseWriter, r *http.Request, p *process) {
 	l.answer(w, r, p, outcome{err: readError(r)}, http.StatusAccepted)
 }
 
+// answer ends the invocation that the request names.
 func (l *lambda) answer(w http.ResponseWriter, r *http.Request, p *process, o outcome, status int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -471,7 +482,8 @@ func (l *lambda) answer(w http.ResponseWriter, r *http.Request, p *process, o ou
 	writeStatus(w, status, `{"status":"OK"}`)
 }
 
-// initFailure ends a process that can't start, which fails what waits for it.
+// initFailure ends a process that reports that it can't start. That fails the
+// invocation that waits for it.
 func (l *lambda) initFailure(w http.ResponseWriter, r *http.Request, p *process) {
 	err := readError(r)
 	l.mu.Lock()
@@ -480,10 +492,11 @@ func (l *lambda) initFailure(w http.ResponseWriter, r *http.Request, p *process)
 	writeStatus(w, http.StatusAccepted, `{"status":"OK"}`)
 }
 
+// readError returns the *functionError in the body of a request.
 func readError(r *http.Request) error {
 	e := &functionError{}
 	if err := json.NewDecoder(io.LimitReader(r.Body, maxPayload)).Decode(e); err != nil {
-		e.Message = "an error that is no JSON object"
+		e.Message = "an error that is not a JSON object"
 	}
 	return e
 }

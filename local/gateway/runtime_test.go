@@ -22,7 +22,7 @@ import (
 
 func TestConcurrency(t *testing.T) {
 	g, _ := newGateway(t, Config{})
-	// None of these answers before all of them are there.
+	// Each waits until all of them run.
 	path := "/act?do=meet&n=5&dir=" + url.QueryEscape(t.TempDir())
 	pids := map[string]bool{}
 	for _, r := range together(t, g, 5, path) {
@@ -60,7 +60,7 @@ func TestMaxInstances(t *testing.T) {
 	if len(pids) > 2 {
 		t.Errorf("%d processes, want 2", len(pids))
 	}
-	// Processes that end make room for what waits.
+	// When a process ends, another one takes its place.
 	for _, r := range together(t, g, 5, "/act?do=exit") {
 		if r.status != 500 {
 			t.Errorf("got %v", r)
@@ -68,6 +68,7 @@ func TestMaxInstances(t *testing.T) {
 	}
 }
 
+// together sends n requests at once and returns the replies.
 func together(t *testing.T, g *Gateway, n int, path string) []reply {
 	t.Helper()
 	replies := make([]reply, n)
@@ -85,7 +86,7 @@ func together(t *testing.T, g *Gateway, n int, path string) []reply {
 }
 
 func TestKilled(t *testing.T) {
-	g, log := newGateway(t, Config{})
+	g, logs := newGateway(t, Config{})
 	find := func(busy bool) (pid int) {
 		eventually(t, "a process that is there", func() bool {
 			i := slices.IndexFunc(g.Processes(), func(p Process) bool { return p.Function == "ActFunction" && p.Busy == busy })
@@ -106,7 +107,7 @@ func TestKilled(t *testing.T) {
 		if r := <-got; r.String() != `500 {"message":"Internal Server Error"}` {
 			t.Errorf("got %v", r)
 		}
-		eventually(t, "a line of the end", func() bool { return strings.Contains(log.String(), "ActFunction ended: signal: killed\n") })
+		eventually(t, "a line of the end", func() bool { return strings.Contains(logs.String(), "ActFunction ended: signal: killed\n") })
 	})
 	t.Run("Idle", func(t *testing.T) {
 		before := send(t, g, "GET", "/act", "")
@@ -141,14 +142,14 @@ func TestEnvironment(t *testing.T) {
 	for name, prefix := range map[string]string{
 		"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:",
 		"LAMBDA_TASK_ROOT":       "/",
-		"_X_AMZN_TRACE_ID":       "Root=1-", // set by the function's library
+		"_X_AMZN_TRACE_ID":       "Root=1-", // the Lambda library of the function sets it
 	} {
 		if !strings.HasPrefix(got[name], prefix) {
 			t.Errorf("%s=%s", name, got[name])
 		}
 		delete(got, name)
 	}
-	delete(got, "AWS_SECRET_ACCESS_KEY") // if set where the test runs
+	delete(got, "AWS_SECRET_ACCESS_KEY") // set on some machines
 	delete(got, "AWS_SESSION_TOKEN")
 	want := map[string]string{
 		"AWS_ACCESS_KEY_ID":                "key",
@@ -207,17 +208,17 @@ func TestInvoke(t *testing.T) {
 }
 
 func TestSchedules(t *testing.T) {
-	g, log := newGateway(t, Config{minute: 30 * time.Millisecond})
+	g, logs := newGateway(t, Config{minute: 30 * time.Millisecond})
 	var seen []string
 	eventually(t, "each schedule ran twice", func() bool {
 		seen = nil
-		for line := range strings.Lines(log.String()) {
+		for line := range strings.Lines(logs.String()) {
 			if event, ok := strings.CutPrefix(line, `{"event":`); ok {
 				seen = append(seen, strings.TrimSuffix(event, "}\n"))
 			}
 		}
-		return strings.Count(log.String(), "aws.events") >= 2 && strings.Count(log.String(), "aws.scheduler") >= 2 &&
-			strings.Count(log.String(), "fixed") >= 2
+		return strings.Count(logs.String(), "aws.events") >= 2 && strings.Count(logs.String(), "aws.scheduler") >= 2 &&
+			strings.Count(logs.String(), "fixed") >= 2
 	})
 	got := map[string]map[string]any{}
 	for _, event := range seen {
@@ -251,10 +252,10 @@ func TestSchedules(t *testing.T) {
 	}
 }
 
-// TestClose is about requests under way when the gateway closes.
+// TestClose closes the gateway while a request runs.
 func TestClose(t *testing.T) {
 	g, _ := newGateway(t, Config{})
-	send(t, g, "GET", "/act", "") // an idle process, for the other one to be the second
+	send(t, g, "GET", "/act", "") // this leaves an idle process
 	dir := t.TempDir()
 	got := make(chan reply, 1)
 	go func() {
@@ -286,8 +287,7 @@ func TestClose(t *testing.T) {
 	<-closed
 }
 
-// TestGatewayKilled is about the functions of a gateway that ends without
-// being able to end them.
+// TestGatewayKilled checks that the functions end when the gateway is killed.
 func TestGatewayKilled(t *testing.T) {
 	held, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -316,7 +316,7 @@ func TestGatewayKilled(t *testing.T) {
 	defer connection.Close()
 	child.Process.Kill()
 	connection.SetReadDeadline(time.Now().Add(patient))
-	// The connection ends with the function's process, and not before.
+	// The connection closes when the process of the function ends.
 	if n, err := connection.Read(make([]byte, 1)); n != 0 || os.IsTimeout(err) {
 		t.Errorf("the function goes on without the gateway: %v", err)
 	}

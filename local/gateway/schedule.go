@@ -9,7 +9,8 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 )
 
-// startSchedules runs the schedules of t instead of those that ran before.
+// startSchedules starts the schedules of t, until ctx ends, and stops the old
+// ones.
 func (g *Gateway) startSchedules(ctx context.Context, t *template) {
 	if g.stopSchedules != nil {
 		g.stopSchedules()
@@ -20,6 +21,8 @@ func (g *Gateway) startSchedules(ctx context.Context, t *template) {
 	}
 }
 
+// runSchedule invokes the function of s again and again, until ctx ends. It does
+// not start an invocation before the last one has ended.
 func (g *Gateway) runSchedule(ctx context.Context, s schedule) {
 	every := time.Duration(s.count) * s.unit / time.Minute * g.config.minute
 	tick := time.NewTicker(every)
@@ -33,7 +36,7 @@ func (g *Gateway) runSchedule(ctx context.Context, s schedule) {
 			if s.input == "" {
 				event = scheduledEvent(s, g.config.region, now)
 			}
-			// An invocation under way may finish when the schedule stops.
+			// A running invocation may finish when the schedule stops.
 			o := g.lambda.invoke(context.WithoutCancel(ctx), s.function, newTrace(), event)
 			if _, ok := errors.AsType[*functionError](o.err); ok {
 				g.out.printf("schedule %s: %v", s.name, o.err)
@@ -42,8 +45,8 @@ func (g *Gateway) runSchedule(ctx context.Context, s schedule) {
 	}
 }
 
-// scheduledEvent is what a function gets from EventBridge, whose rules and
-// schedules (of EventBridge Scheduler) differ a little.
+// scheduledEvent returns the event that EventBridge sends at the time now. That
+// of a rule (Schedule) and that of EventBridge Scheduler (ScheduleV2) differ.
 func scheduledEvent(s schedule, region string, now time.Time) []byte {
 	e := events.EventBridgeEvent{
 		Version:    "0",
@@ -63,7 +66,7 @@ func scheduledEvent(s schedule, region string, now time.Time) []byte {
 	}
 	b, err := json.Marshal(e)
 	if err != nil {
-		panic(err) // strings and a time
+		panic(err) // can't happen: strings and a time
 	}
 	return b
 }

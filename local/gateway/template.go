@@ -13,17 +13,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// What CloudFormation's pseudo parameters stand for on this machine.
-const (
-	account   = "123456789012"
-	partition = "aws"
-	urlSuffix = "amazonaws.com"
-	stackName = "local"
-)
-
-// template is what the gateway reads of a SAM template.
+// template is the part of a SAM template that the gateway uses.
 type template struct {
-	api         string // logical id of the HTTP API; "" if the template has none
+	api         string // logical ID of the HTTP API; "" if there is none
 	functions   []*function
 	routes      []*route
 	authorizers map[string]*authorizer
@@ -31,8 +23,9 @@ type template struct {
 	schedules   []schedule
 }
 
+// function is an AWS::Serverless::Function.
 type function struct {
-	id      string // logical id
+	id      string // logical ID
 	dir     string // absolute path of its main package
 	handler string
 	timeout time.Duration
@@ -40,46 +33,51 @@ type function struct {
 	env     map[string]string
 }
 
+// binary returns the file name of the function's binary.
 func (f *function) binary() string { return filepath.Base(f.dir) }
 
+// route is an HttpApi event of a function.
 type route struct {
-	key        string // "POST /org/create"
-	method     string // or ANY
-	segments   []string
+	key        string   // "POST /org/create"
+	method     string   // ANY for all methods
+	segments   []string // of the path, such as "org" and "{id}"
 	function   *function
-	authorizer *authorizer // nil on an open route
+	authorizer *authorizer // nil if the route is open
 	throttle   throttle
 }
 
-// throttle is a token bucket; nil numbers are no limit.
+// throttle is a token bucket. A nil field has the default of the account.
 type throttle struct {
-	rate  *float64
-	burst *int
+	rate  *float64 // requests a second
+	burst *int     // requests at once
 }
 
+// authorizer is a Lambda authorizer of the API.
 type authorizer struct {
 	function *function
-	headers  []string // that identify the caller, in lower case
-	ttl      time.Duration
+	headers  []string      // the identity source, in lower case
+	ttl      time.Duration // how long an answer is cached
 }
 
+// cors is the CorsConfiguration of the API.
 type cors struct {
 	origins, methods, headers, expose []string
-	maxAge                            int
+	maxAge                            int // seconds
 	credentials                       bool
 }
 
+// schedule is a Schedule or ScheduleV2 event of a function.
 type schedule struct {
 	name     string
 	function *function
-	count    int           // rate(count unit)
-	unit     time.Duration // a minute or a multiple
-	input    string        // replaces the event if not empty
-	v2       bool          // of EventBridge Scheduler, not of an EventBridge rule
+	count    int           // of rate(count unit)
+	unit     time.Duration // a minute, an hour or a day
+	input    string        // the event; "" for the event of EventBridge
+	v2       bool          // EventBridge Scheduler, and not a rule
 }
 
-// lookup finds a function by its logical id (CreateFunction), that without
-// "Function" (Create), or the name of its folder (create).
+// lookup finds a function by its logical ID (CreateFunction), by that without
+// "Function" (Create) or by its folder (create).
 func (t *template) lookup(name string) (*function, error) {
 	var ids []string
 	for _, f := range t.functions {
@@ -91,10 +89,10 @@ func (t *template) lookup(name string) (*function, error) {
 	return nil, fmt.Errorf("no function %q in the template; it has %s", name, strings.Join(ids, ", "))
 }
 
-// readTemplate reads the template at path. Parameters win over the defaults of
-// the template's parameters, env over the values of variables that functions
-// declare. What is not understood in a place that matters here is an error,
-// since guessing would make the gateway differ from what is deployed.
+// readTemplate reads the template at path. The values in parameters replace the
+// defaults of its parameters, and those in env replace the values of its
+// variables. A property that the gateway does not know is an error: if it were
+// ignored, the gateway would differ from the deployment.
 func readTemplate(path, region string, parameters, env map[string]string) (t *template, err error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -113,11 +111,11 @@ func readTemplate(path, region string, parameters, env map[string]string) (t *te
 	}
 	defer func() {
 		if e := recover(); e != nil {
-			refusal, ok := e.(refusal)
+			refused, ok := e.(refusal)
 			if !ok {
 				panic(e)
 			}
-			t, err = nil, refusal
+			t, err = nil, refused
 		}
 	}()
 	if len(doc.Content) == 0 {
@@ -128,24 +126,27 @@ func readTemplate(path, region string, parameters, env map[string]string) (t *te
 
 var yamlError = regexp.MustCompile(`(?s)^yaml: line (\d+): (.*)$`)
 
-// reader reads one template. Its methods panic with a refusal, which
-// readTemplate turns into an error, at the first thing they don't understand.
+// reader reads one template. At the first error its methods panic with a refusal,
+// which readTemplate returns.
 type reader struct {
 	path, region string
 	env          map[string]string
-	parameters   map[string]*yaml.Node // values; nil without one
+	parameters   map[string]*yaml.Node // values; nil for a parameter without one
 	conditions   map[string]*yaml.Node
 	resources    map[string]*yaml.Node
 }
 
+// refusal is an error in the template.
 type refusal struct{ error }
 
 func (r *reader) file() string { return filepath.Base(r.path) }
 
+// refuse panics with a refusal at the line of a node.
 func (r *reader) refuse(at *yaml.Node, format string, args ...any) {
 	panic(refusal{fmt.Errorf("%s:%d: %s", r.file(), at.Line, fmt.Sprintf(format, args...))})
 }
 
+// template reads the whole template. The overrides are values of parameters.
 func (r *reader) template(root *yaml.Node, overrides map[string]string) *template {
 	sections := r.fields(root)
 	parameters := r.fields(sections["Parameters"])
@@ -227,6 +228,8 @@ func (r *reader) template(root *yaml.Node, overrides map[string]string) *templat
 	return t
 }
 
+// function reads a function, with the defaults in globals. It returns the node of
+// its events, which can be read only after all functions.
 func (r *reader) function(id string, resource *yaml.Node, globals map[string]*yaml.Node) (f *function, events *yaml.Node) {
 	r.only(resource, "Type", "Properties", "Metadata", "DependsOn", "Connectors", "DeletionPolicy", "UpdateReplacePolicy")
 	properties := r.fields(r.need(resource, "Properties"))
@@ -246,8 +249,8 @@ func (r *reader) function(id string, resource *yaml.Node, globals map[string]*ya
 		memory:  r.int(get("MemorySize", "128"), 128, 10240),
 		env:     map[string]string{},
 	}
-	if runtime := get("Runtime", ""); !strings.HasPrefix(r.string(runtime), "provided") {
-		r.refuse(runtime, "%s has the runtime %q: only provided.al2023 is served here", id, r.string(runtime))
+	if node := get("Runtime", ""); !strings.HasPrefix(r.string(node), "provided") {
+		r.refuse(node, "%s has the runtime %q: only provided.al2023 is served here", id, r.string(node))
 	}
 	code := get("CodeUri", "")
 	if r.string(code) == "" {
@@ -272,6 +275,7 @@ func (r *reader) function(id string, resource *yaml.Node, globals map[string]*ya
 	return f, properties["Events"]
 }
 
+// api reads the HTTP API. It returns its properties and that named Auth.
 func (r *reader) api(t *template, resource *yaml.Node) (settings map[string]*yaml.Node, auth *yaml.Node) {
 	r.only(resource, "Type", "Properties", "Metadata", "DependsOn", "Connectors", "DeletionPolicy", "UpdateReplacePolicy")
 	properties := r.fields(resource)["Properties"]
@@ -302,6 +306,7 @@ func (r *reader) api(t *template, resource *yaml.Node) (settings map[string]*yam
 	return settings, auth
 }
 
+// authorizer reads an authorizer of the API.
 func (r *reader) authorizer(t *template, name string, node *yaml.Node) *authorizer {
 	r.only(node, "FunctionArn", "AuthorizerPayloadFormatVersion", "EnableSimpleResponses",
 		"EnableFunctionDefaultPermissions", "Identity")
@@ -316,13 +321,13 @@ func (r *reader) authorizer(t *template, name string, node *yaml.Node) *authoriz
 	if a.function == nil {
 		r.refuse(field["FunctionArn"], "authorizer %s: %s is no function of this template", name, arn)
 	}
-	// Unquoted, YAML makes it the number 2.
+	// Without quotes, YAML reads it as the number 2.
 	if v := field["AuthorizerPayloadFormatVersion"]; v == nil || v.Tag != "!!str" || r.string(v) != "2.0" {
 		r.refuse(first(v, node), `authorizer %s needs AuthorizerPayloadFormatVersion: "2.0"`, name)
 	}
-	for _, must := range []string{"EnableSimpleResponses", "EnableFunctionDefaultPermissions"} {
-		if !r.bool(field[must]) {
-			r.refuse(first(field[must], node), "authorizer %s needs %s: true", name, must)
+	for _, key := range []string{"EnableSimpleResponses", "EnableFunctionDefaultPermissions"} {
+		if !r.bool(field[key]) {
+			r.refuse(first(field[key], node), "authorizer %s needs %s: true", name, key)
 		}
 	}
 	if identity := field["Identity"]; identity != nil {
@@ -335,6 +340,8 @@ func (r *reader) authorizer(t *template, name string, node *yaml.Node) *authoriz
 	return a
 }
 
+// route reads an HttpApi event of f. auth is the Auth of the API, and defaults are
+// its DefaultRouteSettings.
 func (r *reader) route(t *template, f *function, properties, auth, defaults *yaml.Node) {
 	r.only(properties, "ApiId", "Method", "Path", "Auth", "PayloadFormatVersion")
 	field := r.fields(properties)
@@ -370,15 +377,16 @@ func (r *reader) route(t *template, f *function, properties, auth, defaults *yam
 	t.routes = append(t.routes, rt)
 }
 
+// throttle reads route settings into to.
 func (r *reader) throttle(node *yaml.Node, to *throttle) {
 	r.only(node, "ThrottlingRateLimit", "ThrottlingBurstLimit", "DetailedMetricsEnabled")
 	field := r.fields(node)
 	if n := field["ThrottlingRateLimit"]; n != nil {
-		rate, err := strconv.ParseFloat(r.string(n), 64)
-		if err != nil || !(rate >= 0) {
+		perSecond, err := strconv.ParseFloat(r.string(n), 64)
+		if err != nil || !(perSecond >= 0) {
 			r.refuse(n, "ThrottlingRateLimit %q is no rate", r.string(n))
 		}
-		to.rate = &rate
+		to.rate = &perSecond
 	}
 	if n := field["ThrottlingBurstLimit"]; n != nil {
 		to.burst = new(r.int(n, 0, 1<<30))
@@ -387,6 +395,7 @@ func (r *reader) throttle(node *yaml.Node, to *throttle) {
 
 var rateExpression = regexp.MustCompile(`^rate\((\d+) (minute|hour|day)(s?)\)$`)
 
+// schedule reads a schedule of f.
 func (r *reader) schedule(t *template, f *function, name string, v2 bool, properties *yaml.Node) {
 	field := r.fields(properties)
 	if v := field["Enabled"]; v != nil && !r.bool(v) {
@@ -410,255 +419,4 @@ func (r *reader) schedule(t *template, f *function, name string, v2 bool, proper
 		s.input = r.string(field["Input"])
 	}
 	t.schedules = append(t.schedules, s)
-}
-
-// keys returns the keys of a mapping in their order; none of a nil node.
-func (r *reader) keys(node *yaml.Node) []string {
-	node = r.resolve(node)
-	if node == nil {
-		return nil
-	}
-	if node.Kind != yaml.MappingNode {
-		r.refuse(node, "expected a mapping")
-	}
-	var keys []string
-	for i := 0; i < len(node.Content); i += 2 {
-		if slices.Contains(keys, node.Content[i].Value) {
-			r.refuse(node.Content[i], "%s stands here twice", node.Content[i].Value)
-		}
-		keys = append(keys, node.Content[i].Value)
-	}
-	return keys
-}
-
-// fields returns the values of a mapping; none of a nil node.
-func (r *reader) fields(node *yaml.Node) map[string]*yaml.Node {
-	fields := map[string]*yaml.Node{}
-	for i, key := range r.keys(node) {
-		value := r.resolve(node).Content[2*i+1]
-		if ref, _ := intrinsic(value); ref == "Ref" && reference(value).Value == "AWS::NoValue" {
-			continue
-		}
-		fields[key] = value
-	}
-	return fields
-}
-
-func (r *reader) need(node *yaml.Node, key string) *yaml.Node {
-	value := r.fields(node)[key]
-	if value == nil {
-		r.refuse(node, "%s is missing", key)
-	}
-	return value
-}
-
-func (r *reader) only(node *yaml.Node, keys ...string) {
-	for i, key := range r.keys(node) {
-		if !slices.Contains(keys, key) {
-			r.refuse(r.resolve(node).Content[2*i], "%s is not understood here", key)
-		}
-	}
-}
-
-func (r *reader) string(node *yaml.Node) string {
-	v := r.resolve(node)
-	if v.Kind != yaml.ScalarNode {
-		r.refuse(node, "expected a single value")
-	}
-	return v.Value
-}
-
-func (r *reader) strings(node *yaml.Node) []string {
-	v := r.resolve(node)
-	if v == nil {
-		return nil
-	}
-	if v.Kind != yaml.SequenceNode {
-		r.refuse(node, "expected a list")
-	}
-	var list []string
-	for _, item := range v.Content {
-		list = append(list, r.string(item))
-	}
-	return list
-}
-
-func (r *reader) int(node *yaml.Node, low, high int) int {
-	n, err := strconv.Atoi(r.string(node))
-	if err != nil || n < low || n > high {
-		r.refuse(node, "expected a whole number from %d to %d, not %q", low, high, r.string(node))
-	}
-	return n
-}
-
-func (r *reader) bool(node *yaml.Node) bool {
-	if node == nil {
-		return false
-	}
-	b, err := strconv.ParseBool(r.string(node))
-	if err != nil {
-		r.refuse(node, "expected true or false, not %q", r.string(node))
-	}
-	return b
-}
-
-// resolve returns the node that an intrinsic function stands for, other nodes
-// as they are.
-func (r *reader) resolve(node *yaml.Node) *yaml.Node {
-	if node == nil {
-		return nil
-	}
-	if node.Kind == yaml.AliasNode {
-		return r.resolve(node.Alias)
-	}
-	name, known := intrinsic(node)
-	if name == "" {
-		return node
-	}
-	argument := reference(node)
-	switch {
-	case !known:
-		r.refuse(node, "%s is not understood here", name)
-	case name == "Ref" && argument.Kind == yaml.ScalarNode:
-		return r.ref(node, argument.Value)
-	case name == "GetAtt" && argument.Kind == yaml.ScalarNode:
-		id, attribute, _ := strings.Cut(argument.Value, ".")
-		return r.attribute(node, id, attribute)
-	case name == "GetAtt" && argument.Kind == yaml.SequenceNode && len(argument.Content) == 2:
-		return r.attribute(node, r.string(argument.Content[0]), r.string(argument.Content[1]))
-	case name == "Sub" && argument.Kind == yaml.ScalarNode:
-		return r.substitute(node, argument.Value, nil)
-	case name == "Sub" && argument.Kind == yaml.SequenceNode && len(argument.Content) == 2:
-		return r.substitute(node, r.string(argument.Content[0]), r.fields(argument.Content[1]))
-	case name == "If" && argument.Kind == yaml.SequenceNode && len(argument.Content) == 3:
-		if r.condition(argument.Content[0], argument.Content[0].Value) {
-			return r.resolve(argument.Content[1])
-		}
-		return r.resolve(argument.Content[2])
-	}
-	r.refuse(node, "%s has no argument of a kind it takes", name)
-	return nil
-}
-
-// intrinsic returns the name of the intrinsic function that a node calls, in
-// its short or its long form, and whether it is one of those known here.
-func intrinsic(node *yaml.Node) (name string, known bool) {
-	switch {
-	case strings.HasPrefix(node.Tag, "!") && !strings.HasPrefix(node.Tag, "!!"):
-		name = node.Tag[1:]
-	case node.Kind == yaml.MappingNode && len(node.Content) == 2 &&
-		(node.Content[0].Value == "Ref" || strings.HasPrefix(node.Content[0].Value, "Fn::")):
-		name = strings.TrimPrefix(node.Content[0].Value, "Fn::")
-	}
-	return name, name == "Ref" || name == "Sub" || name == "GetAtt" || name == "If"
-}
-
-// condition evaluates a condition of the template, which is whether two values
-// are equal, or are not.
-func (r *reader) condition(at *yaml.Node, name string) bool {
-	node := r.conditions[name]
-	if node == nil {
-		r.refuse(at, "there is no condition %s", name)
-	}
-	return r.holds(node)
-}
-
-func (r *reader) holds(node *yaml.Node) bool {
-	function, _ := intrinsic(node)
-	arguments := reference(node).Content
-	switch {
-	case function == "Equals" && len(arguments) == 2:
-		return r.string(arguments[0]) == r.string(arguments[1])
-	case function == "Not" && len(arguments) == 1:
-		return !r.holds(arguments[0])
-	}
-	r.refuse(node, "%s is not understood in a condition here", function)
-	return false
-}
-
-// reference returns the argument of the intrinsic function that node calls.
-func reference(node *yaml.Node) *yaml.Node {
-	if strings.HasPrefix(node.Tag, "!") && !strings.HasPrefix(node.Tag, "!!") {
-		return node
-	}
-	return node.Content[1]
-}
-
-func (r *reader) ref(at *yaml.Node, name string) *yaml.Node {
-	pseudo := map[string]string{
-		"AWS::AccountId": account,
-		"AWS::Partition": partition,
-		"AWS::Region":    r.region,
-		"AWS::StackId":   "arn:" + partition + ":cloudformation:" + r.region + ":" + account + ":stack/" + stackName + "/local",
-		"AWS::StackName": stackName,
-		"AWS::URLSuffix": urlSuffix,
-	}
-	if v, ok := pseudo[name]; ok {
-		return text(at, v)
-	}
-	if v, ok := r.parameters[name]; ok {
-		if v == nil {
-			r.refuse(at, "the parameter %s has no default and was given no value", name)
-		}
-		return v
-	}
-	if r.resources[name] == nil {
-		r.refuse(at, "%s is neither a parameter nor a resource", name)
-	}
-	return text(at, name)
-}
-
-func (r *reader) attribute(at *yaml.Node, id, attribute string) *yaml.Node {
-	if r.resources[id] == nil {
-		r.refuse(at, "there is no resource %s", id)
-	}
-	if attribute == "Arn" && r.string(r.need(r.resources[id], "Type")) == "AWS::Serverless::Function" {
-		return text(at, functionARN(r.region, id))
-	}
-	return text(at, id+"."+attribute)
-}
-
-var subVariable = regexp.MustCompile(`\$\{(!?)([^}]+)\}`)
-
-func (r *reader) substitute(at *yaml.Node, s string, own map[string]*yaml.Node) *yaml.Node {
-	return text(at, subVariable.ReplaceAllStringFunc(s, func(match string) string {
-		m := subVariable.FindStringSubmatch(match)
-		if m[1] == "!" { // ${!Literal}
-			return "${" + m[2] + "}"
-		}
-		if v := own[m[2]]; v != nil {
-			return r.string(v)
-		}
-		if id, attribute, ok := strings.Cut(m[2], "."); ok {
-			return r.attribute(at, id, attribute).Value
-		}
-		return r.string(r.ref(at, m[2]))
-	}))
-}
-
-func functionARN(region, id string) string {
-	return "arn:" + partition + ":lambda:" + region + ":" + account + ":function:" + id
-}
-
-// text returns a string node that is reported as standing where at does.
-func text(at *yaml.Node, value string) *yaml.Node {
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value, Line: at.Line}
-}
-
-func commaList(value *yaml.Node) *yaml.Node {
-	list := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Line: value.Line}
-	for item := range strings.SplitSeq(value.Value, ",") {
-		list.Content = append(list.Content, text(value, strings.TrimSpace(item)))
-	}
-	return list
-}
-
-// first returns the first node that is there.
-func first(nodes ...*yaml.Node) *yaml.Node {
-	for _, n := range nodes {
-		if n != nil {
-			return n
-		}
-	}
-	return nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// base is a template that TestBrokenTemplates breaks.
+// base is a correct template. TestBrokenTemplates breaks it.
 const base = `Parameters:
   Rate: { Type: Number, Default: 5 }
   NoDefault: { Type: String }
@@ -47,6 +47,8 @@ Resources:
           Properties: { ScheduleExpression: rate(5 minutes) }
 `
 
+// readTestTemplate reads a template with this content, in a folder that has the
+// folders of its functions.
 func readTestTemplate(t *testing.T, content string, parameters, env map[string]string) (*template, error) {
 	t.Helper()
 	root := t.TempDir()
@@ -187,7 +189,7 @@ func TestBrokenTemplates(t *testing.T) {
 	}
 }
 
-// TestUnsetParameter is about a secret that only the deployment knows.
+// TestUnsetParameter checks that a variable in env needs no value in the template.
 func TestUnsetParameter(t *testing.T) {
 	content := strings.Replace(base, "CodeUri: functions/a", "CodeUri: functions/a\n      Environment: { Variables: { SECRET: !Ref NoDefault } }", 1)
 	got, err := readTestTemplate(t, content, nil, map[string]string{"SECRET": "local", "OTHER": "x"})

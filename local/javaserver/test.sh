@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds and starts mongo-java-server, and runs on it the tests of ./shared and,
-# when nothing else runs, those of the whole service. Arguments are go test's.
+# Builds and starts mongo-java-server and runs tests on it: first those of
+# ./shared, then those of the whole service. The arguments are for go test.
 set -euo pipefail
 cd "$(dirname "$0")"
-# Offline, unless Maven still lacks something.
+# Offline first; online if Maven lacks a file.
 mvn -q -B -o -Dstyle.color=never package >/dev/null 2>&1 || mvn -q -B -Dstyle.color=never package
-# It ends with this script, whose end closes its standard input.
+# The server ends with this script, because its standard input is closed then.
 coproc server { exec java -jar ../.data/javaserver/javaserver.jar; }
 read -r url <&"${server[0]}"
 cd ../..

@@ -1,23 +1,23 @@
-// Command mutants breaks a package in many small ways, one at a time, and
-// prints what its tests do not notice:
+// Command mutants is a mutation tester for one package. It changes the code in
+// many small ways, one at a time, and prints the changes that no test notices:
 //
 //	go run ./local/mutants [-run REGEXP] [-files REGEXP] [-timeout 30s] FOLDER [TEST FLAGS]
 //
-// A condition is always or never true, a bound or a number is off by one, a
-// call, an assignment, an option or an error is left out. The judge is the
-// tests of the package that -run names, all of them unless it is given. If -run
-// is given several times each is a judge, and the next is asked about what the
-// one before has not noticed: put the fast one first. What follows the folder
-// is passed to the tests, such as -rapid.seed=1.
+// A mutant is the package with one change: a condition is always or never true,
+// a bound or a number is off by one, or a call, an assignment, an option or an
+// error is left out. The tests that -run names (by default all tests of the
+// package) kill a mutant if they fail. If -run is repeated, the tests of the next
+// one run only on what those before did not kill: put the fast ones first. The
+// flags after the folder are for the tests, such as -rapid.seed=1.
 //
-// The file survivors.txt in the folder lists the mutants that may survive, each
-// followed by the reason, indented. Others are printed as new, and entries that
-// did not survive as gone. Survivors are no failure: the exit status is 1 only
-// when the judge refuses the package as it is, or cannot be asked.
+// The file survivors.txt in the folder lists the mutants that may survive. The
+// lines after each, indented, give the reason. Other survivors are printed as new,
+// and entries that did not survive as gone. The exit status is 0 even if mutants
+// survive. It is 1 if the tests fail without a mutant, or can't run.
 //
-// The working tree is only read, once: the compiler works on a copy of the
-// module and gets each mutant as an overlay, and the tests run in a copy of the
-// folder, so that files that they need from elsewhere are not there.
+// The program reads the working tree only once. It compiles a copy of the module,
+// with each mutant as an overlay, and runs the tests in a copy of the folder. So
+// the tests can't use files from other folders.
 package main
 
 import (
@@ -49,16 +49,16 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	r := runner{out: os.Stdout}
-	flag.Func("run", "the `tests` that judge, as for go test; may be repeated", func(tests string) error {
-		r.judges = append(r.judges, tests)
+	flag.Func("run", "regexp of the `tests` to run, as for go test; may be repeated", func(tests string) error {
+		r.tests = append(r.tests, tests)
 		return nil
 	})
-	flag.DurationVar(&r.timeout, "timeout", 30*time.Second, "how long the tests may take on a mutant")
-	flag.Func("files", "break only the files whose names match the `pattern`, as regexp", func(pattern string) (err error) {
+	flag.DurationVar(&r.timeout, "timeout", 30*time.Second, "time limit of the tests, for each mutant")
+	flag.Func("files", "change only files whose names match the regexp `pattern`", func(pattern string) (err error) {
 		r.files, err = regexp.Compile(pattern)
 		return err
 	})
-	flag.IntVar(&r.workers, "workers", max(1, runtime.NumCPU()/2), "how many mutants at once")
+	flag.IntVar(&r.workers, "workers", max(1, runtime.NumCPU()/2), "number of mutants at once")
 	flag.Parse()
 	if flag.NArg() == 0 {
 		flag.Usage()
@@ -71,35 +71,37 @@ func main() {
 	}
 }
 
+// verdict is the result of the tests on a mutant.
 type verdict int
 
 const (
 	killed verdict = iota
 	survived
-	neverRun
+	neverRun // no test runs the code
 	timedOut
-	invalid // does not compile
-	verdicts
+	invalid  // does not compile
+	verdicts // number of verdicts
 )
 
 type runner struct {
-	judges  []string       // none: all tests
-	files   *regexp.Regexp // nil: all
-	timeout time.Duration
-	workers int
-	folder  string
-	flags   []string
+	tests   []string       // regexps of the tests to run, one after the other; none for all
+	files   *regexp.Regexp // of the files to change; nil for all
+	timeout time.Duration  // of the tests on one mutant
+	workers int            // mutants at once
+	folder  string         // of the package
+	flags   []string       // of the tests
 	out     io.Writer
-	temp    string
-	dir     string // of the package, in a copy of the module
+	temp    string // folder of all that this program writes
+	dir     string // of the package in the copy of the module
 
-	profiles []profile // of each judge
+	profiles []profile // of the tests, in their order
 }
 
+// run tests all mutants and prints the survivors.
 func (r *runner) run(ctx context.Context) (err error) {
 	began := time.Now()
-	if len(r.judges) == 0 {
-		r.judges = []string{""}
+	if len(r.tests) == 0 {
+		r.tests = []string{""}
 	}
 	accepted, err := readSurvivors(filepath.Join(r.folder, "survivors.txt"))
 	if err != nil {
@@ -121,12 +123,12 @@ func (r *runner) run(ctx context.Context) (err error) {
 	}
 	fmt.Fprintf(r.out, "%s: %d mutants\n", r.folder, len(mutants))
 
-	// A failure of one ends all.
+	// An error of one worker ends all.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var (
 		wg    sync.WaitGroup
-		mu    sync.Mutex // of all that follows, and of accepted
+		mu    sync.Mutex // guards count, accepted and the output
 		count [verdicts]int
 		next  = make(chan mutant)
 	)
@@ -160,7 +162,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(accepted)) {
 		if file, _, _ := strings.Cut(name, " "); r.files != nil && !r.files.MatchString(strings.TrimSuffix(file, ":")) {
-			continue // it was not asked for
+			continue // -files leaves it out
 		}
 		fmt.Fprintf(r.out, "%-8s %s\n", "gone", name)
 	}
@@ -169,7 +171,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 	return nil
 }
 
-// copyModule copies the module of the folder, but for what is hidden.
+// copyModule copies the module of the folder, without hidden folders.
 func (r *runner) copyModule(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "go", "list", "-f", "{{.Module.Dir}}\n{{.Dir}}", ".")
 	cmd.Dir, cmd.Stderr = r.folder, os.Stderr
@@ -205,7 +207,7 @@ func (r *runner) copyModule(ctx context.Context) error {
 	})
 }
 
-// report prints a survivor.
+// report prints a mutant that has survived.
 func (r *runner) report(m mutant, v verdict, accepted bool) {
 	state, note := "new", ""
 	if accepted {
@@ -218,8 +220,8 @@ func (r *runner) report(m mutant, v verdict, accepted bool) {
 	fmt.Fprintf(r.out, "%-8s %s:%d %s%s\n", state, filepath.Join(r.folder, m.file), m.line, what, note)
 }
 
-// readSurvivors returns the names in a list of survivors. One without a reason
-// is an error.
+// readSurvivors returns the names in survivors.txt, or none if there is no such
+// file. A name without a reason is an error.
 func readSurvivors(path string) (map[string]bool, error) {
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -241,7 +243,7 @@ func readSurvivors(path string) (map[string]bool, error) {
 	return names, nil
 }
 
-// mutants returns the mutants of the package and its files.
+// mutants returns the mutants of the package, and its files by name.
 func (r *runner) mutants(ctx context.Context) (all []mutant, sources map[string][]byte, err error) {
 	cmd := exec.CommandContext(ctx, "go", "list", "-json=GoFiles", ".")
 	cmd.Dir, cmd.Stderr = r.dir, os.Stderr
@@ -273,18 +275,17 @@ func (r *runner) mutants(ctx context.Context) (all []mutant, sources map[string]
 	return all, sources, nil
 }
 
-// baseline asks every judge about the package as it is, and learns which code
-// its tests run.
+// baseline runs the tests on the package without a mutant, with coverage.
 func (r *runner) baseline(ctx context.Context) error {
-	binary, profile := filepath.Join(r.temp, "base.test"), filepath.Join(r.temp, "profile")
-	if out, err := r.compile(ctx, binary, "-cover"); err != nil {
+	testBinary, profile := filepath.Join(r.temp, "base.test"), filepath.Join(r.temp, "profile")
+	if out, err := r.compile(ctx, testBinary, "-cover"); err != nil {
 		return fmt.Errorf("%s does not compile: %w\n%s", r.folder, err, out)
 	}
-	for _, judge := range r.judges {
-		if v, out, err := r.test(ctx, binary, judge, "-test.coverprofile="+profile); err != nil {
+	for _, tests := range r.tests {
+		if v, out, err := r.test(ctx, testBinary, tests, "-test.coverprofile="+profile); err != nil {
 			return err
 		} else if v != survived || bytes.Contains(out, []byte("no tests to run")) {
-			return fmt.Errorf("%s: no judge: its tests fail, take longer than %s, or are none\n%s", r.folder, r.timeout, out)
+			return fmt.Errorf("%s: the tests fail or take longer than %s, or there are none\n%s", r.folder, r.timeout, out)
 		}
 		data, err := os.ReadFile(profile)
 		if err != nil {
@@ -295,13 +296,13 @@ func (r *runner) baseline(ctx context.Context) error {
 	return nil
 }
 
-// profile is which code a judge runs: the blocks of each file.
+// profile holds, for each file, the blocks of code and how often tests ran them.
 type profile map[string][]block
 
-// block is a part of a file from one position up to another, with how often it
-// was run.
+// block is the code from one position of a file to another.
 type block struct{ line1, column1, line2, column2, statements, count int }
 
+// parseProfile reads the format of go test -coverprofile.
 func parseProfile(data []byte) profile {
 	p := profile{}
 	for line := range strings.Lines(string(data)) {
@@ -315,8 +316,8 @@ func parseProfile(data []byte) profile {
 	return p
 }
 
-// covers reports whether the place of the mutant is run. What is in no block,
-// such as a constant, may be.
+// covers reports whether the tests run the code of the mutant. Code outside all
+// blocks, such as constants, has no coverage and counts as run.
 func (p profile) covers(m mutant) bool {
 	inside := false
 	for _, b := range p[m.file] {
@@ -331,15 +332,16 @@ func (p profile) covers(m mutant) bool {
 	return !inside
 }
 
-func (r *runner) compile(ctx context.Context, binary string, flags ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"test", "-c", "-vet=off", "-ldflags=-s", "-o", binary}, flags, []string{"."})...)
+// compile compiles the tests and returns the output of the compiler.
+func (r *runner) compile(ctx context.Context, testBinary string, flags ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"test", "-c", "-vet=off", "-ldflags=-s", "-o", testBinary}, flags, []string{"."})...)
 	cmd.Dir = r.dir
 	return cmd.CombinedOutput()
 }
 
-// test runs a compiled judge in a copy of the folder, since some tests leave
-// files.
-func (r *runner) test(ctx context.Context, binary, judge string, flags ...string) (verdict, []byte, error) {
+// test runs compiled tests in a copy of the folder, because tests may write
+// files. It returns their output.
+func (r *runner) test(ctx context.Context, testBinary, tests string, flags ...string) (verdict, []byte, error) {
 	folder, err := os.MkdirTemp(r.temp, "run")
 	if err != nil {
 		return 0, nil, err
@@ -350,7 +352,7 @@ func (r *runner) test(ctx context.Context, binary, judge string, flags ...string
 	}
 	limited, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	cmd := exec.CommandContext(limited, binary, slices.Concat([]string{"-test.failfast", "-test.run=" + judge}, flags, r.flags)...)
+	cmd := exec.CommandContext(limited, testBinary, slices.Concat([]string{"-test.failfast", "-test.run=" + tests}, flags, r.flags)...)
 	cmd.Dir, cmd.WaitDelay = folder, time.Second
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
@@ -365,15 +367,15 @@ func (r *runner) test(ctx context.Context, binary, judge string, flags ...string
 	return survived, out, err
 }
 
-// try asks the judges about one mutant, until one notices it.
+// try compiles one mutant and runs the tests on it, until one kills it.
 func (r *runner) try(ctx context.Context, m mutant, source []byte) (verdict, error) {
-	var judges []string
+	var tests []string
 	for i, p := range r.profiles {
 		if p.covers(m) {
-			judges = append(judges, r.judges[i])
+			tests = append(tests, r.tests[i])
 		}
 	}
-	if len(judges) == 0 {
+	if len(tests) == 0 {
 		return neverRun, nil
 	}
 	folder, err := os.MkdirTemp(r.temp, "build")
@@ -382,15 +384,15 @@ func (r *runner) try(ctx context.Context, m mutant, source []byte) (verdict, err
 	}
 	defer os.RemoveAll(folder)
 	mutated, overlay := filepath.Join(folder, m.file), filepath.Join(folder, "overlay.json")
-	list, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(r.dir, m.file): mutated}})
+	overlayJSON, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(r.dir, m.file): mutated}})
 	if err != nil {
 		return 0, err
 	}
-	if err := errors.Join(os.WriteFile(mutated, source, 0o600), os.WriteFile(overlay, list, 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(mutated, source, 0o600), os.WriteFile(overlay, overlayJSON, 0o600)); err != nil {
 		return 0, err
 	}
-	binary := filepath.Join(folder, "mutant.test")
-	if out, err := r.compile(ctx, binary, "-overlay="+overlay); ctx.Err() != nil {
+	testBinary := filepath.Join(folder, "mutant.test")
+	if out, err := r.compile(ctx, testBinary, "-overlay="+overlay); ctx.Err() != nil {
 		return 0, ctx.Err()
 	} else if err != nil && bytes.Contains(out, []byte(m.file+":")) {
 		return invalid, nil
@@ -398,8 +400,8 @@ func (r *runner) try(ctx context.Context, m mutant, source []byte) (verdict, err
 		return 0, fmt.Errorf("go test -c: %w\n%s", err, out)
 	}
 	v := survived
-	for i := 0; i < len(judges) && v == survived && err == nil; i++ {
-		v, _, err = r.test(ctx, binary, judges[i])
+	for i := 0; i < len(tests) && v == survived && err == nil; i++ {
+		v, _, err = r.test(ctx, testBinary, tests[i])
 	}
 	return v, err
 }

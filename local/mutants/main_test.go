@@ -16,7 +16,7 @@ import (
 func TestMutate(t *testing.T) {
 	for _, tt := range []struct {
 		body string
-		want []string // the names, and what the body becomes
+		want []string // in turn the name of a mutant and its body
 	}{
 		{"if a && !b { f() }", []string{
 			"`a && !b` never", "if (a && !b) && false { f() }",
@@ -73,7 +73,7 @@ func TestMutate(t *testing.T) {
 	}
 }
 
-// write makes a module of the files, and returns its folder.
+// write writes the files of a module to a new folder and returns the folder.
 func write(t *testing.T, files map[string]string) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -128,7 +128,7 @@ p.go gone: ` + "`x` dropped" + `
 `,
 	})
 	var out bytes.Buffer
-	r := runner{folder: folder, judges: []string{"^TestAdult$", "^TestChild$"}, timeout: 5 * time.Second, workers: 2, out: &out}
+	r := runner{folder: folder, tests: []string{"^TestAdult$", "^TestChild$"}, timeout: 5 * time.Second, workers: 2, out: &out}
 	if err := r.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}

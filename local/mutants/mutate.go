@@ -10,17 +10,17 @@ import (
 	"strings"
 )
 
-// mutant is a source file with one thing changed.
+// mutant is a source file with one change.
 type mutant struct {
-	file       string // its name without the folder
+	file       string // name without the folder
 	line       int
 	pos        token.Position
-	start, end int    // of what is replaced
-	with       string // what replaces it
-	name       string // what changed where; no two mutants of a package share one
+	start, end int    // offsets of the code that is replaced
+	with       string // new code
+	name       string // file, function and change; unique in the package
 }
 
-// source returns the file as the mutant has it.
+// source returns the file with the change.
 func (m mutant) source(original []byte) []byte {
 	return slices.Concat(original[:m.start], []byte(m.with), original[m.end:])
 }
@@ -30,12 +30,12 @@ type mutator struct {
 	fset    *token.FileSet
 	src     []byte
 	file    string
-	within  string // the function
+	within  string // function that the code is in
 	mutants []mutant
 }
 
-// mutate returns the mutants of a parsed file. They come from the syntax
-// alone, so some do not compile. What a string says is never changed.
+// mutate returns the mutants of a parsed file. It uses the syntax alone and not
+// the types, so some mutants do not compile. It never changes a string.
 func mutate(fset *token.FileSet, f *ast.File, name string, src []byte) []mutant {
 	m := &mutator{fset: fset, src: src, file: name}
 	for _, decl := range f.Decls {
@@ -65,11 +65,14 @@ func mutate(fset *token.FileSet, f *ast.File, name string, src []byte) []mutant 
 	return m.mutants
 }
 
+// offset returns the offset of p in the file.
 func (m *mutator) offset(p token.Pos) int { return m.fset.Position(p).Offset }
 
+// text returns the source of n.
 func (m *mutator) text(n ast.Node) string { return string(m.src[m.offset(n.Pos()):m.offset(n.End())]) }
 
-// add notes a mutant in which the source from start to end reads otherwise.
+// add adds a mutant in which with replaces the source from start to end. The
+// format and args describe the change.
 func (m *mutator) add(at ast.Node, start, end token.Pos, with, format string, args ...any) {
 	pos := m.fset.Position(at.Pos())
 	what := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
@@ -77,6 +80,7 @@ func (m *mutator) add(at ast.Node, start, end token.Pos, with, format string, ar
 		with: with, name: m.file + " " + m.within + ": " + what})
 }
 
+// replace adds a mutant in which with replaces n.
 func (m *mutator) replace(n ast.Node, with, format string, args ...any) {
 	m.add(n, n.Pos(), n.End(), with, format, args...)
 }
@@ -87,6 +91,7 @@ var (
 	equalities = map[token.Token]bool{token.EQL: true, token.NEQ: true}
 )
 
+// node adds the mutants of one node. The stack holds its ancestors.
 func (m *mutator) node(n ast.Node, stack []ast.Node) {
 	var parent ast.Node
 	if len(stack) > 0 {
@@ -120,7 +125,7 @@ func (m *mutator) node(n ast.Node, stack []ast.Node) {
 		if n.Tok == token.DEFINE {
 			return
 		}
-		// What was computed counts as used.
+		// The blanks keep the values used, for the compiler.
 		blanks := "_" + strings.Repeat(", _", len(n.Lhs)-1) + " ="
 		m.add(n, n.Pos(), n.Rhs[0].Pos(), blanks+" ", "`%s` dropped", m.text(n))
 	case *ast.ReturnStmt:
@@ -137,7 +142,7 @@ func (m *mutator) node(n ast.Node, stack []ast.Node) {
 		}
 	case *ast.CallExpr:
 		for i, arg := range n.Args {
-			// An option, most likely; others do not compile without it.
+			// It may be an option. Without another argument the code does not compile.
 			if _, ok := arg.(*ast.CallExpr); ok && !m.isError(n) && n.Ellipsis == token.NoPos {
 				m.dropElement(n.Args, i, n.Lparen, n.Rparen)
 			}
@@ -145,23 +150,24 @@ func (m *mutator) node(n ast.Node, stack []ast.Node) {
 	}
 }
 
+// isLogic tells whether n is a binary expression with one of the operators.
 func isLogic(n ast.Node, ops ...token.Token) bool {
 	b, ok := n.(*ast.BinaryExpr)
 	return ok && slices.Contains(ops, b.Op)
 }
 
-// condition makes mutants in which a condition is always or never true. It is
-// computed all the same, for what that does, and so that nothing is unused.
+// condition adds mutants in which a condition is always or never true. They still
+// evaluate it, for its side effects and so that no variable is unused.
 func (m *mutator) condition(e ast.Expr, parent ast.Node) {
 	never, always := false, false
 	switch p := parent.(type) {
 	case *ast.IfStmt:
 		never, always = true, true
 	case *ast.ForStmt:
-		never = p.Cond == e // always would never end
+		never = p.Cond == e // a loop with a condition that is always true would not end
 	case *ast.ParenExpr:
 	case *ast.UnaryExpr:
-		// As the whole.
+		// The mutants of the operand are those of the whole expression.
 	default:
 		if b, ok := e.(*ast.BinaryExpr); ok {
 			_, ordered := boundaries[b.Op]
@@ -171,7 +177,7 @@ func (m *mutator) condition(e ast.Expr, parent ast.Node) {
 		}
 		always = never
 		if isLogic(parent, token.LOR) {
-			never, always = true, false // always is as the whole
+			never, always = true, false // always true is a mutant of the whole expression already
 		} else if isLogic(parent, token.LAND) {
 			never, always = false, true
 		}
@@ -184,12 +190,13 @@ func (m *mutator) condition(e ast.Expr, parent ast.Node) {
 	}
 }
 
-// isError reports whether an expression is an error by its looks.
+// isError tells whether an expression looks like an error.
 func (m *mutator) isError(e ast.Expr) bool {
 	text := strings.ToLower(m.text(e))
 	return strings.HasPrefix(text, "err") || strings.HasPrefix(text, "fmt.errorf(")
 }
 
+// dropElement adds a mutant without element i of a list in brackets.
 func (m *mutator) dropElement(elements []ast.Expr, i int, opening, closing token.Pos) {
 	e := elements[i]
 	start, end := opening+1, closing

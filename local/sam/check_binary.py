@@ -1,4 +1,4 @@
-"""Checks that a program is an ELF file for the architecture, static and without symbols.
+"""Checks that a binary is an ELF file for the architecture, static and without symbols.
 
 usage: check_binary.py FILE x86_64|arm64
 """
@@ -15,7 +15,7 @@ def main(path, architecture):
     with open(path, "rb") as file:
         elf = file.read()
     if elf[:6] != b"\x7fELF\x02\x01":
-        return f"{path} is no 64-bit ELF file"
+        return f"{path} is not a 64-bit ELF file"
     (machine,) = struct.unpack_from("<H", elf, 18)
     if machine != MACHINES[architecture]:
         return f"{path} is not for {architecture}"
@@ -26,7 +26,7 @@ def main(path, architecture):
         return f"{path} is not static"
     types = {struct.unpack_from("<I", elf, sections + i * section_size + 4)[0] for i in range(section_count)}
     if SHT_SYMTAB in types:
-        return f"{path} has its symbols"
+        return f"{path} has symbols"
     return 0
 
 

@@ -1,6 +1,5 @@
-"""Checks what is deployed: the CloudFormation resources that AWS SAM makes of template.yaml, by the
-translator that the service itself runs, and the keys of samconfig.toml, the unknown among which SAM CLI
-passes over in silence.
+"""Checks the CloudFormation resources that AWS SAM makes of template.yaml, with the translator that AWS
+itself runs, and the keys of samconfig.toml, because SAM CLI ignores unknown keys without a warning.
 
 usage: check_template.py TEMPLATE SAMCONFIG
 """
@@ -32,10 +31,10 @@ ROUTES = {
     "GET /admin/me": (TOKEN, "MeFunction"),
     "GET /.well-known/jwks.json": (OPEN, "JwksFunction"),
 }
-HASHING = {"CreateFunction", "UpdateFunction", "LoginFunction"}  # run bcrypt
-THROTTLED = {"POST /org/create", "POST /admin/login"}  # more than the others
+HASHING = {"CreateFunction", "UpdateFunction", "LoginFunction"}  # they run bcrypt
+THROTTLED = {"POST /org/create", "POST /admin/login"}  # have lower limits than the others
 SIGNING_KEY = "the key that signs"
-SECRETS = {  # that a function may read
+SECRETS = {  # secrets that each function may read
     "CreateFunction": {"MongoUrlSecret"},
     "GetFunction": {"MongoUrlSecret"},
     "UpdateFunction": {"MongoUrlSecret"},
@@ -49,23 +48,23 @@ SECRETS = {  # that a function may read
     "ReconcileFunction": {"MongoUrlSecret"},
 }
 ARN = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:key-AbCdEf"
-STACKS = {  # parameters, and what is the key that signs
+STACKS = {  # parameters, and the secret with the key that signs
     "with its own secret": ({}, "JwtSecret"),
     "with a private key": ({"JwtPrivateKeySecret": ARN}, "JwtPrivateKeySecret"),
     "without its own secret": ({"JwtPrivateKeySecret": ARN, "JwtAcceptSecret": "false"}, "JwtPrivateKeySecret"),
 }
 SECRET_VARIABLES = {"MONGO_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY"}
 SCHEDULES = {"rate(1 minute)": None, "rate(1 hour)": '{"full":true}'}
-GATEWAY_PATIENCE = 30  # seconds, of an HTTP API with a function
-STALE_AFTER = 60  # seconds, org.StaleAfter: by then whoever began an operation must be gone
-ONE_CPU = 1769  # MB, where Lambda gives a function one
-TYPES = {  # all that may be made
+INTEGRATION_TIMEOUT = 30  # seconds, the limit of HTTP APIs
+STALE_AFTER = 60  # seconds, org.StaleAfter: a function must end before its operation is stale
+ONE_CPU = 1769  # MB with which a function has one CPU
+TYPES = {  # types of resources that the stack may have
     "AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::Stage", "AWS::Events::Rule", "AWS::IAM::Role", "AWS::Lambda::Function",
     "AWS::Lambda::Permission", "AWS::Logs::LogGroup", "AWS::SecretsManager::Secret",
 }  # fmt: skip
 BASIC_ROLE = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
 
-failures = {}  # as a set that keeps its order
+failures = {}  # a set that keeps its order
 
 
 def check(ok, message):
@@ -78,11 +77,11 @@ def equal(got, want, what):
 
 
 def translate(source, parameters):
-    """The resources that CloudFormation gets and makes sense of, by type and logical id."""
+    """Returns the resources that CloudFormation makes, by type and logical ID."""
     template = yaml_parse(source)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
-            # As "sam package" leaves it.
+            # As after "sam package".
             resource["Properties"]["CodeUri"] = "s3://bucket/key"
     out = Translator({"AWSLambdaBasicExecutionRole": BASIC_ROLE}, Parser()).translate(template, parameters)
     values = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()} | parameters
@@ -103,11 +102,11 @@ def holds(condition, parameters):
             return not holds(a, parameters)
         case str():
             return condition
-    raise ValueError(f"a condition that is not understood here: {condition}")
+    raise ValueError(f"unknown condition: {condition}")
 
 
 def choose(value, conditions):
-    """The value with every Fn::If replaced by what it chooses."""
+    """Returns the value with every Fn::If replaced by the branch that applies."""
     match value:
         case {"Fn::If": [name, a, b]}:
             return choose(a if conditions[name] else b, conditions)
@@ -119,7 +118,7 @@ def choose(value, conditions):
 
 
 def ref(value):
-    """The logical id that a Ref, a GetAtt of an ARN, a Sub of nothing else or a version of a secret names."""
+    """Returns the logical ID in a Ref, a GetAtt of an ARN, a Sub of only these, or a version of a secret."""
     match value:
         case {"Ref": name}:
             return name
@@ -155,13 +154,13 @@ def check_routes(api):
     equal(authorizer.get("authorizerPayloadFormatVersion"), "2.0", "payload format of the authorizer")
     equal(authorizer.get("enableSimpleResponses"), True, "simple responses of the authorizer")
     equal(authorizer.get("identitySource"), ["$request.header.Authorization"], "identity source")
-    check(0 < authorizer.get("authorizerResultTtlInSeconds", 0) <= 300, "a verdict is kept too long, or not at all")
+    check(0 < authorizer.get("authorizerResultTtlInSeconds", 0) <= 300, "the answer of the authorizer is cached too long, or not at all")
     names = authorizer.get("authorizerUri", {}).get("Fn::Sub", ["", {}])[1]
     equal([ref(value) for value in names.values()], ["AuthorizerFunction"], "function of the authorizer")
 
     cors = body["x-amazon-apigateway-cors"]
     equal(cors.get("allowOrigins"), ["https://a.example", "https://b.example"], "allowed origins")
-    equal(cors.get("allowCredentials", False), False, "credentials from pages")
+    equal(cors.get("allowCredentials", False), False, "AllowCredentials of CORS")
 
 
 def check_stage(stage):
@@ -192,11 +191,11 @@ def check_functions(functions, secrets, parameters, resolved, key):
         equal(p["Runtime"], "provided.al2023", f"runtime of {name}")
         equal(p["Handler"], "bootstrap", f"handler of {name}")
         equal(p.get("Architectures"), [{"Ref": "Architecture"}], f"architecture of {name}")
-        limit = STALE_AFTER if name == "ReconcileFunction" else GATEWAY_PATIENCE
+        limit = STALE_AFTER if name == "ReconcileFunction" else INTEGRATION_TIMEOUT
         check(p["Timeout"] < limit, f"{name} may run for {p['Timeout']} s, which is not less than {limit} s")
         memory = p["MemorySize"]
         check(memory == ONE_CPU if name in HASHING else 128 <= memory < ONE_CPU, f"{name} has {memory} MB")
-        check("ReservedConcurrentExecutions" not in p, f"{name} reserves what a new account has not")
+        check("ReservedConcurrentExecutions" not in p, f"{name} reserves concurrency, which a new account can't")
         logging = p.get("LoggingConfig", {})
         equal(ref(logging.get("LogGroup")), "FunctionLogs", f"log group of {name}")
         equal(logging.get("LogFormat"), "JSON", f"log format of {name}")
@@ -204,14 +203,14 @@ def check_functions(functions, secrets, parameters, resolved, key):
         held = set()
         for variable, value in p.get("Environment", {}).get("Variables", {}).items():
             name_of = ref(value)
-            check(not parameters.get(name_of, {}).get("NoEcho"), f"{variable} of {name} is a secret in the clear")
+            check(not parameters.get(name_of, {}).get("NoEcho"), f"{variable} of {name} is a secret in plain text")
             if variable in SECRET_VARIABLES and value != "" and resolved.get(name_of) != "":
                 known = name_of in secrets or name_of == "JwtPrivateKeySecret"
-                check(known, f"{variable} of {name} is a secret in the clear")
+                check(known, f"{variable} of {name} is a secret in plain text")
                 held.add(name_of)
             else:
-                check(name_of not in secrets, f"{variable} of {name} is a secret that it does not take")
-        check(held <= may_read(name, key), f"{name} has {held - may_read(name, key)} in its environment, which it may not read")
+                check(name_of not in secrets, f"{variable} of {name} is a secret, which it must not be")
+        check(held <= may_read(name, key), f"{name} may not read {held - may_read(name, key)}, which is in its environment")
         check(held or name in ("JwksFunction", "AuthorizerFunction"), f"{name} has no secret in its environment")
         equal(ref(p["Role"]), f"{name}Role", f"role of {name}")
 
@@ -233,7 +232,7 @@ def check_roles(roles, key):
 
 
 def check_permissions(permissions, rules):
-    """Who may call the functions: the gateway for each route and its authorizer, and the schedules."""
+    """Checks who may call the functions: the gateway, for its routes and authorizer, and the schedules."""
     got = {}
     for name, permission in permissions.items():
         p = permission["Properties"]
@@ -257,7 +256,7 @@ def check_permissions(permissions, rules):
     schedules = {}
     for name, rule in rules.items():
         p = rule["Properties"]
-        check("ScheduleExpression" in p and p.get("State", "ENABLED") == "ENABLED", f"{name} is not on")
+        check("ScheduleExpression" in p and p.get("State", "ENABLED") == "ENABLED", f"{name} is not enabled")
         for target in p["Targets"]:
             equal(ref(target["Arn"]), "ReconcileFunction", f"target of {name}")
             schedules[p.get("ScheduleExpression")] = target.get("Input")
@@ -265,20 +264,20 @@ def check_permissions(permissions, rules):
 
 
 def check_rest(resources, template):
-    check(resources.keys() <= TYPES, f"resources of the types {sorted(resources.keys() - TYPES)}, which nobody asked for")
+    check(resources.keys() <= TYPES, f"unexpected types of resources: {sorted(resources.keys() - TYPES)}")
     for name, group in resources["AWS::Logs::LogGroup"].items():
-        check(ref(group["Properties"].get("RetentionInDays")) == "LogRetentionDays", f"{name} is kept for ever")
+        check(ref(group["Properties"].get("RetentionInDays")) == "LogRetentionDays", f"{name} has no retention")
     secrets = resources["AWS::SecretsManager::Secret"]
     equal(set(secrets), {"MongoUrlSecret", "JwtSecret"}, "secrets")
     equal(ref(secrets["MongoUrlSecret"]["Properties"].get("SecretString")), "MongoUrl", "value of MongoUrlSecret")
     generated = secrets["JwtSecret"]["Properties"].get("GenerateSecretString", {})
-    check(generated.get("PasswordLength", 0) >= 32, "JwtSecret is not made of 32 random characters or more")
+    check(generated.get("PasswordLength", 0) >= 32, "JwtSecret has fewer than 32 random characters")
     for name, parameter in template["Parameters"].items():
         equal(bool(parameter.get("NoEcho")), name == "MongoUrl", f"NoEcho of {name}")
     check("Default" not in template["Parameters"]["MongoUrl"], "MongoUrl has a default")
     pattern = template["Parameters"]["JwtPrivateKeySecret"].get("AllowedPattern", ".*")
-    check(re.fullmatch(pattern, ARN) and re.fullmatch(pattern, ""), "JwtPrivateKeySecret may not be an ARN, or nothing")
-    check(not re.fullmatch(pattern, "-----BEGIN PRIVATE KEY-----"), "JwtPrivateKeySecret may be the key itself")
+    check(re.fullmatch(pattern, ARN) and re.fullmatch(pattern, ""), "JwtPrivateKeySecret does not accept an ARN or an empty value")
+    check(not re.fullmatch(pattern, "-----BEGIN PRIVATE KEY-----"), "JwtPrivateKeySecret accepts the key itself")
     for name, output in template["Outputs"].items():
         check(ref(output["Value"]) != "MongoUrl", f"the output {name} shows a secret")
 
@@ -307,12 +306,12 @@ def check_samconfig(path):
 
 
 def main(template_path, samconfig_path):
-    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # which the translator wants
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # the translator needs it
     with open(template_path) as file:
         source = file.read()
     template = yaml_parse(source)
     for stack, (parameters, key) in STACKS.items():
-        # CloudFormation hands a list parameter to the translator as a list.
+        # CloudFormation gives the translator list parameters as lists.
         parameters = {"MongoUrl": "mongodb://db.example", "CorsOrigins": ["https://a.example", "https://b.example"], **parameters}
         resolved = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()} | parameters
         resources = translate(source, parameters)

@@ -1,8 +1,7 @@
 //go:build sam
 
-// Package sam compares what AWS SAM CLI does with what the local gateway does,
-// and runs the functions by SAM CLI. Its tests are those of test.sh, which
-// starts what they need.
+// Package sam compares AWS SAM CLI with the local gateway, and runs the functions
+// with SAM CLI. The script test.sh starts what the tests need and runs them.
 package sam
 
 import (
@@ -22,12 +21,11 @@ import (
 	"orgservice/local/gateway"
 )
 
-// TestEcho sends the same requests to the local gateway and to SAM CLI, which
-// serve the same functions, and compares the events that these get and the
-// answers of the gateways themselves. Where the two differ, the documentation
-// of API Gateway is on the local gateway's side; what they may differ in is
-// listed. It needs ORGSERVICE_ECHO_URL, the address of "sam local start-api"
-// with testdata/echo.
+// TestEcho sends the same requests to the local gateway and to SAM CLI, with the
+// same functions. It compares the events that the functions get, and the answers.
+// The known differences are in differences; in each, the local gateway does what
+// the documentation of API Gateway says. The test needs ORGSERVICE_ECHO_URL, the
+// URL of "sam local start-api" with testdata/echo.
 func TestEcho(t *testing.T) {
 	samURL := strings.TrimSuffix(need(t, "ORGSERVICE_ECHO_URL"), "/")
 	g, err := gateway.New(t.Context(), gateway.Config{
@@ -55,7 +53,7 @@ func TestEcho(t *testing.T) {
 			}
 			for _, path := range slices.Sorted(maps.Keys(merged(local.parts, sam.parts))) {
 				if strings.HasPrefix(path, "event") && (local.parts["event"] == nil || sam.parts["event"] == nil) {
-					continue // one of them refused
+					continue // one of them has refused the request
 				}
 				known := explain(path, local.parts[path], sam.parts[path])
 				if known == nil {
@@ -72,8 +70,8 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-// request is one that both gateways are sent, and the answers: the status, and
-// what the gateway says if it is not the function that answers.
+// request is a request to both gateways, and the answers that they must give: the
+// status and, if the gateway itself answers, the message.
 type request struct {
 	name       string
 	method     string
@@ -114,8 +112,8 @@ var requests = []request{
 	{"refused to a page", "PUT", "/secret", []string{"Origin: https://a.example"}, "", "401 Unauthorized", "401 Unauthorized"},
 }
 
-// answer is what came back: its headers and the event that the function got, in
-// parts, each under its path.
+// answer is an answer. Its parts are the headers and the fields of the event that
+// the function got, by path.
 type answer struct {
 	status  int
 	message string // of the gateway
@@ -124,6 +122,7 @@ type answer struct {
 
 func (a answer) String() string { return strings.TrimSpace(fmt.Sprintln(a.status, a.message)) }
 
+// send sends the request to a gateway.
 func (r request) send(t *testing.T, base string) answer {
 	t.Helper()
 	q, err := http.NewRequestWithContext(t.Context(), r.method, base+r.path, strings.NewReader(r.body))
@@ -150,7 +149,7 @@ func (r request) send(t *testing.T, base string) answer {
 	a := answer{status: response.StatusCode, parts: map[string]any{}}
 	for name, values := range response.Header {
 		switch name {
-		case "Date", "Content-Length": // of the moment, and of the body
+		case "Date", "Content-Length": // differ in any case
 		default:
 			a.parts["header "+name] = strings.Join(values, ",")
 		}
@@ -162,7 +161,7 @@ func (r request) send(t *testing.T, base string) answer {
 			break
 		}
 		flatten(a.parts, "event", content)
-		for path, value := range a.parts { // as if the two had one address
+		for path, value := range a.parts { // the addresses differ in any case
 			switch value {
 			case q.URL.Host:
 				a.parts[path] = "HOST:PORT"
@@ -176,7 +175,7 @@ func (r request) send(t *testing.T, base string) answer {
 	return a
 }
 
-// decode returns what JSON says, or the text that is no JSON.
+// decode returns the value of a JSON text, or the text itself if it is not JSON.
 func decode(b []byte) any {
 	var v any
 	decoder := json.NewDecoder(strings.NewReader(string(b)))
@@ -187,7 +186,8 @@ func decode(b []byte) any {
 	return v
 }
 
-// flatten adds the parts of v to all, and of JSON inside its strings.
+// flatten adds the parts of v to all, under paths that start with path. It also
+// adds the parts of an event inside a string.
 func flatten(all map[string]any, path string, v any) {
 	switch v := v.(type) {
 	case map[string]any:
@@ -213,7 +213,7 @@ func flatten(all map[string]any, path string, v any) {
 	}
 }
 
-// spelling tells how the names of headers are written.
+// spelling returns the case of the names of headers: lower, title or mixed.
 func spelling(headers map[string]any) string {
 	lower, title := true, true
 	for name := range headers {
@@ -229,12 +229,14 @@ func spelling(headers map[string]any) string {
 	return "mixed"
 }
 
+// merged returns the entries of both maps.
 func merged(a, b map[string]any) map[string]any {
 	all := maps.Clone(a)
 	maps.Copy(all, b)
 	return all
 }
 
+// show returns a value for messages.
 func show(v any) string {
 	if v == nil {
 		return "missing"
@@ -242,8 +244,9 @@ func show(v any) string {
 	return fmt.Sprintf("%#v", v)
 }
 
-// difference is one that is known: in the values at the paths that the pattern
-// matches in full, "event" being that of the function or that of the authorizer.
+// difference is a known difference. The pattern matches the whole path of a part,
+// in the event of the function or in that of the authorizer, and check tells
+// whether the two values differ as they may.
 type difference struct {
 	what    string
 	pattern string
@@ -263,7 +266,7 @@ func both(local, sam kind) func(any, any) bool {
 	return func(l, s any) bool { return local(l) && sam(s) }
 }
 
-// kind is a sort of values.
+// kind tells whether a value is of some kind.
 type kind = func(any) bool
 
 var differences = []difference{
@@ -303,14 +306,16 @@ var differences = []difference{
 	{"refusals have no CORS headers", `header Access-Control-Allow-Origin`, both(is("https://a.example"), missing)},
 }
 
-// same is what explain returns for values that don't differ.
+// same is what explain returns for equal values.
 var same = &difference{}
 
+// explain returns the known difference that two values at a path have. It returns
+// nil if there is none.
 func explain(path string, local, sam any) *difference {
 	if reflect.DeepEqual(local, sam) {
 		return same
 	}
-	// What an authorizer got is an event, too.
+	// The event of the authorizer is in the event of the function.
 	inner := strings.Replace(path, "event.requestContext.authorizer.lambda.event", "event", 1)
 	for i, d := range differences {
 		re := regexp.MustCompile("^(?:" + d.pattern + ")$")

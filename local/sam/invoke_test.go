@@ -17,11 +17,11 @@ import (
 	"orgservice/shared/org"
 )
 
-// TestInvoke runs every function once and more by "sam local invoke", with the
-// sample events in their natural order: a life of the example organization. It
-// needs ORGSERVICE_SAM_BUILD, the folder of the built template,
-// ORGSERVICE_SAM_ARCHITECTURE, what it was built for, and
-// ORGSERVICE_SAM_NETWORK, the Docker network with an empty database on it.
+// TestInvoke runs every function with "sam local invoke". It uses the sample events
+// to create, use and delete the example organization. It needs
+// ORGSERVICE_SAM_BUILD, the folder of the built template,
+// ORGSERVICE_SAM_ARCHITECTURE, the architecture that it is built for, and
+// ORGSERVICE_SAM_NETWORK, a Docker network with an empty database.
 func TestInvoke(t *testing.T) {
 	i := invoker{
 		build:        need(t, "ORGSERVICE_SAM_BUILD"),
@@ -30,7 +30,7 @@ func TestInvoke(t *testing.T) {
 	}
 
 	report := invoke[org.Report](t, i, "Reconcile", sample(t, "reconcile"))
-	if diff := cmp.Diff(org.Report{Finished: []org.Finding{}, Undone: []org.Finding{}, Repaired: []org.Finding{}, Removed: []org.Finding{}, Odd: []org.Finding{}}, report); diff != "" {
+	if diff := cmp.Diff(org.Report{Finished: []org.Finding{}, Undone: []org.Finding{}, Repaired: []org.Finding{}, Removed: []org.Finding{}, NeedsAttention: []org.Finding{}}, report); diff != "" {
 		t.Errorf("reconcile of an empty database (-want +got):\n%s", diff)
 	}
 
@@ -67,10 +67,10 @@ func TestInvoke(t *testing.T) {
 	refresh["body"] = fmt.Sprintf(`{"refresh_token":%q}`, login.Refresh)
 	i.call(t, "Refresh", refresh, 200, &login)
 
-	// The sample's own token is genuine, but names nobody.
+	// The token of the sample is valid, but its admin does not exist.
 	decision := invoke[verdict](t, i, "Authorizer", sample(t, "authorizer"))
-	context := at(t, sample(t, "update"), "requestContext", "authorizer", "lambda")
-	if diff := cmp.Diff(verdict{IsAuthorized: true, Context: context}, decision); diff != "" {
+	callerContext := at(t, sample(t, "update"), "requestContext", "authorizer", "lambda")
+	if diff := cmp.Diff(verdict{IsAuthorized: true, Context: callerContext}, decision); diff != "" {
 		t.Errorf("verdict on the sample's token (-want +got):\n%s", diff)
 	}
 	i.call(t, "Update", sample(t, "update"), 401, nil)
@@ -85,7 +85,7 @@ func TestInvoke(t *testing.T) {
 	if !decision.IsAuthorized || decision.Context["organization_id"] != created.ID {
 		t.Fatalf("verdict on a token of %s: %+v", created.ID, decision)
 	}
-	// as is an event as the gateway sends it after that verdict.
+	// as returns a sample event with the caller of the new token.
 	as := func(name string) map[string]any {
 		event := sample(t, name)
 		at(t, event, "requestContext", "authorizer")["lambda"] = decision.Context
@@ -133,7 +133,7 @@ func TestInvoke(t *testing.T) {
 
 type verdict = events.APIGatewayV2CustomAuthorizerSimpleResponse
 
-// need returns an environment variable that test.sh sets.
+// need returns an environment variable, which test.sh sets.
 func need(t *testing.T, name string) string {
 	t.Helper()
 	value := os.Getenv(name)
@@ -157,7 +157,7 @@ func sample(t *testing.T, name string) map[string]any {
 	return event
 }
 
-// at returns the object inside an event at a path.
+// at returns the object at a path of an event.
 func at(t *testing.T, event map[string]any, path ...string) map[string]any {
 	t.Helper()
 	for _, key := range path {
@@ -170,10 +170,11 @@ func at(t *testing.T, event map[string]any, path ...string) map[string]any {
 	return event
 }
 
-// invoker runs functions by "sam local invoke".
+// invoker runs functions with "sam local invoke".
 type invoker struct{ build, architecture, network string }
 
-// run returns what a function answers, which must not be an error.
+// run runs a function and returns its response. It fails the test if the function
+// returns an error.
 func (i invoker) run(t *testing.T, function string, event any) []byte {
 	t.Helper()
 	input, err := json.Marshal(event)
@@ -187,7 +188,7 @@ func (i invoker) run(t *testing.T, function string, event any) []byte {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &stdout, &stderr
 	err = cmd.Run()
-	// SAM CLI exits with 0 when the function fails, too.
+	// SAM CLI exits with 0 even if the function fails.
 	var failure struct {
 		Message *string `json:"errorMessage"`
 	}
@@ -203,6 +204,7 @@ func (i invoker) run(t *testing.T, function string, event any) []byte {
 	return stdout.Bytes()
 }
 
+// invoke runs a function and decodes its response.
 func invoke[T any](t *testing.T, i invoker, function string, event any) T {
 	t.Helper()
 	var response T
@@ -214,8 +216,8 @@ func invoke[T any](t *testing.T, i invoker, function string, event any) T {
 	return response
 }
 
-// call invokes a function as the gateway does and decodes the body of its
-// response into body, unless that is nil.
+// call runs a function with an HTTP event. It fails the test unless the response
+// has the status, and decodes the body into body, unless that is nil.
 func (i invoker) call(t *testing.T, function string, event any, status int, body any) {
 	t.Helper()
 	response := invoke[events.APIGatewayV2HTTPResponse](t, i, function, event)

@@ -1,4 +1,4 @@
-# What start.sh and test.sh share. They source it after setup.sh has run.
+# Functions of start.sh and test.sh, which source this file after setup.sh.
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -7,8 +7,8 @@ home=$(cd "$home" && pwd)
 cd "$root" || exit
 
 export PATH="$home/venv/bin:$PATH" SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR="$home/app"
-unset PYTHONDONTWRITEBYTECODE # or SAM CLI compiles itself anew for two seconds each time
-export AWS_DEFAULT_REGION="${AWS_DEFAULT_REGION:-us-east-1}" # some commands want one, none asks it
+unset PYTHONDONTWRITEBYTECODE # or Python compiles SAM CLI each time, for two seconds
+export AWS_DEFAULT_REGION="${AWS_DEFAULT_REGION:-us-east-1}" # some commands need a region, but none uses it
 
 case $(uname -m) in
   aarch64 | arm64) arch=arm64 goarch=arm64 ;;
@@ -16,13 +16,13 @@ case $(uname -m) in
 esac
 
 # build TEMPLATE FOLDER [OPTION]... builds the functions of a template for this machine.
-# The default folder is left to what is deployed, which may be of another architecture.
+# It does not use the default folder, which is for the deployment and maybe another architecture.
 build() {
   CGO_ENABLED=0 GOFLAGS='-tags=lambda.norpc -ldflags=-s -buildvcs=false' sam build --config-file "$root/samconfig.toml" \
     --template "$1" --build-dir "$2" --parameter-overrides "Architecture=$arch" "${@:3}"
 }
 
-# database_image NAME makes an image of the embedded database.
+# database_image NAME makes a Docker image of the embedded database.
 database_image() {
   local dir
   dir=$(mktemp -d)
@@ -32,8 +32,8 @@ database_image() {
   rm -r "$dir"
 }
 
-# database IMAGE NETWORK [OPTION]... runs it as "mongo" on a network, prints the container's id
-# and returns when it listens.
+# database IMAGE NETWORK [OPTION]... starts the image with the host name "mongo" on a network,
+# waits until the database listens, and prints the ID of the container.
 database() {
   local id
   id=$(docker run -d -i --rm --network "$2" --network-alias mongo "${@:3}" "$1")
@@ -51,17 +51,17 @@ until_() {
   done
 }
 
-# answers URL tells whether there is an HTTP server, whatever it says.
+# answers URL succeeds if an HTTP server answers, with any status.
 answers() { curl -s -o /dev/null --max-time 5 "$1"; }
 
-# end PID ends a SAM command: it is deaf to SIGINT when it runs in the background.
+# end PID ends a SAM command. In the background, it ignores SIGINT.
 end() {
   kill -TERM "$1" 2>/dev/null || return 0
   until_ 20 gone "$1" || kill -KILL "$1" 2>/dev/null || true
 }
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
-# remove_network NAME removes a network and the containers on it.
+# remove_network NAME removes a Docker network and its containers.
 remove_network() {
   docker network inspect "$1" >/dev/null 2>&1 || return 0
   # shellcheck disable=SC2046 # ids have no spaces

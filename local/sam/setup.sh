@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes what running the service under AWS SAM CLI needs and this machine lacks: SAM CLI itself with
-# cfn-lint, a Docker daemon, and the Lambda base image. Running it again only checks.
-# SAM_HOME: where SAM CLI and the daemon's log go (default: local/.sam).
+# Installs what the service needs under AWS SAM CLI: SAM CLI with cfn-lint, Docker and the Lambda
+# base image. It does nothing where they are installed already.
+# SAM_HOME: folder of SAM CLI and of the log of Docker (default: local/.sam).
 set -euo pipefail
 
 export PATH=$PATH:/usr/sbin:/sbin SAM_CLI_TELEMETRY=0
@@ -12,7 +12,7 @@ home=$(cd "$home" && pwd)
 
 die() { echo "setup: $*" >&2; exit 1; }
 
-# Installs Debian packages, where that's possible.
+# packages NAME... installs Debian packages, or asks the user to.
 packages() {
   [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || die "please install $*"
   echo "setup: installing $*" >&2
@@ -22,7 +22,7 @@ packages() {
     { tail -20 "$home/apt.log" >&2; die "installing $* failed"; }
 }
 
-# --- SAM CLI and cfn-lint, at the versions of requirements.txt
+# --- SAM CLI and cfn-lint, in the versions of requirements.txt
 if ! cmp -s "$here/requirements.txt" "$home/installed.txt" || ! "$home/venv/bin/python" -c '' 2>/dev/null; then
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3 python3-venv
   echo "setup: installing SAM CLI" >&2
@@ -42,7 +42,7 @@ if ! docker info >/dev/null 2>&1; then
     daemon=1
   else
     echo "setup: starting dockerd" >&2
-    # A daemon that was killed leaves these behind, and as long as nobody reaps it they keep the next one out.
+    # A daemon that was killed leaves these files, and the next one does not start while they are there.
     for file in /run/docker.pid /run/docker/containerd/containerd.pid; do
       if [ -e "$file" ] && ! [[ $(readlink "/proc/$(cat "$file")/exe") =~ /(dockerd|containerd)$ ]]; then rm "$file"; fi
     done
@@ -58,16 +58,16 @@ if ! docker info >/dev/null 2>&1; then
   docker info >/dev/null 2>&1 || { tail -20 "$home/dockerd.log" >&2 || true; die "Docker doesn't answer"; }
 fi
 
-# --- The image that SAM CLI adds its Lambda runtime emulator to. SAM CLI needs only a shell, mv and chmod
-# in it, and a static Go binary only the certificates, so where AWS's image is out of reach a stand-in serves.
+# --- The base image, to which SAM CLI adds its Lambda runtime emulator. If the image of AWS can't be pulled,
+# a small one replaces it: SAM CLI needs only a shell, mv and chmod, and a static Go binary only certificates.
 case $(uname -m) in
   x86_64) arch=x86_64 ;;
   aarch64 | arm64) arch=arm64 ;;
-  *) die "Lambda has no $(uname -m)" ;;
+  *) die "Lambda does not run on $(uname -m)" ;;
 esac
 image=public.ecr.aws/lambda/provided:al2023-$arch
 if ! docker image inspect "$image" >/dev/null 2>&1 && ! timeout 300 docker pull -q "$image" >/dev/null 2>&1; then
-  echo "setup: no $image to be had, making a stand-in" >&2
+  echo "setup: can't pull $image, making a replacement" >&2
   command -v busybox >/dev/null && ! ldd "$(command -v busybox)" >/dev/null 2>&1 || packages busybox-static
   [ -s /etc/ssl/certs/ca-certificates.crt ] || packages ca-certificates
   root=$(mktemp -d)
@@ -78,7 +78,7 @@ if ! docker image inspect "$image" >/dev/null 2>&1 && ! timeout 300 docker pull 
   cp "$(command -v busybox)" "$root/bin/busybox"
   for tool in sh mv chmod; do ln -s busybox "$root/bin/$tool"; done
   cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
-  tar -C "$root" --owner=0 --group=0 -c . | docker import -c 'ENV PATH=/bin' -m 'stand-in for the Lambda base image' - "$image" >/dev/null
+  tar -C "$root" --owner=0 --group=0 -c . | docker import -c 'ENV PATH=/bin' -m 'replacement of the Lambda base image' - "$image" >/dev/null
 fi
 
 "$home/venv/bin/sam" --version >/dev/null || die "SAM CLI doesn't run"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Serves the service by SAM CLI at http://127.0.0.1:3000 (PORT), each function in a container, until
-# Ctrl-C. MongoDB is the container of local/compose.yaml, which keeps its data; where that can't be had
-# it is the embedded database, which doesn't.
+# Runs the service under SAM CLI at http://127.0.0.1:3000 (PORT), each function in a container, until
+# Ctrl-C. The database is the MongoDB of local/compose.yaml, which keeps its data. If that can't start, it
+# is the embedded database, which loses its data at the end.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -29,11 +29,11 @@ stop() {
 trap stop EXIT
 trap 'exit 0' INT TERM
 
-go build -o /dev/null ./functions/... # SAM CLI hides what the compiler says
+go build -o /dev/null ./functions/... # shows compiler errors, which SAM CLI hides
 build template.yaml "$home/build"
 
 if ! "${compose[@]}" up -d --wait; then
-  echo "start: no MongoDB to be had: the embedded database takes its place, and forgets what it held" >&2
+  echo "start: MongoDB can't start: using the embedded database, which loses its data at the end" >&2
   embedded=1
   remove_network "$network"
   docker network create "$network" >/dev/null

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Tests the deployment's side of the service on this machine: the template, what SAM makes of it, the
-# binaries, and the functions as SAM CLI runs them. Everything runs on a Docker network of this run's own
-# and goes away with it.
+# Tests the deployment on this machine: the template, what SAM makes of it, the binaries, and the
+# functions under SAM CLI. Everything runs on a Docker network of its own, which is removed at the end.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
@@ -28,12 +27,12 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# step NAME COMMAND... runs a command, says how long it took, and shows what it printed if it fails.
+# step NAME COMMAND... runs a command and prints how long it took. It prints the output if it fails.
 step() {
   local name=$1 start status=0
   shift
   start=$(date +%s%N)
-  set +e # inside a condition the command itself would not stop at its first failure
+  set +e # inside a condition, set -e would have no effect on the command
   (
     set -e
     "$@"
@@ -45,13 +44,13 @@ step() {
     cat "$temp/log"
     exit 1
   fi
-  grep '^  ' "$temp/log" || true # what a step has to tell
+  grep '^  ' "$temp/log" || true # indented lines are results
 }
 
-# start_api NAME TEMPLATE [PARAMETER=VALUE]... serves a built template and writes its address to $temp/NAME.url.
+# start_api NAME TEMPLATE [PARAMETER=VALUE]... serves a built template and writes its URL to $temp/NAME.url.
 start_api() {
   local name=$1 template=$2 port pid
-  # A free port, and none of those that SAM CLI gives to containers.
+  # A free port that SAM CLI does not give to containers.
   port=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   sam local start-api --config-file "$root/samconfig.toml" --template "$template" --parameter-overrides "Architecture=$arch ${*:3}" \
     --docker-network "$network" --port "$port" >"$temp/$name.log" 2>&1 &
@@ -83,9 +82,9 @@ invoke() {
 }
 
 start_service() {
-  # SAM CLI holds an answer back for a second when the last lines of its log come at once: fewer are better.
+  # SAM CLI delays an answer by a second if many log lines come at once.
   start_api service "$home/test/template.yaml" LogLevel=WARN
-  # The first request of each function starts its container: one after the other, or they wait for each other.
+  # The first request to each function starts its container. At once they would wait for each other.
   local url
   url=$(cat "$temp/service.url")
   for path in org/create admin/login admin/refresh admin/logout; do
@@ -113,7 +112,7 @@ step "setup" "$here/setup.sh"
 source "$here/lib.sh"
 step "sam validate" sam validate --lint --config-file samconfig.toml --template template.yaml
 step "cfn-lint" cfn-lint --include-checks I -- template.yaml
-step "what is deployed" python "$here/check_template.py" template.yaml samconfig.toml
+step "deployed resources" python "$here/check_template.py" template.yaml samconfig.toml
 step "go build" env CGO_ENABLED=0 go build -tags lambda.norpc -ldflags=-s -buildvcs=false -o /dev/null ./functions/...
 step "sam build" build template.yaml "$home/test"
 step "binaries" binaries

@@ -27,10 +27,10 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"golang.org/x/crypto/bcrypt"
 
+	"orgservice/local/mongodbtest"
 	"orgservice/shared/api"
 	"orgservice/shared/auth"
 	"orgservice/shared/mongodb"
-	"orgservice/shared/mongodb/mongodbtest"
 	"orgservice/shared/org"
 )
 

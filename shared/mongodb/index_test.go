@@ -11,8 +11,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"orgservice/local/mongodbtest"
 	"orgservice/shared/mongodb"
-	"orgservice/shared/mongodb/mongodbtest"
 	"orgservice/shared/org"
 )
 

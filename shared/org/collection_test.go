@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"orgservice/shared/mongodb/mongodbtest"
+	"orgservice/local/mongodbtest"
 	"orgservice/shared/org"
 )
 

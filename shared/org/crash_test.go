@@ -16,7 +16,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"orgservice/shared/mongodb/mongodbtest"
+	"orgservice/local/mongodbtest"
 	"orgservice/shared/org"
 )
 

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"orgservice/local/mongodbtest"
 	"orgservice/shared/auth"
-	"orgservice/shared/mongodb/mongodbtest"
 	"orgservice/shared/org"
 )
 

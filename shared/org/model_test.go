@@ -8,8 +8,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"orgservice/local/mongodbtest"
 	"orgservice/shared/auth"
-	"orgservice/shared/mongodb/mongodbtest"
 	"orgservice/shared/org"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"orgservice/shared/mongodb/mongodbtest"
+	"orgservice/local/mongodbtest"
 	"orgservice/shared/org"
 )
 

@@ -19,8 +19,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"golang.org/x/crypto/bcrypt"
 
+	"orgservice/local/mongodbtest"
 	"orgservice/shared/auth"
-	"orgservice/shared/mongodb/mongodbtest"
 	"orgservice/shared/org"
 )
 

@@ -10,10 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"orgservice/local/mongodbtest"
 	"orgservice/shared/auth"
 	"orgservice/shared/config"
 	"orgservice/shared/mongodb"
-	"orgservice/shared/mongodb/mongodbtest"
 	"orgservice/shared/org"
 	"orgservice/shared/wire"
 )

@@ -1,6 +1,6 @@
-// Command serve runs the embedded database in a process, or a container, of
-// its own: it prints its connection string, and ends, and forgets everything,
-// when its standard input does or it is told to.
+// Command serve runs the embedded database as a process or container of its own.
+// It prints the connection string, and ends on SIGINT, on SIGTERM or at the end
+// of its standard input. Then it deletes the data.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:0", "address to listen on")
-	legacy := flag.Bool("legacy", false, "be like MongoDB 4.4")
+	legacy := flag.Bool("legacy", false, "behave as MongoDB 4.4")
 	flag.Parse()
 	options := []embedded.Option{embedded.Volatile}
 	if *legacy {

@@ -1,5 +1,5 @@
-// Command act does what the query of a request tells it, and prints an event
-// that is no request.
+// Command act does what the query of a request asks for. It prints any other
+// event.
 package main
 
 import (
@@ -49,7 +49,7 @@ func act(ctx context.Context, event json.RawMessage) (any, error) {
 		lc, _ := lambdacontext.FromContext(ctx)
 		deadline, _ := ctx.Deadline()
 		return []string{lc.AwsRequestID, lc.InvokedFunctionArn, time.Until(deadline).Round(time.Second).String()}, nil
-	case "meet": // waits until n of these run at once
+	case "meet": // waits until n of these run, with a file in dir for each
 		if err := os.WriteFile(filepath.Join(query["dir"], strconv.Itoa(os.Getpid())), nil, 0o600); err != nil {
 			return nil, err
 		}
@@ -59,7 +59,7 @@ func act(ctx context.Context, event json.RawMessage) (any, error) {
 			}
 			time.Sleep(2 * time.Millisecond)
 		}
-	case "hold": // keeps a connection for as long as the process lives
+	case "hold": // opens a connection, which closes when the process ends
 		if _, err := net.Dial("tcp", query["addr"]); err != nil {
 			return nil, err
 		}

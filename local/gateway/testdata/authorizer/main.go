@@ -1,4 +1,4 @@
-// Command authorizer decides by what the Authorization header says.
+// Command authorizer is a Lambda authorizer. The identity tells it how to answer.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Command broken ends before it asks for an event.
+// Command broken fails before it asks for an event.
 package main
 
 import (

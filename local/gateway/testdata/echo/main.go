@@ -1,4 +1,4 @@
-// Command echo answers with the event it got; on /reply with its body.
+// Command echo answers with the event, or, on /reply, with the body in it.
 package main
 
 import (

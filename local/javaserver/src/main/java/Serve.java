@@ -11,12 +11,12 @@ import de.bwaldvogel.mongo.exception.MongoServerError;
 import io.netty.channel.Channel;
 
 /**
- * Runs mongo-java-server, a MongoDB in memory that has nothing in common with
- * the embedded one: prints its connection string, and ends when its standard
- * input does.
+ * Runs mongo-java-server, an in-memory MongoDB that shares no code with the
+ * embedded database. It prints its connection string, and ends at the end of its
+ * standard input.
  */
 public final class Serve {
-    /** That of MongoDB 6.0, whose commands compare the UUIDs of collections. */
+    /** MongoDB 6.0, in which commands compare the UUIDs of collections. */
     private static final MongoVersion VERSION = new MongoVersion() {
         @Override
         public List<Integer> getVersionArray() {
@@ -29,7 +29,7 @@ public final class Serve {
         }
     };
 
-    /** Tells and compares the UUIDs that its collections have, as MongoDB does. */
+    /** Returns and compares the UUIDs of collections, as MongoDB does. */
     private static final class Backend extends MemoryBackend {
         @Override
         public Document handleCommand(Channel channel, String database, String command, Document query) {
@@ -62,7 +62,7 @@ public final class Serve {
             return reply;
         }
 
-        /** Compares and does in one step, as far as other such commands can tell. */
+        /** Compares the UUID and runs the command as one step for other such commands. */
         private synchronized Document compared(Channel channel, String database, String command, Document query, String namespace) {
             String[] name = namespace.split("\\.", 2);
             MongoCollection<?> c = resolveDatabase(name[0]).resolveCollection(name[1], false);
@@ -70,7 +70,7 @@ public final class Serve {
             if (wanted != null && (c == null || !c.getUuid().equals(wanted))) {
                 throw new MongoServerError(361, "CollectionUUIDMismatch", "Collection UUID does not match that specified");
             }
-            if (c == null && command.equals("renameCollection")) { // without the error's code it is no MongoDB's
+            if (c == null && command.equals("renameCollection")) { // its own error has no code
                 throw new MongoServerError(26, "NamespaceNotFound", "source namespace does not exist");
             }
             return super.handleCommand(channel, database, command, query);

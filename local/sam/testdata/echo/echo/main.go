@@ -1,6 +1,6 @@
-// Command echo answers a request with the event it got. It says so in the full
-// form: in a bare event SAM CLI would take the request's headers for those of
-// the answer.
+// Command echo answers a request with the event, as the body of a full response.
+// If the response were the event alone, SAM CLI would use the headers in the event
+// as headers of the answer.
 package main
 
 import (

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"orgservice/local/embedded"
+)
+
+// lockFile returns the path of the lock file. The program that uses the data
+// folder locks it, and writes the URL of its embedded database into it.
+func (p *project) lockFile() string { return filepath.Join(p.data, "lock") }
+
+// lock locks the lock file and returns it, or nil if another program holds the
+// lock. Closing the file releases the lock.
+func (p *project) lock() (*os.File, error) {
+	f, err := os.OpenFile(p.lockFile(), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		err = f.Truncate(0)
+	}
+	if err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("lock %s: %w", p.lockFile(), err)
+	}
+	return f, nil
+}
+
+// database starts the embedded database. It sets MONGO_URL to the URL of the
+// database and writes that to the lock file, for other programs to find.
+func (p *project) database(lock *os.File) (*embedded.Server, error) {
+	db, err := embedded.Start(filepath.Join(p.data, "db"), "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := lock.WriteAt([]byte(db.URL()), 0); err != nil {
+		db.Close()
+		return nil, err
+	}
+	p.env["MONGO_URL"] = db.URL()
+	return db, nil
+}
+
+// open finds the database for one command and checks the settings. Without
+// MONGO_URL it is the embedded database: open starts it, or uses that of the
+// program that holds the lock. The lock is nil if another program holds it.
+// The caller calls release at the end.
+func (p *project) open(ctx context.Context) (lock *os.File, release func(), err error) {
+	if lock, err = p.lock(); err != nil {
+		return nil, nil, err
+	}
+	var db *embedded.Server
+	closeAll := func() {
+		if db != nil {
+			db.Close()
+		}
+		if lock != nil {
+			lock.Close()
+		}
+	}
+	defer func() {
+		if err != nil {
+			closeAll()
+		}
+	}()
+	switch {
+	case p.env["MONGO_URL"] != "":
+	case lock != nil:
+		if db, err = p.database(lock); err != nil {
+			return nil, nil, err
+		}
+	default:
+		uri, err := os.ReadFile(p.lockFile())
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(uri) == 0 {
+			return nil, nil, fmt.Errorf("another program uses the data in %s and runs no embedded database: set MONGO_URL", p.data)
+		}
+		p.env["MONGO_URL"] = string(uri)
+	}
+	return lock, closeAll, p.settings(ctx)
+}
