@@ -253,18 +253,23 @@ func (l *lambda) start(fl *fleet) error {
 }
 
 // environment returns the environment of the process: the variables of the
-// template and those of Lambda.
+// template, those of Lambda, and of this process, or of Config.Env, what a
+// function needs on this machine.
 func (l *lambda) environment(p *process) []string {
 	var env []string
-	for name, value := range p.function.env {
-		env = append(env, name+"="+value)
-	}
+	add := func(name, value string) { env = append(env, name+"="+value) } // the last one counts
 	for _, variable := range os.Environ() {
-		switch name, _, _ := strings.Cut(variable, "="); {
-		case name == "PATH", name == "HOME", name == "TMPDIR", strings.HasPrefix(name, "AWS_ENDPOINT_URL"),
-			name == "AWS_ACCESS_KEY_ID", name == "AWS_SECRET_ACCESS_KEY", name == "AWS_SESSION_TOKEN":
-			env = append(env, variable)
+		if name, value, _ := strings.Cut(variable, "="); isInherited(name) {
+			add(name, value)
 		}
+	}
+	for name, value := range l.config.Env {
+		if isInherited(name) {
+			add(name, value)
+		}
+	}
+	for name, value := range p.function.env {
+		add(name, value)
 	}
 	return append(env,
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE="+strconv.Itoa(p.function.memory),
@@ -278,6 +283,16 @@ func (l *lambda) environment(p *process) []string {
 		"TZ=:UTC",
 		"_HANDLER="+p.function.handler,
 	)
+}
+
+// isInherited reports whether a function gets the variable although the template
+// does not have it.
+func isInherited(name string) bool {
+	switch name {
+	case "PATH", "HOME", "TMPDIR", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN":
+		return true
+	}
+	return strings.HasPrefix(name, "AWS_ENDPOINT_URL")
 }
 
 // wait waits for the end of a process and fails the invocation that it leaves.

@@ -129,7 +129,11 @@ func TestEnvironment(t *testing.T) {
 	t.Setenv("AWS_REGION", "eu-west-1")
 	t.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://localhost:1")
 	t.Setenv("TMPDIR", os.TempDir())
-	g, _ := newGateway(t, Config{})
+	g, _ := newGateway(t, Config{Env: map[string]string{
+		"FROM_ENV":              "from env",
+		"UNDECLARED":            "secret",
+		"AWS_SECRET_ACCESS_KEY": "from env",
+	}})
 	var env []string
 	if err := json.Unmarshal([]byte(send(t, g, "GET", "/act?do=env", "").body), &env); err != nil {
 		t.Fatal(err)
@@ -149,8 +153,7 @@ func TestEnvironment(t *testing.T) {
 		}
 		delete(got, name)
 	}
-	delete(got, "AWS_SECRET_ACCESS_KEY") // set on some machines
-	delete(got, "AWS_SESSION_TOKEN")
+	delete(got, "AWS_SESSION_TOKEN") // set on some machines
 	want := map[string]string{
 		"AWS_ACCESS_KEY_ID":                "key",
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": "http://localhost:1",
@@ -160,6 +163,7 @@ func TestEnvironment(t *testing.T) {
 		"AWS_LAMBDA_LOG_FORMAT":            "JSON",
 		"AWS_LAMBDA_LOG_LEVEL":             "WARN",
 		"AWS_REGION":                       "eu-west-1",
+		"AWS_SECRET_ACCESS_KEY":            "from env",
 		"FROM_ENV":                         "from env",
 		"FROM_GLOBALS":                     "hello",
 		"HOME":                             os.Getenv("HOME"),
