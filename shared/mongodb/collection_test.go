@@ -7,8 +7,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// The embedded database has neither views nor time series, so this is the
-// decision alone, on what MongoDB's documentation says it lists.
+// TestIsPlain tests isPlain on what MongoDB's documentation says it lists. The
+// embedded database has neither views nor time series.
 func TestIsPlain(t *testing.T) {
 	specs := []mongo.CollectionSpecification{
 		{Name: "organizations", Type: "collection"},

@@ -24,9 +24,10 @@ func createIndex(t *testing.T, db mongodbtest.Database, collection, field string
 	}
 }
 
-// An index of the same key serves, whatever it is called. The unique ones that
-// the version before made are replaced.
-func TestIndexesThatAreThere(t *testing.T) {
+// TestEnsureIndexesExisting starts with some indexes. One of the same key is
+// kept, whatever its name is. The unique ones of the previous version are
+// replaced.
+func TestEnsureIndexesExisting(t *testing.T) {
 	db := mongodbtest.New(t)
 	store := db.Open(t)
 	createIndex(t, db, "claims", "organization_id", options.Index().SetName("by_organization"))
@@ -62,10 +63,11 @@ func TestIndexesThatAreThere(t *testing.T) {
 	}
 }
 
-// An index that can't be made keeps neither the others from being made nor
-// anything from being repaired, and is reported.
+// TestIndexThatFails starts with an index that has the name of another one. The
+// other one can't be made, and Reconcile must report it, make all others and
+// repair the database.
 func TestIndexThatFails(t *testing.T) {
-	db := mongodbtest.NewEmbedded(t) // there are servers that let a name be taken twice
+	db := mongodbtest.NewEmbedded(t) // some servers allow two indexes of one name
 	store := db.Open(t)
 	// The name is taken by an index of another key.
 	createIndex(t, db, "organizations", "something", options.Index().SetName("claims_1"))
@@ -81,15 +83,15 @@ func TestIndexThatFails(t *testing.T) {
 		t.Errorf("removed: %+v; want the admin", report.Removed)
 	}
 	if len(report.NeedsAttention) != 1 || report.NeedsAttention[0].Kind != org.MissingIndex || report.NeedsAttention[0].Subject != "organizations.claims_1" || report.NeedsAttention[0].Error == "" {
-		t.Errorf("odd: %+v; want the index, with the reason", report.NeedsAttention)
+		t.Errorf("needs attention: %+v; want the index, with the reason", report.NeedsAttention)
 	}
 	if missing, err := store.MissingIndexes(t.Context()); err != nil || !slices.Equal(missing, []string{"organizations.claims_1"}) {
-		t.Errorf("missing: %v, %v; want the one alone", missing, err)
+		t.Errorf("missing: %v, %v; want only that index", missing, err)
 	}
 }
 
-// What decides is read from the primary, as the majority has it, whatever the
-// connection string says; and written so that the majority has it.
+// TestConcerns checks that the store reads and writes with majority, even if
+// the connection string says something else.
 func TestConcerns(t *testing.T) {
 	db := mongodbtest.New(t)
 	var mu sync.Mutex
@@ -101,11 +103,11 @@ func TestConcerns(t *testing.T) {
 		switch e.CommandName {
 		case "find":
 			if level, _ := e.Command.Lookup("readConcern", "level").StringValueOK(); level != "majority" {
-				t.Errorf("%v", e.Command)
+				t.Errorf("read concern of %v; want majority", e.Command)
 			}
 		case "insert", "update", "delete", "findAndModify", "renameCollection", "drop", "create":
 			if w, _ := e.Command.Lookup("writeConcern", "w").StringValueOK(); w != "majority" {
-				t.Errorf("%v", e.Command)
+				t.Errorf("write concern of %v; want majority", e.Command)
 			}
 		}
 	}}
@@ -115,13 +117,13 @@ func TestConcerns(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close(context.Background()) })
-	id, now := store.NewID(), store.NewID()
+	id, adminID := store.NewID(), store.NewID()
 	for _, err := range []error{
 		second(store.InsertClaims(t.Context(), []org.Claim{{ID: "org_acme", OrganizationID: id}})),
 		second(store.Claim(t.Context(), "org_acme")),
 		second(store.Organizations(t.Context())),
 		store.ReleaseClaims(t.Context(), id, 1, nil),
-		store.RehashPassword(t.Context(), now, "old", "new"),
+		store.RehashPassword(t.Context(), adminID, "old", "new"),
 		store.CreateCollection(t.Context(), db.Name, "org_a"),
 		store.RenameCollection(t.Context(), db.Name, org.Collection{Name: "org_a"}, "org_b"),
 		store.DropCollection(t.Context(), db.Name, org.Collection{Name: "org_b"}),
@@ -137,4 +139,5 @@ func TestConcerns(t *testing.T) {
 	}
 }
 
+// second returns its second argument.
 func second[T any](_ T, err error) error { return err }

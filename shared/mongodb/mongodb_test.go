@@ -13,8 +13,8 @@ import (
 	"orgservice/shared/org"
 )
 
-// TestConvert holds every sort of error of the driver against what the service
-// makes of it. Whatever leaves open what the server did is ErrUnavailable.
+// TestConvert checks what every kind of error of the driver becomes. If it is
+// not known what the server did, it is ErrUnavailable.
 func TestConvert(t *testing.T) {
 	command := func(code int32, labels ...string) error {
 		return mongo.CommandError{Code: code, Name: fmt.Sprint("Code", code), Labels: labels}
@@ -38,14 +38,14 @@ func TestConvert(t *testing.T) {
 		{"BadValue", command(2), internal},
 		{"DocumentValidationFailure", write(121), internal},
 		{"IndexKeySpecsConflict", command(86), internal},
-		{"an id that is none", bson.ErrInvalidHex, internal},
+		{"invalid id", bson.ErrInvalidHex, internal},
 
-		{"Unauthorized, but may be sent again", command(13, "RetryableWriteError"), org.ErrUnavailable},
-		{"NamespaceExists, but may be sent again", command(48, "RetryableWriteError"), org.ErrUnavailable},
+		{"Unauthorized, retryable", command(13, "RetryableWriteError"), org.ErrUnavailable},
+		{"NamespaceExists, retryable", command(48, "RetryableWriteError"), org.ErrUnavailable},
 		{"NamespaceNotFound of a transaction", command(26, "TransientTransactionError"), org.ErrUnavailable},
 		{"NamespaceNotFound, and the network failed", command(26, "NetworkError"), org.ErrUnavailable},
-		{"no code: no server said it", command(0), org.ErrUnavailable},
-		{"a code that nobody knows", command(987654), org.ErrUnavailable},
+		{"no code, not from a server", command(0), org.ErrUnavailable},
+		{"unknown code", command(987654), org.ErrUnavailable},
 		{"write concern", mongo.WriteException{WriteConcernError: &mongo.WriteConcernError{Code: 64}}, org.ErrUnavailable},
 		{"connection", mongo.ErrClientDisconnected, org.ErrUnavailable},
 		{"deadline", context.DeadlineExceeded, org.ErrUnavailable},
@@ -71,21 +71,21 @@ func TestConvert(t *testing.T) {
 			var e *org.Error
 			switch {
 			case !strings.HasSuffix(got.Error(), "do it: "+test.err.Error()):
-				t.Errorf("%v does not tell of %v", got, test.err)
+				t.Errorf("%v does not contain %v", got, test.err)
 			case test.want == internal && errors.As(got, &e):
-				t.Errorf("%#v; want none of package org", got)
+				t.Errorf("%#v; want no error of package org", got)
 			case test.want != internal && !errors.Is(got, test.want):
 				t.Errorf("%#v; want %v", got, test.want)
 			}
 		})
 	}
 	if err := convert("do it", nil); err != nil {
-		t.Errorf("of no error: %v", err)
+		t.Errorf("convert(nil) = %v", err)
 	}
 }
 
-// TestOpenErr gives connection strings that can't be read. The error must say so
-// without the user or the password.
+// TestOpenErr opens invalid connection strings. The error must contain neither
+// the user nor the password.
 func TestOpenErr(t *testing.T) {
 	for _, url := range []string{
 		"mongodb://someuser:geheim",
@@ -121,7 +121,7 @@ func TestOpenErr(t *testing.T) {
 	}
 }
 
-// TestWithoutSecrets gives messages that quote parts of a connection string.
+// TestWithoutSecrets removes the parts of a connection string from messages.
 func TestWithoutSecrets(t *testing.T) {
 	for url, message := range map[string]string{
 		"mongodb://someuser:geheim@host":         "can't read someuser:geheim@host",
@@ -147,8 +147,8 @@ func TestWithoutSecrets(t *testing.T) {
 	}
 }
 
-// TestObjectID stores documents with ids and reads them again. An id that is
-// none must be an error, not another id.
+// TestObjectID encodes documents with ids and decodes them. An invalid id must
+// be an error.
 func TestObjectID(t *testing.T) {
 	id := bson.NewObjectID()
 	data, err := bson.Marshal(newOrganizationDoc(org.Organization{ID: id.Hex()}))

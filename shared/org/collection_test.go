@@ -12,15 +12,16 @@ import (
 	"orgservice/shared/org"
 )
 
-// onBoth runs the test on a server that compares UUIDs, and to which making a
-// collection that exists is no error, and on one like MongoDB 4.4.
+// onBoth runs the test on two servers: a modern one, which compares UUIDs and
+// returns no error for the creation of a collection that exists, and one like
+// MongoDB 4.4.
 func onBoth(t *testing.T, test func(t *testing.T, f *fixture)) {
 	t.Run("modern", func(t *testing.T) { test(t, newFixtureWithUUIDs(t)) })
 	t.Run("legacy", func(t *testing.T) { test(t, newFixtureIn(t, mongodbtest.NewLegacy(t))) })
 }
 
 // newFixtureWithUUIDs is newFixture, but on an embedded database if the server
-// of MONGO_URL is one that tells no UUIDs, as no MongoDB is.
+// of MONGO_URL does not report UUIDs. Every MongoDB server does.
 func newFixtureWithUUIDs(t *testing.T) *fixture {
 	t.Helper()
 	f := newFixture(t)
@@ -40,8 +41,8 @@ func newFixtureWithUUIDs(t *testing.T) *fixture {
 	return f
 }
 
-// later makes the service's clock show so much more.
-func (f *fixture) later(d time.Duration) {
+// advance sets the service's clock forward by d.
+func (f *fixture) advance(d time.Duration) {
 	now := f.Now
 	if now == nil {
 		now = time.Now
@@ -49,7 +50,7 @@ func (f *fixture) later(d time.Duration) {
 	f.Now = func() time.Time { return now().Add(d) }
 }
 
-// mustReconcile reconciles until there is nothing to repair.
+// mustReconcile does one full run of Reconcile and returns its report.
 func (f *fixture) mustReconcile(t *testing.T) org.Report {
 	t.Helper()
 	report, err := f.Reconcile(t.Context(), true)
@@ -59,6 +60,7 @@ func (f *fixture) mustReconcile(t *testing.T) org.Report {
 	return report
 }
 
+// rename renames a collection without the service.
 func (f *fixture) rename(t *testing.T, from, to string) {
 	t.Helper()
 	ctx, admin := t.Context(), f.db.Client.Database("admin")
@@ -68,8 +70,8 @@ func (f *fixture) rename(t *testing.T, from, to string) {
 	}
 }
 
-// A collection that is there before its organization may hold anybody's
-// documents.
+// TestHostileStrayCollection gives an organization a name for which a
+// collection exists already, which may hold documents of others.
 func TestHostileStrayCollection(t *testing.T) {
 	onBoth(t, func(t *testing.T, f *fixture) {
 		o := f.mustCreate(t, "Acme Inc", "admin@example.com")
@@ -87,7 +89,7 @@ func TestHostileStrayCollection(t *testing.T) {
 				t.Errorf("Create: %v, want ErrConflict", err)
 			}
 			if !f.Store.ChecksCollections() { // the names rest
-				f.later(2 * org.StaleAfter)
+				f.advance(2 * org.StaleAfter)
 				f.mustReconcile(t)
 				return
 			}
@@ -100,13 +102,13 @@ func TestHostileStrayCollection(t *testing.T) {
 			if f.Store.ChecksCollections() {
 				f.wantSameButRevisions(t, before)
 			}
-			f.wantAlive(t, caller, "Acme Inc")
+			f.wantTokenValid(t, caller, "Acme Inc")
 		})
 		t.Run("OK when it is empty", func(t *testing.T) {
 			_, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: new("Empty")})
 			if !f.Store.ChecksCollections() {
 				if !errors.Is(err, org.ErrConflict) {
-					t.Errorf("%v; want ErrConflict, since to drop it is not safe", err)
+					t.Errorf("%v; want ErrConflict, because it is not safe to drop the collection", err)
 				}
 				return
 			}
@@ -120,8 +122,9 @@ func TestHostileStrayCollection(t *testing.T) {
 	})
 }
 
-// An application that still writes under the old name of its organization
-// makes a collection there. Whoever signs up under the name does not get it.
+// TestHostileLateDocuments renames an organization whose application still
+// writes to the collection of the old name, which creates that collection. The
+// next organization of the name must not get it.
 func TestHostileLateDocuments(t *testing.T) {
 	onBoth(t, func(t *testing.T, f *fixture) {
 		o := f.mustCreate(t, "Acme", "a@example.com")
@@ -130,7 +133,7 @@ func TestHostileLateDocuments(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.insert(t, o.Collection, bson.D{{Key: "tenant", Value: "a"}})
-		f.later(2 * org.StaleAfter)
+		f.advance(2 * org.StaleAfter)
 		b := org.CreateRequest{OrganizationName: "Acme", Email: "b@example.com", Password: adminPassword}
 		if got, err := f.Create(t.Context(), b); !errors.Is(err, org.ErrConflict) {
 			t.Errorf("Create = %+v, %v; want ErrConflict", got, err)
@@ -141,8 +144,9 @@ func TestHostileLateDocuments(t *testing.T) {
 	})
 }
 
-// A name that was given up is somebody else's at once where the server keeps
-// late commands from hitting the next owner, and otherwise after a rest.
+// TestFreedName uses the name of a deleted organization for another one. That
+// is possible at once if the server compares UUIDs, because then no late
+// command can change the new collection. Otherwise the name must rest first.
 func TestFreedName(t *testing.T) {
 	onBoth(t, func(t *testing.T, f *fixture) {
 		f.mustCreate(t, "Acme", "a@example.com")
@@ -159,13 +163,14 @@ func TestFreedName(t *testing.T) {
 		if !errors.Is(err, org.ErrConflict) {
 			t.Errorf("%v; want ErrConflict as long as the name rests", err)
 		}
-		f.later(org.StaleAfter + time.Second)
+		f.advance(org.StaleAfter + time.Second)
 		f.mustCreate(t, "Acme", "b@example.com")
 	})
 }
 
-// The organization's own may take back at once what it has given up.
-func TestFreedNameBack(t *testing.T) {
+// TestFreedNameTakenBack renames an organization to a name that it had before,
+// for which it need not wait.
+func TestFreedNameTakenBack(t *testing.T) {
 	onBoth(t, func(t *testing.T, f *fixture) {
 		f.mustCreate(t, "Acme", "a@example.com")
 		caller := f.mustLogin(t, "a@example.com", adminPassword)
@@ -177,29 +182,31 @@ func TestFreedNameBack(t *testing.T) {
 	})
 }
 
-// collectionsThatChanged are things that happen to a collection behind the
-// service's back.
-var collectionsThatChanged = map[string]func(t *testing.T, f *fixture, o org.Organization){
-	"the version before kept no UUID": func(t *testing.T, f *fixture, o org.Organization) {
+// collectionChanges change an organization's collection or its record without
+// the service.
+var collectionChanges = map[string]func(t *testing.T, f *fixture, o org.Organization){
+	"recorded without UUID by an older version": func(t *testing.T, f *fixture, o org.Organization) {
 		f.set(t, "organizations", o.ID, bson.D{{Key: "collection_uuid", Value: ""}})
 	},
 	"restored from a backup": func(t *testing.T, f *fixture, o org.Organization) {
 		f.set(t, "organizations", o.ID, bson.D{{Key: "collection_uuid", Value: "00112233445566778899aabbccddeeff"}})
 	},
-	"renamed by a command that came late": func(t *testing.T, f *fixture, o org.Organization) {
+	"renamed by a late command": func(t *testing.T, f *fixture, o org.Organization) {
 		f.rename(t, o.Collection, "org_elsewhere")
 	},
 }
 
-func TestCollectionThatChanged(t *testing.T) {
-	for name, change := range collectionsThatChanged {
+// TestCollectionChanged renames, deletes and reconciles after each of
+// collectionChanges.
+func TestCollectionChanged(t *testing.T) {
+	for name, change := range collectionChanges {
 		for verb, act := range map[string]func(t *testing.T, f *fixture, o org.Organization){
 			"rename": func(t *testing.T, f *fixture, o org.Organization) {
 				if _, err := f.Update(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), org.UpdateRequest{OrganizationName: new("Bolt")}); err != nil {
 					t.Fatal(err)
 				}
 				if documents := f.snapshot(t)["org_bolt"].Documents; len(documents) != 3 {
-					t.Errorf("org_bolt has %v", documents)
+					t.Errorf("org_bolt has %v; want 3 documents", documents)
 				}
 			},
 			"delete": func(t *testing.T, f *fixture, o org.Organization) {
@@ -213,7 +220,7 @@ func TestCollectionThatChanged(t *testing.T) {
 					t.Errorf("%+v; want one repair", report)
 				}
 				if documents := f.snapshot(t)[o.Collection].Documents; len(documents) != 3 {
-					t.Errorf("%s has %v", o.Collection, documents)
+					t.Errorf("%s has %v; want 3 documents", o.Collection, documents)
 				}
 			},
 		} {
@@ -223,13 +230,13 @@ func TestCollectionThatChanged(t *testing.T) {
 					f.fillTenant(t, o.Collection)
 					change(t, f, o)
 					act(t, f, o)
-					f.later(2 * org.StaleAfter)
+					f.advance(2 * org.StaleAfter)
 					f.mustReconcile(t)
 					if report := f.mustReconcile(t); len(report.Repaired)+len(report.Removed)+len(report.NeedsAttention) > 0 {
-						t.Errorf("afterwards: %+v", report)
+						t.Errorf("the next run: %+v; want nothing", report)
 					}
 					if findings, err := f.Inspect(t.Context()); err != nil || len(findings) > 0 {
-						t.Errorf("findings: %+v, %v", findings, err)
+						t.Errorf("Inspect = %+v, %v; want nothing", findings, err)
 					}
 				})
 			})
@@ -237,9 +244,10 @@ func TestCollectionThatChanged(t *testing.T) {
 	}
 }
 
-// An application that drops its organization's collection has an organization
-// without one, until it writes again or the organization is renamed.
-func TestCollectionThatWasDropped(t *testing.T) {
+// TestCollectionDropped drops an organization's collection, as its application
+// may do. The organization has none until it is renamed or the application
+// writes again.
+func TestCollectionDropped(t *testing.T) {
 	f := newFixtureWithUUIDs(t)
 	o := f.mustCreate(t, "Acme", "a@example.com")
 	caller := f.mustLogin(t, "a@example.com", adminPassword)
@@ -261,15 +269,16 @@ func TestCollectionThatWasDropped(t *testing.T) {
 	drop("org_core")
 	f.fillTenant(t, "org_core")
 	if report := f.mustReconcile(t); len(report.Repaired) != 1 || report.Repaired[0].Kind != org.UnknownCollection {
-		t.Errorf("%+v; want the new collection to be known", report)
+		t.Errorf("%+v; want the UUID of the new collection recorded", report)
 	}
 	if report := f.mustReconcile(t); len(report.Repaired)+len(report.NeedsAttention) > 0 {
-		t.Errorf("afterwards: %+v", report)
+		t.Errorf("the next run: %+v; want nothing", report)
 	}
 }
 
-// Two organizations can't have one collection, even if a command that comes
-// late has put the one's where the other has lost its own.
+// TestHostileForeignCollection gives the collection of one organization the
+// name of another one's, which was dropped. A late command can do so. The other
+// organization must not get the collection.
 func TestHostileForeignCollection(t *testing.T) {
 	for verb, act := range map[string]func(t *testing.T, f *fixture, victim org.Organization){
 		"rename": func(t *testing.T, f *fixture, victim org.Organization) {
@@ -293,7 +302,7 @@ func TestHostileForeignCollection(t *testing.T) {
 			f.mustReconcile(t)
 			f.mustReconcile(t)
 			if documents := f.snapshot(t)[victim.Collection].Documents; len(documents) != 3 {
-				t.Errorf("%s has %v", victim.Collection, documents)
+				t.Errorf("%s has %v; want 3 documents", victim.Collection, documents)
 			}
 		})
 	}

@@ -20,48 +20,48 @@ import (
 	"orgservice/shared/org"
 )
 
-// crash makes a process die at one of its commands to the database, as far as
-// the database can tell: that command and all later ones fail.
+// crash makes one command to the database fail, and all later ones of the same
+// process. For the database that is the same as a crash of the process.
 //
-// Either the command is not sent, or it is carried out and its answer is lost.
-// In the second case only commands that changed something are counted: losing
-// the answer of any other one is, for the database and for the process, the
-// same as not sending it.
+// Either the command is not sent, or it is executed and its answer is lost. In
+// the second case only commands that changed something are counted. If a
+// command changed nothing, it makes no difference whether it was sent.
 type crash struct {
-	at        int    // the number of the command, from 1
-	lost      bool   // the answer is lost
-	only      string // if set, commands of another name are not counted
-	glitch    bool   // it is no crash: only the one connection fails, after
-	meanwhile func() // is called
-	late      bool   // it arrives when deliver is called, long after it failed
-	deliver   func() error
+	at        int          // the number of the command, from 1
+	lost      bool         // the command is executed and its answer is lost
+	only      string       // if set, only commands of this name are counted
+	glitch    bool         // no crash: only this command and its connection fail
+	meanwhile func()       // if set, it is called when the command fails
+	late      bool         // the command arrives when deliver is called
+	deliver   func() error // set when a late command has failed
 
 	mu    sync.Mutex
 	count int
 	dead  bool
 }
 
-// crashing returns a service that crashes so.
+// crashing returns a service that crashes at c.
 func (w *world) crashing(c *crash) *org.Service {
 	w.t.Helper()
 	return w.service(c.client())
 }
 
-// errCrashed ends a command without an answer. The driver takes it for one
-// that was given up, so it does not doubt the server: the next command fails,
-// or doesn't, at once, and no time limit has a part in it.
+// errCrashed is the error of a command that got no answer. To the driver it
+// means that the caller gave up, so it does not mark the server as unknown.
+// The next command succeeds or fails at once, without a time limit.
 var errCrashed = fmt.Errorf("crashed: %w", context.Canceled)
 
-// client returns the options of a client that crashes so.
+// client returns the options of a client that crashes at c.
 func (c *crash) client() *options.ClientOptions {
 	client := options.Client().SetDialer(c)
 	if !c.glitch {
-		// Else the driver would try until the time is up.
+		// Otherwise the driver would retry until the time limit.
 		client.SetRetryReads(false).SetRetryWrites(false)
 	}
 	return client
 }
 
+// happened reports whether the command has failed.
 func (c *crash) happened() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,25 +77,25 @@ type crashingConn struct {
 	net.Conn
 	crash  *crash
 	broken bool
-	own    bool   // what was sent last is the driver's own
-	answer []byte // that is here already, or what is left of it
+	own    bool   // the last command was one of driverCommands
+	answer []byte // the rest of an answer that was read already
 }
 
-// Write gets one whole message from the driver.
+// Write sends b, which is one complete message, or fails.
 func (c *crashingConn) Write(b []byte) (int, error) {
 	x := c.crash
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	name := commandName(b)
-	c.own = driversOwn[name]
+	c.own = driverCommands[name]
 	if c.broken || x.dead && !x.glitch && !c.own {
 		return 0, errCrashed
 	}
-	if x.dead || !counted(name) || x.only != "" && x.only != name || x.lost && reads[name] {
+	if x.dead || !isCounted(name) || x.only != "" && x.only != name || x.lost && readCommands[name] {
 		return c.Conn.Write(b)
 	}
 	if x.lost {
-		answer, err := c.carryOut(b)
+		answer, err := c.roundTrip(b)
 		if err != nil {
 			return 0, err
 		}
@@ -121,16 +121,16 @@ func (c *crashingConn) Write(b []byte) (int, error) {
 		message := slices.Clone(b)
 		x.deliver = func() error {
 			defer c.Conn.Close()
-			_, err := c.carryOut(message)
+			_, err := c.roundTrip(message)
 			return err
 		}
 	}
 	return 0, errCrashed
 }
 
-// carryOut sends the message and waits for the answer, which tells that the
-// command was carried out.
-func (c *crashingConn) carryOut(b []byte) (answer []byte, err error) {
+// roundTrip sends the message and returns the answer. After that the command
+// has been executed.
+func (c *crashingConn) roundTrip(b []byte) (answer []byte, err error) {
 	if err := c.Conn.SetDeadline(time.Now().Add(mongodbtest.Patience)); err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (c *crashingConn) carryOut(b []byte) (answer []byte, err error) {
 
 func (c *crashingConn) Close() error {
 	if c.broken && c.crash.late {
-		return nil // what was sent is still on the way
+		return nil // deliver needs the connection
 	}
 	return c.Conn.Close()
 }
@@ -166,23 +166,24 @@ func (c *crashingConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// driversOwn are the commands that nobody but the driver sends.
-var driversOwn = map[string]bool{
+// driverCommands are the commands that only the driver itself sends. A message
+// of another kind than OP_MSG has an empty name.
+var driverCommands = map[string]bool{
 	"": true, "hello": true, "isMaster": true, "ismaster": true, "ping": true, "endSessions": true,
 }
 
-// counted tells the commands of an operation from the driver's own, and from
-// those that make the indexes.
-func counted(name string) bool { return !driversOwn[name] && name != "createIndexes" }
+// isCounted reports whether a command belongs to an operation. The driver's own
+// commands don't, and those that make indexes don't.
+func isCounted(name string) bool { return !driverCommands[name] && name != "createIndexes" }
 
-var reads = map[string]bool{"find": true, "getMore": true, "listCollections": true, "listIndexes": true}
+var readCommands = map[string]bool{"find": true, "getMore": true, "listCollections": true, "listIndexes": true}
 
-// document returns the document in a message of kind OP_MSG, nil if the message
-// is of another kind.
-func document(b []byte) bson.Raw {
+// messageDocument returns the document in a message of kind OP_MSG, or nil if
+// the message is of another kind.
+func messageDocument(b []byte) bson.Raw {
 	const opMsg, start = 2013, 16 + 4 + 1
 	if len(b) < start+5 || binary.LittleEndian.Uint32(b) != uint32(len(b)) {
-		panic("not a whole message")
+		panic("not one complete message")
 	}
 	if binary.LittleEndian.Uint32(b[12:]) != opMsg {
 		return nil
@@ -190,33 +191,32 @@ func document(b []byte) bson.Raw {
 	return bson.Raw(b[start:])
 }
 
-// commandName returns the name of the command in a message: the key of the
-// first element of its document.
+// commandName returns the name of the command in a message, which is the key of
+// the first element of its document.
 func commandName(b []byte) string {
-	d := document(b)
+	d := messageDocument(b)
 	if d == nil {
 		return ""
 	}
 	return d.Index(0).Key()
 }
 
-// changed reports whether a command that is no read has changed anything, as
-// far as its answer tells.
+// changed reports whether a command has changed something, according to its
+// answer. The command must not be one of readCommands.
 func changed(answer []byte) bool {
-	d := document(answer)
+	d := messageDocument(answer)
 	ok, _ := d.Lookup("ok").AsInt64OK()
 	n, counts := d.Lookup("n").AsInt64OK()
 	return ok == 1 && (!counts || n > 0)
 }
 
-// crashCase is an operation that is interrupted. Its two names are those of
-// the organization before and after; both must be usable by others if it has
-// not got them.
+// crashCase is an operation that a crash interrupts. Afterwards others must be
+// able to use each of the two names that the organization does not have.
 type crashCase struct {
-	name          string
-	before, after string // names of the organization
-	run           func(w *world, s *org.Service, o org.Organization) error
-	logins        []org.LoginRequest
+	name                  string
+	nameBefore, nameAfter string // of the organization
+	run                   func(w *world, s *org.Service, o org.Organization) error
+	logins                []org.LoginRequest // before or after the operation
 }
 
 const (
@@ -225,8 +225,10 @@ const (
 	newPassword           = "battery staple"
 )
 
+// ptr returns a pointer to s.
 func ptr(s string) *string { return &s }
 
+// update returns the run of a crashCase that sends the request.
 func update(c org.UpdateRequest) func(w *world, s *org.Service, o org.Organization) error {
 	return func(w *world, s *org.Service, o org.Organization) error {
 		_, err := s.Update(context.Background(), w.callerOf(o), c)
@@ -255,59 +257,59 @@ func crashCases() []crashCase {
 	}
 }
 
-// look tells the state of the organization under whichever name it has.
-func (c crashCase) look(w *world, s *org.Service) string {
+// clientState returns what clients see of the organization under both names.
+func (c crashCase) clientState(w *world, s *org.Service) string {
 	state := ""
-	for _, name := range []string{c.before, c.after} {
+	for _, name := range []string{c.nameBefore, c.nameAfter} {
 		if name != "" {
-			state += w.look(s, name, c.logins...) + "; "
+			state += w.clientState(s, name, c.logins...) + "; "
 		}
 	}
 	return state
 }
 
-// stage returns a world with a bystander and, unless the case is a creation,
-// the organization that the case is about, whose ids are left out of states
-// since they differ from one world to the next.
-func (c crashCase) stage(t *testing.T, db mongodbtest.Database) (*world, org.Organization) {
+// setUp returns a world with another organization and, unless the case is a
+// creation, the one that the case is about.
+func (c crashCase) setUp(t *testing.T, db mongodbtest.Database) (*world, org.Organization) {
 	w := worldIn(t, db.Fresh(t))
 	s := w.service()
 	w.create(s, "Bystander", "admin@bystander.test")
-	if c.before == "" {
+	if c.nameBefore == "" {
 		return w, org.Organization{}
 	}
-	return w, w.create(s, c.before, subjectEmail)
+	return w, w.create(s, c.nameBefore, subjectEmail)
 }
 
-// A crash leaves the database with the first changes of the operation made, and
-// the others not: with n of them, whether the process died before the next one
-// was sent or before the answer to the last one came, and whatever it read in
-// between. So to lose the answers of all changes, one after the other, leaves
-// every state that there is, but the one in which nothing was done. What differs
-// is what the client is told, if it is the process that dies later: TestCrash
-// looks at both ways, and where a client does not come into it, one is enough.
+// After a crash the first n changes of an operation are made and the others are
+// not. For the database it makes no difference whether the process died before
+// it sent change n+1 or before it got the answer to change n, and reads make
+// none. So a test that loses the answer of each change in turn leaves every
+// possible state except the one without any change. The answer to the client
+// can still differ, so TestCrash covers both ways. Tests without a client need
+// only one.
 
-// TestCrash interrupts every operation at every one of its commands, both
-// ways, lets others come and checks that nothing is left of it. Then it does so
-// in every state, with clients coming before the repair.
+// TestCrash interrupts every operation at every one of its commands, in both
+// ways. Then it reconciles, lets clients use the names and emails that are
+// free, and checks the database. After that it does the same for every state,
+// but the clients come before the repair.
 func TestCrash(t *testing.T) {
-	forEachCrash(t, "clientFirst=false", bothWays, func(t *testing.T, p *play, n int, lost bool) (ended bool) {
-		return p.crash(t, &crash{at: n, lost: lost}, nil, false)
+	forEachCrash(t, "clientFirst=false", bothWays, func(t *testing.T, sc *scenario, n int, lost bool) (ended bool) {
+		return sc.interrupt(t, &crash{at: n, lost: lost}, nil, false)
 	})
-	forEachCrash(t, "clientFirst=true", answerLost, func(t *testing.T, p *play, n int, lost bool) (ended bool) {
-		return p.crash(t, &crash{at: n, lost: lost}, nil, true)
+	forEachCrash(t, "clientFirst=true", answerLost, func(t *testing.T, sc *scenario, n int, lost bool) (ended bool) {
+		return sc.interrupt(t, &crash{at: n, lost: lost}, nil, true)
 	})
 }
 
-// TestCrashInRepair interrupts, in every state that a crash leaves, the repair
-// in every state of its own. That it dies before it changes anything is left
-// out: TestCrash repairs what is there then.
+// TestCrashInRepair interrupts the repair of every state that a crash leaves,
+// after each change that the repair makes. A repair that changed nothing leaves
+// the state that TestCrash repairs.
 func TestCrashInRepair(t *testing.T) {
-	forEachCrash(t, "repair", answerLost, func(t *testing.T, p *play, n int, lost bool) (ended bool) {
+	forEachCrash(t, "repair", answerLost, func(t *testing.T, sc *scenario, n int, lost bool) (ended bool) {
 		for at := 1; at <= maxCommands; at++ {
 			repair := &crash{at: at, lost: true}
 			t.Run(fmt.Sprintf("repair at=%d", at), func(t *testing.T) {
-				ended = p.crash(t, &crash{at: n, lost: lost}, repair, false)
+				ended = sc.interrupt(t, &crash{at: n, lost: lost}, repair, false)
 			})
 			if ended || !repair.happened() {
 				break
@@ -317,14 +319,14 @@ func TestCrashInRepair(t *testing.T) {
 	})
 }
 
-// TestGlitch fails one command of every operation, once, both ways, without
-// and with another change of the organization right after it. The operation
-// itself cleans up.
+// TestGlitch fails one command of every operation, once, in both ways, with and
+// without another change of the organization at that moment. The operation must
+// clean up after itself.
 func TestGlitch(t *testing.T) {
 	var glitches, left atomic.Int64
 	for _, meanwhile := range []bool{false, true} {
-		forEachCrash(t, fmt.Sprintf("meanwhile=%v", meanwhile), bothWays, func(t *testing.T, p *play, n int, lost bool) (ended bool) {
-			w, o := p.stage(t, p.db)
+		forEachCrash(t, fmt.Sprintf("meanwhile=%v", meanwhile), bothWays, func(t *testing.T, sc *scenario, n int, lost bool) (ended bool) {
+			w, o := sc.setUp(t, sc.db)
 			c := &crash{at: n, lost: lost, glitch: true}
 			if meanwhile && o.ID != "" {
 				other := w.service()
@@ -332,60 +334,60 @@ func TestGlitch(t *testing.T) {
 					other.Update(context.Background(), w.callerOf(o), org.UpdateRequest{Password: ptr("third password"), CurrentPassword: ptr(password)})
 				}
 			}
-			err := p.run(w, w.crashing(c), o)
+			err := sc.run(w, w.crashing(c), o)
 			if !c.happened() {
 				return true
 			}
-			p.crashes++
-			state := anonymous(p.look(w, w.service()), o)
-			if err == nil && !meanwhile && state != p.after || err != nil && !errors.Is(err, org.ErrUnavailable) && !meanwhile {
-				t.Errorf("%v was answered, and it is %q", err, state)
+			sc.crashes++
+			state := withoutIDs(sc.clientState(w, w.service()), o)
+			if err == nil && !meanwhile && state != sc.stateAfter || err != nil && !errors.Is(err, org.ErrUnavailable) && !meanwhile {
+				t.Errorf("answer %v, state %q", err, state)
 			}
 			glitches.Add(1)
 			if errors.Is(err, org.ErrUnavailable) && len(w.problems()) > 0 {
 				left.Add(1)
-				w.wait()
+				w.makeStale()
 				reconcile(t, w.service())
 			}
 			w.check()
 			return false
 		})
 	}
-	t.Logf("%d of %d were left to reconcile", left.Load(), glitches.Load())
+	t.Logf("%d of %d operations were left to Reconcile", left.Load(), glitches.Load())
 	if left.Load() > glitches.Load()/4 {
-		t.Errorf("%d of %d were left to reconcile", left.Load(), glitches.Load())
+		t.Errorf("%d of %d operations were left to Reconcile; want at most a quarter of them", left.Load(), glitches.Load())
 	}
 }
 
-// TestLate lets one command of every operation arrive after the operation has
-// failed with it and cleaned up.
+// TestLate fails one command of every operation and lets it arrive after the
+// operation has failed and cleaned up.
 func TestLate(t *testing.T) {
-	forEachCrash(t, "late", notSent, func(t *testing.T, p *play, n int, _ bool) (ended bool) {
-		w, o := p.stage(t, p.db)
+	forEachCrash(t, "late", notSent, func(t *testing.T, sc *scenario, n int, _ bool) (ended bool) {
+		w, o := sc.setUp(t, sc.db)
 		c := &crash{at: n, glitch: true, late: true}
-		err := p.run(w, w.crashing(c), o)
+		err := sc.run(w, w.crashing(c), o)
 		if !c.happened() {
 			return true
 		}
-		p.crashes++
+		sc.crashes++
 		if err := c.deliver(); err != nil {
 			t.Fatal(err)
 		}
-		w.wait()
+		w.makeStale()
 		reconcile(t, w.service())
-		state := anonymous(p.look(w, w.service()), o)
-		if state != p.before && state != p.after || err == nil && state != p.after {
-			t.Errorf("%v was answered, and it is %q", err, state)
+		state := withoutIDs(sc.clientState(w, w.service()), o)
+		if state != sc.stateBefore && state != sc.stateAfter || err == nil && state != sc.stateAfter {
+			t.Errorf("answer %v, state %q", err, state)
 		}
 		w.check()
 		return false
 	})
 }
 
-// TestLateWrite writes to the old name of a collection after it was moved, and
-// the process that moved it has died: MongoDB makes a collection of that name.
+// TestLateWrite writes to the old name of a collection after it was renamed by
+// a process that crashed then. The write creates a collection of the old name.
 func TestLateWrite(t *testing.T) {
-	w, s, o := stage(t)
+	w, s, o := setUp(t)
 	if err := rename(w, w.crashing(&crash{at: 1, lost: true, only: "renameCollection"}), o, "Bolt")(); !errors.Is(err, org.ErrUnavailable) {
 		t.Fatal(err)
 	}
@@ -393,13 +395,13 @@ func TestLateWrite(t *testing.T) {
 	if _, err := database.Collection(o.Collection).InsertOne(t.Context(), bson.D{{Key: "late", Value: true}}); err != nil {
 		t.Fatal(err)
 	}
-	w.wait()
+	w.makeStale()
 	report, err := s.Reconcile(t.Context(), true)
 	if err != nil || len(report.NeedsAttention) != 1 || report.NeedsAttention[0].Kind != org.OrphanCollection {
-		t.Errorf("reconcile: %+v, %v; want the collection of the old name found odd", report, err)
+		t.Errorf("Reconcile = %+v, %v; want the collection of the old name reported", report, err)
 	}
 	if got, err := s.Get(t.Context(), "Bolt"); err != nil || got.Collection != "org_bolt" {
-		t.Errorf("Get = %+v, %v", got, err)
+		t.Errorf("Get = %+v, %v; want collection org_bolt", got, err)
 	}
 	if err := database.Collection(o.Collection).Drop(t.Context()); err != nil {
 		t.Fatal(err)
@@ -407,125 +409,127 @@ func TestLateWrite(t *testing.T) {
 	w.check()
 }
 
-// maxCommands is more than any operation needs.
+// maxCommands is more than the commands of any operation.
 const maxCommands = 50
 
-// The ways in which a command can fail: whether its answer is lost.
+// The ways in which a command can fail: it is not sent, or its answer is lost.
+// The values are those of crash.lost.
 var (
 	notSent    = []bool{false}
 	answerLost = []bool{true}
 	bothWays   = []bool{false, true}
 )
 
-// forEachCrash calls f, for each case and way to crash, with a crash at the
-// first command, the second and so on, until f reports that the operation came
-// to its end before.
-func forEachCrash(t *testing.T, name string, ways []bool, f func(t *testing.T, p *play, n int, lost bool) (ended bool)) {
+// forEachCrash calls f for each case and way, with a crash at the first
+// command, the second and so on, until f reports that the operation ended
+// before.
+func forEachCrash(t *testing.T, name string, ways []bool, f func(t *testing.T, sc *scenario, n int, lost bool) (ended bool)) {
 	t.Run(name, func(t *testing.T) {
 		for _, c := range crashCases() {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
-				p := newPlay(t, c)
+				sc := newScenario(t, c)
 				for _, lost := range ways {
 					for n := 1; n <= maxCommands; n++ {
 						ended := false
 						t.Run(fmt.Sprintf("at=%d lost=%v", n, lost), func(t *testing.T) {
-							ended = f(t, p, n, lost)
+							ended = f(t, sc, n, lost)
 						})
 						if ended {
 							break
 						}
 					}
 				}
-				t.Logf("%s: %d crashes", c.name, p.crashes)
+				t.Logf("%s: %d crashes", c.name, sc.crashes)
 			})
 		}
 	})
 }
 
-// play is a case with the two states that a client may find the organization
-// in, whatever happens.
-type play struct {
+// scenario is a case with what clients see before and after it. After a crash
+// they must see one of the two.
+type scenario struct {
 	crashCase
-	db            mongodbtest.Database // on a server of its own
-	before, after string
-	crashes       int
+	db                      mongodbtest.Database // each run has a fresh one on the same server
+	stateBefore, stateAfter string
+	crashes                 int
 }
 
-func newPlay(t *testing.T, c crashCase) *play {
-	p := &play{crashCase: c, db: mongodbtest.New(t)}
-	w, o := c.stage(t, p.db)
+func newScenario(t *testing.T, c crashCase) *scenario {
+	sc := &scenario{crashCase: c, db: mongodbtest.New(t)}
+	w, o := c.setUp(t, sc.db)
 	s := w.service()
-	p.before = anonymous(c.look(w, s), o)
+	sc.stateBefore = withoutIDs(c.clientState(w, s), o)
 	if err := c.run(w, s, o); err != nil {
 		t.Fatalf("without a crash: %v", err)
 	}
-	p.after = anonymous(c.look(w, s), o)
+	sc.stateAfter = withoutIDs(c.clientState(w, s), o)
 	w.check()
-	return p
+	return sc
 }
 
-// crash plays the case once, with a crash in the operation and maybe one in
-// its first repair. It reports whether the operation came to its end before it
-// could crash.
-func (p *play) crash(t *testing.T, operation, repair *crash, clientFirst bool) (ended bool) {
+// interrupt runs the case once, with a crash in the operation and, if repair is
+// not nil, one in its first repair. It reports whether the operation ended
+// before the crash.
+func (sc *scenario) interrupt(t *testing.T, operation, repair *crash, clientFirst bool) (ended bool) {
 	ctx := context.Background()
-	w, o := p.stage(t, p.db)
-	err := p.run(w, w.crashing(operation), o)
+	w, o := sc.setUp(t, sc.db)
+	err := sc.run(w, w.crashing(operation), o)
 	if !operation.happened() {
 		if err != nil {
 			t.Fatalf("without a crash: %v", err)
 		}
 		return true
 	}
-	p.crashes++
+	sc.crashes++
 	if repair != nil {
-		w.wait()
+		w.makeStale()
 		w.crashing(repair).Reconcile(ctx, true)
 	}
-	w.wait()
+	w.makeStale()
 	s := w.service()
 	if !clientFirst {
 		reconcile(t, s)
 	}
-	state := anonymous(p.look(w, s), o)
+	state := withoutIDs(sc.clientState(w, s), o)
 	switch {
-	case err == nil && state != p.after:
-		t.Errorf("success was answered, but it is %q instead of %q", state, p.after)
-	case err != nil && !errors.Is(err, org.ErrUnavailable) && state != p.before:
-		t.Errorf("%v was answered, but it is %q instead of %q", err, state, p.before)
-	case state != p.before && state != p.after:
-		t.Errorf("it is %q: neither %q nor %q", state, p.before, p.after)
+	case err == nil && state != sc.stateAfter:
+		t.Errorf("answer success, state %q; want %q", state, sc.stateAfter)
+	case err != nil && !errors.Is(err, org.ErrUnavailable) && state != sc.stateBefore:
+		t.Errorf("answer %v, state %q; want %q", err, state, sc.stateBefore)
+	case state != sc.stateBefore && state != sc.stateAfter:
+		t.Errorf("state %q; want %q or %q", state, sc.stateBefore, sc.stateAfter)
 	}
-	// Whichever name and email it has not, somebody else can have.
-	for i, name := range []string{p.crashCase.before, p.crashCase.after} {
+	// Others can use each name and email that the organization does not have.
+	for i, name := range []string{sc.crashCase.nameBefore, sc.crashCase.nameAfter} {
 		if name == "" {
 			continue
 		}
 		if _, err := s.Get(ctx, name); errors.Is(err, org.ErrNotFound) {
-			w.create(s, name, fmt.Sprintf("somebody%d@else.test", i))
+			w.create(s, name, fmt.Sprintf("other%d@other.test", i))
 		}
 	}
 	for i, email := range []string{subjectEmail, newEmail} {
 		if !w.emailTaken(email) {
-			w.create(s, fmt.Sprintf("Somebody Else %d", i), email)
+			w.create(s, fmt.Sprintf("Other %d", i), email)
 		}
 	}
 	if clientFirst {
-		w.wait()
+		w.makeStale()
 		reconcile(t, s)
 	}
 	w.check()
 	return false
 }
 
+// reconcile does one full run of Reconcile, which must succeed.
 func reconcile(t *testing.T, s *org.Service) {
 	t.Helper()
 	report, err := s.Reconcile(context.Background(), true)
 	if err != nil {
-		t.Errorf("reconcile: %v", err)
+		t.Errorf("Reconcile: %v", err)
 	}
 	if len(report.NeedsAttention) > 0 {
-		t.Errorf("reconcile found odd: %+v", report.NeedsAttention)
+		t.Errorf("Reconcile needs attention: %+v", report.NeedsAttention)
 	}
 }

@@ -14,11 +14,11 @@ import (
 	"orgservice/shared/org"
 )
 
-// The answer to the write that commits an operation is lost: the operation
-// finds out that it is done.
-func TestCommitWithoutAnswer(t *testing.T) {
+// TestCommitAnswerLost loses the answer to the write that commits an operation.
+// The operation must find out that it is committed.
+func TestCommitAnswerLost(t *testing.T) {
 	for name, test := range map[string]struct {
-		at int // of the updates of the record
+		at int // the number of the update command that commits
 		do func(w *world, s *org.Service, o org.Organization) error
 	}{
 		"rename":  {2, update(org.UpdateRequest{OrganizationName: ptr(renamed)})},
@@ -33,19 +33,19 @@ func TestCommitWithoutAnswer(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, _, o := stage(t)
+			w, _, o := setUp(t)
 			c := &crash{at: test.at, only: "update", lost: true, glitch: true}
 			if err := test.do(w, w.crashing(c), o); err != nil || !c.happened() {
-				t.Errorf("%v, happened: %v; want success", err, c.happened())
+				t.Errorf("%v, crashed: %v; want success", err, c.happened())
 			}
 			w.check()
 		})
 	}
 }
 
-// An update that is refused after its journal was written leaves nothing: not
-// its claims, and no way for its change of the admin, sent by a process that
-// was overtaken, to arrive.
+// TestRollBack undoes an update after its journal was written. Its claims must
+// be released, and its change of the admin must have no effect when another
+// process sends it late.
 func TestRollBack(t *testing.T) {
 	f := newFixtureWithUUIDs(t)
 	o := f.mustCreate(t, "Acme", "a@example.com")
@@ -65,12 +65,13 @@ func TestRollBack(t *testing.T) {
 	if err := f.Store.UpdateAdmin(t.Context(), late); err != nil {
 		t.Fatal(err)
 	}
-	f.wantAlive(t, caller, "Acme")
+	f.wantTokenValid(t, caller, "Acme")
 	f.mustLogin(t, "a@example.com", adminPassword)
 }
 
-// A command that came late has put an organization's collection under a name
-// that another organization takes then. Empty or not, it is not dropped.
+// TestHostileForeignName takes a name that a late command has given to another
+// organization's collection. That collection must not be dropped, even if it is
+// empty.
 func TestHostileForeignName(t *testing.T) {
 	for name, take := range map[string]func(f *fixture) error{
 		"create": func(f *fixture) error {
@@ -91,25 +92,25 @@ func TestHostileForeignName(t *testing.T) {
 				t.Errorf("%v; want ErrConflict", err)
 			}
 			if report := f.mustReconcile(t); len(report.Repaired) != 1 || report.Repaired[0].Kind != org.MisnamedCollection {
-				t.Errorf("%+v; want the collection to be put back", report)
+				t.Errorf("%+v; want the collection renamed back", report)
 			}
 			if err := take(f); err != nil {
-				t.Errorf("afterwards: %v", err)
+				t.Errorf("after the repair: %v", err)
 			}
 			if findings, err := f.Inspect(t.Context()); err != nil || len(findings) > 0 {
-				t.Errorf("%+v, %v", findings, err)
+				t.Errorf("Inspect = %+v, %v; want nothing", findings, err)
 			}
 		})
 	}
 }
 
-// A creation whose record came late, when its claims were somebody else's, is
-// undone. What stands under the name is the other one's, although no record
-// knows its UUID yet.
+// TestHostileLateRecord undoes a creation whose record arrived late, when
+// another creation had its claims. The collection of that name is the other
+// one's, and must not be dropped, although no record has its UUID yet.
 func TestHostileLateRecord(t *testing.T) {
-	w, _, _ := stage(t)
-	nap := &sleep{only: "renameCollection", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
-	sleeper := w.service(nap.client())
+	w, _, _ := setUp(t)
+	point := &sleepPoint{only: "renameCollection", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
+	sleeper := w.service(point.client())
 	finished := make(chan error, 1)
 	go func() {
 		_, err := sleeper.Create(t.Context(), org.CreateRequest{OrganizationName: renamed, Email: newEmail, Password: newPassword})
@@ -118,7 +119,7 @@ func TestHostileLateRecord(t *testing.T) {
 	select {
 	case err := <-finished:
 		t.Fatalf("without a sleep: %v", err)
-	case <-nap.asleep: // its collection has the name, its record does not know
+	case <-point.asleep: // its collection has the name; its record has no UUID
 	}
 	s := w.service()
 	long := w.clock().Add(-2 * org.StaleAfter)
@@ -133,49 +134,53 @@ func TestHostileLateRecord(t *testing.T) {
 	if report, err := s.Reconcile(t.Context(), false); err != nil || len(report.Undone) != 1 {
 		t.Errorf("%+v, %v; want the late creation undone", report, err)
 	}
-	close(nap.wake)
+	close(point.wake)
 	if err := <-finished; err != nil {
 		t.Error(err)
 	}
 	w.check()
 }
 
-// A process that slept after its journal was written, until others have done
-// what it says and more, moves nothing.
+// TestHostileSleepingRename lets a process sleep after it has written its
+// journal. Others finish the rename and rename the organization back. The
+// process must not rename the collection when it wakes.
 func TestHostileSleepingRename(t *testing.T) {
-	w, s, o := stage(t)
-	nap := &sleep{only: "update", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
-	sleeper := w.service(nap.client())
+	w, s, o := setUp(t)
+	point := &sleepPoint{only: "update", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
+	sleeper := w.service(point.client())
 	finished := make(chan error, 1)
 	go func() { finished <- rename(w, sleeper, o, renamed)() }()
 	select {
 	case err := <-finished:
 		t.Fatalf("without a sleep: %v", err)
-	case <-nap.asleep:
+	case <-point.asleep:
 	}
-	w.wait()
+	w.makeStale()
 	reconcile(t, s)
 	if err := rename(w, s, o, subject)(); err != nil {
 		t.Fatal(err)
 	}
-	close(nap.wake)
+	close(point.wake)
 	if err := <-finished; !errors.Is(err, org.ErrUnavailable) {
-		t.Errorf("the sleeper: %v; want ErrUnavailable, since it was done", err)
+		t.Errorf("the sleeper: %v; want ErrUnavailable, because others have finished it", err)
 	}
-	w.check() // without anybody's repair
+	w.check() // without a repair
 }
 
-// An operation that has read an older record than another one of its
-// organization does not take the claim that the other is about to need.
+// TestHostileOlderClaim lets two operations of an organization claim one name.
+// The first has read an older record, so it must not take the claim from the
+// second.
 func TestHostileOlderClaim(t *testing.T) {
-	w, s, o := stage(t)
-	begin := func(nap *sleep) chan error { return nap.begin(t, rename(w, w.service(nap.client()), o, renamed)) }
-	older := &sleep{only: "find", at: 2, asleep: make(chan struct{}), wake: make(chan struct{})}
+	w, s, o := setUp(t)
+	begin := func(point *sleepPoint) chan error {
+		return point.begin(t, rename(w, w.service(point.client()), o, renamed))
+	}
+	older := &sleepPoint{only: "find", at: 2, asleep: make(chan struct{}), wake: make(chan struct{})}
 	first := begin(older)
 	if err := rename(w, s, o, "ACME")(); err != nil {
 		t.Fatal(err)
 	}
-	newer := &sleep{only: "insert", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
+	newer := &sleepPoint{only: "insert", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
 	second := begin(newer)
 	close(older.wake)
 	if err := <-first; !errors.Is(err, org.ErrConflict) {
@@ -188,11 +193,12 @@ func TestHostileOlderClaim(t *testing.T) {
 	w.check()
 }
 
-// A name that was taken long ago is taken, and not merely busy.
-func TestTakenForLong(t *testing.T) {
+// TestCreateErrTakenLongAgo creates organizations with a name and an email that
+// have been in use for longer than StaleAfter. The error must say so.
+func TestCreateErrTakenLongAgo(t *testing.T) {
 	f := newFixture(t)
 	f.mustCreate(t, "Acme", "a@example.com")
-	f.later(2 * org.StaleAfter)
+	f.advance(2 * org.StaleAfter)
 	for want, r := range map[string]org.CreateRequest{
 		"name is taken":  {OrganizationName: "Acme", Email: "b@example.com", Password: adminPassword},
 		"email is taken": {OrganizationName: "Bolt", Email: "a@example.com", Password: adminPassword},
@@ -203,26 +209,26 @@ func TestTakenForLong(t *testing.T) {
 	}
 }
 
-// hooked is a store with which something happens at a moment that no test
-// could catch otherwise.
-type hooked struct {
+// hookedStore is a store that calls functions between its commands. A function
+// that is nil is not called.
+type hookedStore struct {
 	org.Store
 	once         sync.Once
-	beforeRename func()    // of a collection, the first time
-	afterList    func()    // of all collections, the first time
-	afterRecords func()    // were read, all of them, the second time
-	records      int       // how often they were
-	admin        org.Admin // if it has an id, what is read of it
+	beforeRename func()    // called before the first rename of a collection
+	afterList    func()    // called after the first list of all collections
+	afterRecords func()    // called after the second read of all records
+	records      int       // how many times all records were read
+	admin        org.Admin // if it has an id, Admin returns it
 }
 
-func (h *hooked) RenameCollection(ctx context.Context, database string, c org.Collection, to string) error {
+func (h *hookedStore) RenameCollection(ctx context.Context, database string, c org.Collection, to string) error {
 	if h.beforeRename != nil {
 		h.once.Do(h.beforeRename)
 	}
 	return h.Store.RenameCollection(ctx, database, c, to)
 }
 
-func (h *hooked) Collections(ctx context.Context, database string, names ...string) ([]org.Collection, error) {
+func (h *hookedStore) Collections(ctx context.Context, database string, names ...string) ([]org.Collection, error) {
 	found, err := h.Store.Collections(ctx, database, names...)
 	if h.afterList != nil && len(names) == 0 {
 		h.once.Do(h.afterList)
@@ -230,7 +236,7 @@ func (h *hooked) Collections(ctx context.Context, database string, names ...stri
 	return found, err
 }
 
-func (h *hooked) Organizations(ctx context.Context) ([]org.Organization, error) {
+func (h *hookedStore) Organizations(ctx context.Context) ([]org.Organization, error) {
 	all, err := h.Store.Organizations(ctx)
 	if h.records++; h.records == 2 && h.afterRecords != nil {
 		h.afterRecords()
@@ -238,14 +244,15 @@ func (h *hooked) Organizations(ctx context.Context) ([]org.Organization, error) 
 	return all, err
 }
 
-func (h *hooked) Admin(ctx context.Context, organizationID, id string) (org.Admin, error) {
+func (h *hookedStore) Admin(ctx context.Context, organizationID, id string) (org.Admin, error) {
 	if h.admin.ID != "" {
 		return h.admin, nil
 	}
 	return h.Store.Admin(ctx, organizationID, id)
 }
 
-// The admin was read before a change, and the record after it.
+// TestHostileOlderAdmin lets an update read the admin before a change and the
+// organization's record after it.
 func TestHostileOlderAdmin(t *testing.T) {
 	f := newFixture(t)
 	o := f.mustCreate(t, "Acme", "a@example.com")
@@ -258,26 +265,27 @@ func TestHostileOlderAdmin(t *testing.T) {
 		t.Fatal(err)
 	}
 	caller = f.mustLogin(t, "b@example.com", adminPassword)
-	f.Store = &hooked{Store: f.Store, admin: older}
+	f.Store = &hookedStore{Store: f.Store, admin: older}
 	got, err := f.Update(t.Context(), caller, org.UpdateRequest{Email: new("a@example.com"), CurrentPassword: new(adminPassword)})
 	if !errors.Is(err, org.ErrConflict) {
-		t.Errorf("Update = %+v, %v; want ErrConflict, or the email would stay what it is", got, err)
+		t.Errorf("Update = %+v, %v; want ErrConflict, because otherwise the email does not change", got, err)
 	}
 }
 
-// Somebody else moves the collection between two looks.
+// TestHostileMovedMeanwhile lets another process rename the collection after
+// the update has listed all collections.
 func TestHostileMovedMeanwhile(t *testing.T) {
-	w, _, o := stage(t)
+	w, _, o := setUp(t)
 	s := w.service()
 	if err := s.Store.CreateCollection(t.Context(), o.Database, "org_bolt"); err != nil {
 		t.Fatal(err)
 	}
-	real := s.Store
-	s.Store = &hooked{Store: real, afterList: func() {
-		if err := real.DropCollection(t.Context(), o.Database, org.Collection{Name: "org_bolt"}); err != nil {
+	store := s.Store
+	s.Store = &hookedStore{Store: store, afterList: func() {
+		if err := store.DropCollection(t.Context(), o.Database, org.Collection{Name: "org_bolt"}); err != nil {
 			t.Error(err)
 		}
-		if err := real.RenameCollection(t.Context(), o.Database, org.Collection{Name: o.Collection, UUID: o.CollectionUUID}, "org_bolt"); err != nil {
+		if err := store.RenameCollection(t.Context(), o.Database, org.Collection{Name: o.Collection, UUID: o.CollectionUUID}, "org_bolt"); err != nil {
 			t.Error(err)
 		}
 	}}
@@ -287,59 +295,61 @@ func TestHostileMovedMeanwhile(t *testing.T) {
 	w.check()
 }
 
-// Others, whose clocks are ahead, finish the operation and rename the
-// organization again. It leaves the collection where it is then.
+// TestHostileOvertakenRename lets processes whose clocks are ahead finish a
+// rename and rename the organization again. The first process must not rename
+// the collection after that.
 func TestHostileOvertakenRename(t *testing.T) {
-	w, others, o := stage(t)
+	w, others, o := setUp(t)
 	s := w.service()
 	start := w.clock()
 	s.Now = func() time.Time { return start }
-	s.Store = &hooked{Store: s.Store, beforeRename: func() {
-		w.wait()
+	s.Store = &hookedStore{Store: s.Store, beforeRename: func() {
+		w.makeStale()
 		reconcile(t, others)
 		if err := rename(w, others, o, "Core")(); err != nil {
 			t.Error(err)
 		}
 	}}
 	if err := rename(w, s, o, renamed)(); !errors.Is(err, org.ErrUnavailable) {
-		t.Errorf("%v; want ErrUnavailable, since it was done", err)
+		t.Errorf("%v; want ErrUnavailable, because others have finished it", err)
 	}
 	w.check()
 }
 
-// The operation was finished by others, who have done more since, when it
-// comes to its commit: that is no refusal.
+// TestHostileOvertakenCommit lets others finish a rename, and rename the
+// organization again, before the first process commits. Its error must not say
+// that nothing was changed.
 func TestHostileOvertakenCommit(t *testing.T) {
-	w, others, o := stage(t)
-	nap := &sleep{only: "renameCollection", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
-	finished := nap.begin(t, rename(w, w.service(nap.client()), o, renamed))
-	w.wait()
+	w, others, o := setUp(t)
+	point := &sleepPoint{only: "renameCollection", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
+	finished := point.begin(t, rename(w, w.service(point.client()), o, renamed))
+	w.makeStale()
 	reconcile(t, others)
 	if err := rename(w, others, o, "Core")(); err != nil {
 		t.Fatal(err)
 	}
-	close(nap.wake)
+	close(point.wake)
 	if err := <-finished; !errors.Is(err, org.ErrUnavailable) {
-		t.Errorf("%v; want ErrUnavailable, since it was done", err)
+		t.Errorf("%v; want ErrUnavailable, because others have finished it", err)
 	}
 	w.check()
 }
 
-// An operation that fails leaves it to those who have taken it over: two who
-// finish it would be in each other's way.
+// TestHostileTwoFinishers lets an operation fail after another process has
+// taken it over. The first process must leave it to the other one.
 func TestHostileTwoFinishers(t *testing.T) {
-	w, _, o := stage(t)
-	nap := func() *sleep {
-		return &sleep{only: "update", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
+	w, _, o := setUp(t)
+	point := func() *sleepPoint {
+		return &sleepPoint{only: "update", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
 	}
-	owner, other := nap(), nap()
+	owner, other := point(), point()
 	first := owner.begin(t, rename(w, w.service(owner.client()), o, renamed))
-	w.wait()
+	w.makeStale()
 	repairer := w.service(other.client())
 	second := other.begin(t, func() error { _, err := repairer.Reconcile(t.Context(), false); return err })
 	close(owner.wake)
 	if err := <-first; !errors.Is(err, org.ErrUnavailable) {
-		t.Errorf("the owner: %v; want ErrUnavailable as long as the other is at work", err)
+		t.Errorf("the owner: %v; want ErrUnavailable, because the other has not finished it", err)
 	}
 	close(other.wake)
 	if err := <-second; err != nil {
@@ -348,21 +358,22 @@ func TestHostileTwoFinishers(t *testing.T) {
 	w.check()
 }
 
-// What is merely under way while Reconcile reads the database is left alone.
-func TestReconcileLooksTwice(t *testing.T) {
-	w, others, o := stage(t)
+// TestReconcileInspectsTwice creates an organization while Reconcile reads the
+// database. Reconcile must not change it.
+func TestReconcileInspectsTwice(t *testing.T) {
+	w, others, o := setUp(t)
 	s := w.service()
 	strays := w.db.Client.Database(o.Database).Collection("org_stray")
-	if _, err := strays.InsertOne(t.Context(), bson.D{{Key: "x", Value: 1}}); err != nil { // so that there is a second look
+	if _, err := strays.InsertOne(t.Context(), bson.D{{Key: "x", Value: 1}}); err != nil { // so that there is a second inspection
 		t.Fatal(err)
 	}
-	s.Store = &hooked{Store: s.Store, afterRecords: func() {
+	s.Store = &hookedStore{Store: s.Store, afterRecords: func() {
 		if _, err := others.Create(t.Context(), org.CreateRequest{OrganizationName: renamed, Email: newEmail, Password: newPassword}); err != nil {
 			t.Error(err)
 		}
 	}}
 	if report, err := s.Reconcile(t.Context(), true); err != nil || len(report.Removed) > 0 || len(report.NeedsAttention) != 1 {
-		t.Errorf("%+v, %v; want the stray alone", report, err)
+		t.Errorf("%+v, %v; want only the stray", report, err)
 	}
 	if err := strays.Drop(t.Context()); err != nil {
 		t.Fatal(err)
@@ -370,23 +381,26 @@ func TestReconcileLooksTwice(t *testing.T) {
 	w.check()
 }
 
-// So are claims whose operation has not come to its journal.
-func TestReconcileLeavesClaims(t *testing.T) {
-	w, others, o := stage(t)
-	nap := &sleep{only: "insert", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
-	finished := nap.begin(t, rename(w, w.service(nap.client()), o, renamed))
+// TestReconcileKeepsClaims reconciles while an operation has made claims and
+// not yet written its journal. The claims must stay.
+func TestReconcileKeepsClaims(t *testing.T) {
+	w, others, o := setUp(t)
+	point := &sleepPoint{only: "insert", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
+	finished := point.begin(t, rename(w, w.service(point.client()), o, renamed))
 	reconcile(t, others)
-	close(nap.wake)
+	close(point.wake)
 	if err := <-finished; err != nil {
 		t.Error(err)
 	}
 	w.check()
 }
 
-// A server that does not compare UUIDs could drop what has the name by the
-// time that the command arrives, so a stray is left to a person there; but not
-// a collection that has waited for its name, which nobody else can have.
-func TestStrays(t *testing.T) {
+// TestReconcileStrays reconciles collections without an organization. On a
+// server that does not compare UUIDs, a late command could drop an
+// organization's collection, so Reconcile only reports them. On any server it
+// drops those whose temporary name is stale, because no other collection can
+// get that name.
+func TestReconcileStrays(t *testing.T) {
 	onBoth(t, func(t *testing.T, f *fixture) {
 		for _, name := range []string{"org_stray", "org_-new-1000000000-abc"} {
 			if err := f.Store.CreateCollection(t.Context(), f.db.Name, name); err != nil {
@@ -398,21 +412,21 @@ func TestStrays(t *testing.T) {
 			t.Fatal(err)
 		}
 		report := f.mustReconcile(t)
-		removed, odd := 2, 0
+		removed, reported := 2, 0
 		if !f.Store.ChecksCollections() {
-			removed, odd = 1, 1
+			removed, reported = 1, 1
 		}
-		if len(report.Removed) != removed || len(report.NeedsAttention) != odd {
-			t.Errorf("%+v; want %d removed and %d odd", report, removed, odd)
+		if len(report.Removed) != removed || len(report.NeedsAttention) != reported {
+			t.Errorf("%+v; want %d removed and %d reported", report, removed, reported)
 		}
 		if found, err := f.Store.Collections(t.Context(), f.db.Name, young); err != nil || len(found) != 1 {
-			t.Errorf("%v, %v; want the young one left", found, err)
+			t.Errorf("%v, %v; want the young one to stay", found, err)
 		}
 	})
 }
 
-// begin runs do and returns when it sleeps, and where its error will be.
-func (s *sleep) begin(t *testing.T, do func() error) (finished chan error) {
+// begin runs do and returns when it sleeps. The channel gets the error of do.
+func (s *sleepPoint) begin(t *testing.T, do func() error) (finished chan error) {
 	t.Helper()
 	finished = make(chan error, 1)
 	go func() { finished <- do() }()
@@ -424,8 +438,9 @@ func (s *sleep) begin(t *testing.T, do func() error) (finished chan error) {
 	return finished
 }
 
-// A crash has left an admin of no organization with the email of another one.
-func TestLoginBesideOrphan(t *testing.T) {
+// TestLoginOrphanOfSameEmail logs in an admin while admins without an
+// organization have the same email, as after a crash.
+func TestLoginOrphanOfSameEmail(t *testing.T) {
 	f := newFixture(t)
 	for _, id := range []string{"000000000000000000000001", "ffffffffffffffffffffffff"} {
 		orphan := org.Admin{ID: id, OrganizationID: f.Store.NewID(), Email: "a@example.com", PasswordHash: mustHash(t, "Orphan@123"), TokenVersion: 1}
@@ -438,13 +453,14 @@ func TestLoginBesideOrphan(t *testing.T) {
 	}
 	f.mustLogin(t, "a@example.com", adminPassword)
 	if _, err := f.Login(t.Context(), org.LoginRequest{Email: "a@example.com", Password: "Orphan@123"}); !errors.Is(err, org.ErrUnauthenticated) {
-		t.Errorf("with the orphan's password: %v", err)
+		t.Errorf("login with the orphan's password: %v; want ErrUnauthenticated", err)
 	}
 }
 
-// In a restored database a stray stands under the new name: which collection
-// is the organization's is known as long as there is no journal.
-func TestRestoredBesideStray(t *testing.T) {
+// TestRestoredWithStray renames an organization in a restored database to the
+// name of a stray collection. Before there is a journal, only the collection of
+// the old name can be the organization's.
+func TestRestoredWithStray(t *testing.T) {
 	f := newFixtureWithUUIDs(t)
 	o := f.mustCreate(t, "Acme", "a@example.com")
 	f.fillTenant(t, o.Collection)
@@ -454,5 +470,5 @@ func TestRestoredBesideStray(t *testing.T) {
 	if _, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: new("Stray")}); !errors.Is(err, org.ErrConflict) {
 		t.Errorf("%v; want ErrConflict", err)
 	}
-	f.wantAlive(t, caller, "Acme")
+	f.wantTokenValid(t, caller, "Acme")
 }

@@ -31,6 +31,7 @@ type world struct {
 	seeded map[string]bool // ids of the organizations that have documents
 }
 
+// worldIn returns a world with the database, in which it makes the indexes.
 func worldIn(t testing.TB, db mongodbtest.Database) *world {
 	t.Helper()
 	if failed, err := db.Open(t).EnsureIndexes(t.Context()); err != nil || len(failed) > 0 {
@@ -45,8 +46,8 @@ func (w *world) clock() time.Time {
 	return w.now
 }
 
-// wait lets the time pass after which others take an operation over.
-func (w *world) wait() { w.advance(2 * org.StaleAfter) }
+// makeStale advances the clock so that every operation under way is stale.
+func (w *world) makeStale() { w.advance(2 * org.StaleAfter) }
 
 func (w *world) advance(d time.Duration) {
 	w.mu.Lock()
@@ -54,14 +55,15 @@ func (w *world) advance(d time.Duration) {
 	w.now = w.now.Add(d)
 }
 
-// startWindow lets time pass until attempts are counted anew.
+// startWindow advances the clock to the next window, in which no attempt is
+// counted yet.
 func (w *world) startWindow() {
 	const window = 15 * time.Minute
 	now := w.clock()
 	w.advance(now.Truncate(window).Add(window).Sub(now))
 }
 
-// service returns a service with a store of its own, as a process has one.
+// service returns a service with its own store and connections, like a process.
 func (w *world) service(more ...*options.ClientOptions) *org.Service {
 	w.t.Helper()
 	signer, err := auth.NewSigner([]byte(strings.Repeat("s", auth.MinSecretBytes)))
@@ -84,8 +86,7 @@ func (w *world) service(more ...*options.ClientOptions) *org.Service {
 
 const password = "correct horse"
 
-// create makes an organization whose collection has documents and an index of
-// its own, and whose admin is logged in.
+// create creates an organization and seeds it.
 func (w *world) create(s *org.Service, name, email string) org.Organization {
 	w.t.Helper()
 	o, err := s.Create(context.Background(), org.CreateRequest{OrganizationName: name, Email: email, Password: password})
@@ -98,6 +99,8 @@ func (w *world) create(s *org.Service, name, email string) org.Organization {
 
 const seedDocuments = 3
 
+// seed inserts documents and an index into the organization's collection, and a
+// session of its admin.
 func (w *world) seed(o org.Organization) {
 	w.t.Helper()
 	collection := w.db.Client.Database(o.Database).Collection(o.Collection)
@@ -132,8 +135,8 @@ func (w *world) seed(o org.Organization) {
 	w.seeded[o.ID] = true
 }
 
-// callerOf returns what a token of the organization's admin says, if it is
-// issued now in the session that seed has made.
+// callerOf returns the caller of a token that is issued now to the
+// organization's admin, in the session that seed has inserted.
 func (w *world) callerOf(o org.Organization) auth.Caller {
 	return auth.Caller{
 		AdminID:        o.Admins[0].AdminID,
@@ -144,8 +147,8 @@ func (w *world) callerOf(o org.Organization) auth.Caller {
 	}
 }
 
-// check fails the test unless everything that must hold of a database at rest
-// does. It reads the database itself and takes no word of the service's.
+// check fails the test if the database is not consistent while no operation is
+// under way. It reads the database without the service.
 func (w *world) check() {
 	w.t.Helper()
 	for _, p := range w.problems() {
@@ -153,17 +156,18 @@ func (w *world) check() {
 	}
 }
 
+// problems returns the inconsistencies that check reports.
 func (w *world) problems() (problems []string) {
-	complain := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	addProblem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	ctx := context.Background()
 	database := w.db.Client.Database(w.db.Name)
 
 	admins := map[bson.ObjectID]bson.M{}
-	for _, a := range w.all("admins") {
+	for _, a := range w.documents("admins") {
 		admins[a["_id"].(bson.ObjectID)] = a
 	}
 	claims := map[string]bson.ObjectID{}
-	for _, c := range w.all("claims") {
+	for _, c := range w.documents("claims") {
 		claims[c["_id"].(string)] = c["organization_id"].(bson.ObjectID)
 	}
 	collections := map[string]string{} // name → UUID
@@ -174,27 +178,27 @@ func (w *world) problems() (problems []string) {
 	for _, spec := range specs {
 		if strings.HasPrefix(spec.Name, "org_") {
 			collections[spec.Name] = ""
-			if spec.UUID != nil { // there are servers, none of them MongoDB, that tell none
+			if spec.UUID != nil { // MongoDB always reports it, some other servers don't
 				collections[spec.Name] = fmt.Sprintf("%x", spec.UUID.Data)
 			}
 		}
 	}
 	alive := map[string]bool{}
-	for _, o := range w.all("organizations") {
+	for _, o := range w.documents("organizations") {
 		id := o["_id"].(bson.ObjectID)
 		collection := o["collection_name"].(string)
 		alive[id.Hex()] = true
 		if o["status"] != "active" || o["operation"] != nil {
-			complain("organization %v is %v with operation %v", id.Hex(), o["status"], o["operation"])
+			addProblem("organization %v is %v with operation %v", id.Hex(), o["status"], o["operation"])
 			continue
 		}
 		if collection != "org_"+o["name_key"].(string) {
-			complain("organization %v has key %v and collection %v", id.Hex(), o["name_key"], collection)
+			addProblem("organization %v has key %v and collection %v", id.Hex(), o["name_key"], collection)
 		}
 		if uuid, exists := collections[collection]; !exists {
-			complain("organization %v has no collection %v, or shares it", id.Hex(), collection)
+			addProblem("organization %v has no collection %v, or another one has it", id.Hex(), collection)
 		} else if recorded, _ := o["collection_uuid"].(string); uuid != recorded {
-			complain("organization %v has collection %v with UUID %v instead of %v", id.Hex(), collection, uuid, o["collection_uuid"])
+			addProblem("organization %v has collection %v with UUID %v instead of %v", id.Hex(), collection, uuid, o["collection_uuid"])
 		}
 		delete(collections, collection)
 		expected := []string{collection}
@@ -203,7 +207,7 @@ func (w *world) problems() (problems []string) {
 			adminID := member[0].Value.(bson.ObjectID)
 			a := admins[adminID]
 			if a == nil || a["organization_id"] != id || a["token_version"] != member[1].Value {
-				complain("organization %v has admin %v, who is %v", id.Hex(), member, a)
+				addProblem("organization %v lists admin %v, but the admin is %v", id.Hex(), member, a)
 				continue
 			}
 			delete(admins, adminID)
@@ -216,11 +220,11 @@ func (w *world) problems() (problems []string) {
 		slices.Sort(expected)
 		slices.Sort(recorded)
 		if !slices.Equal(expected, recorded) {
-			complain("organization %v records the claims %v instead of %v", id.Hex(), recorded, expected)
+			addProblem("organization %v records the claims %v instead of %v", id.Hex(), recorded, expected)
 		}
 		for _, claim := range expected {
 			if claims[claim] != id {
-				complain("organization %v has not the claim %v", id.Hex(), claim)
+				addProblem("organization %v does not have the claim %v", id.Hex(), claim)
 			}
 			delete(claims, claim)
 		}
@@ -229,20 +233,22 @@ func (w *world) problems() (problems []string) {
 		}
 	}
 	for name := range collections {
-		complain("collection %v belongs to nobody", name)
+		addProblem("collection %v has no organization", name)
 	}
 	for id, a := range admins {
-		complain("admin %v of %v belongs to nobody", id.Hex(), a["organization_id"])
+		addProblem("admin %v of %v is in no organization", id.Hex(), a["organization_id"])
 	}
 	for claim, id := range claims {
-		complain("claim %v of %v is of no use", claim, id.Hex())
+		addProblem("claim %v of %v is unused", claim, id.Hex())
 	}
 	return problems
 }
 
+// contentProblems returns what is missing in a collection that seed has filled,
+// and what does not belong there.
 func (w *world) contentProblems(organizationID, name string) (problems []string) {
 	collection := w.db.Client.Database(w.db.Name).Collection(name)
-	docs := w.all(name)
+	docs := w.documents(name)
 	if len(docs) != seedDocuments {
 		problems = append(problems, fmt.Sprintf("collection %v has %d documents instead of %d", name, len(docs), seedDocuments))
 	}
@@ -261,7 +267,8 @@ func (w *world) contentProblems(organizationID, name string) (problems []string)
 	return problems
 }
 
-func (w *world) all(collection string) []bson.M {
+// documents returns all documents of a collection.
+func (w *world) documents(collection string) []bson.M {
 	w.t.Helper()
 	cursor, err := w.db.Client.Database(w.db.Name).Collection(collection).Find(context.Background(), bson.D{})
 	if err != nil {
@@ -274,9 +281,9 @@ func (w *world) all(collection string) []bson.M {
 	return docs
 }
 
-// look tells an organization's state as its clients can know it: what it is
-// called and which of the credentials open it.
-func (w *world) look(s *org.Service, name string, logins ...org.LoginRequest) string {
+// clientState returns what clients see of an organization: its id, name and
+// collection, and which of the logins succeed.
+func (w *world) clientState(s *org.Service, name string, logins ...org.LoginRequest) string {
 	w.t.Helper()
 	o, err := s.Get(context.Background(), name)
 	if err != nil && !errors.Is(err, org.ErrNotFound) {
@@ -293,9 +300,8 @@ func (w *world) look(s *org.Service, name string, logins ...org.LoginRequest) st
 	return state
 }
 
-// anonymous takes the ids out of a state, which differ from one world to the
-// next.
-func anonymous(state string, o org.Organization) string {
+// withoutIDs replaces the ids in a state, because they differ in every world.
+func withoutIDs(state string, o org.Organization) string {
 	if o.ID != "" {
 		state = strings.ReplaceAll(state, o.ID, "id")
 	}
@@ -304,6 +310,7 @@ func anonymous(state string, o org.Organization) string {
 
 var objectID = regexp.MustCompile(`\b[0-9a-f]{24}\b`)
 
+// emailTaken reports whether an admin has the email.
 func (w *world) emailTaken(email string) bool {
-	return slices.ContainsFunc(w.all("admins"), func(a bson.M) bool { return a["email"] == email })
+	return slices.ContainsFunc(w.documents("admins"), func(a bson.M) bool { return a["email"] == email })
 }

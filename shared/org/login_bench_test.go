@@ -12,8 +12,8 @@ import (
 	"orgservice/shared/org"
 )
 
-// BenchmarkRefusedLogin compares how long a login takes to be refused for an
-// unknown email and for a wrong password, in turn, at the default cost.
+// BenchmarkRefusedLogin measures how long the refusal of a login takes, for a
+// wrong password and for an unknown email in turn, at the default cost.
 func BenchmarkRefusedLogin(b *testing.B) {
 	w := worldIn(b, mongodbtest.New(b))
 	s := w.service()

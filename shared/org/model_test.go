@@ -13,14 +13,14 @@ import (
 	"orgservice/shared/org"
 )
 
-// tenant is what the model knows of an organization, and model all there is to
-// know: who has which name.
+// tenant is an organization in the model.
 type tenant struct {
 	id, email, password string
 	caller              auth.Caller
 }
 
-type model map[string]tenant // by slug
+// model holds the organizations that must exist, by slug.
+type model map[string]tenant
 
 func (m model) emailTaken(email string) bool {
 	for _, t := range m {
@@ -51,14 +51,14 @@ func TestModel(t *testing.T) {
 
 		slug := func(rt *rapid.T) string { return rapid.SampledFrom(slugs).Draw(rt, "slug") }
 		spelled := func(rt *rapid.T, slug string) string { return rapid.SampledFrom(spellings[slug]).Draw(rt, "spelling") }
-		want := func(rt *rapid.T, what string, err error, ok bool) {
+		wantResult := func(rt *rapid.T, what string, err error, ok bool) {
 			if ok && err != nil || !ok && !errors.Is(err, org.ErrConflict) {
 				rt.Fatalf("%s: %v; want success: %v", what, err, ok)
 			}
 		}
-		// crashing runs f with a service that may crash, and repairs after.
-		// It reports whether f was interrupted.
-		crashing := func(rt *rapid.T, f func(s *org.Service) error) (err error, interrupted bool) {
+		// runWithCrash runs f with a service that may crash, and repairs the
+		// database after a crash. It reports whether the crash interrupted f.
+		runWithCrash := func(rt *rapid.T, f func(s *org.Service) error) (err error, interrupted bool) {
 			at := rapid.IntRange(0, 12).Draw(rt, "crash at")
 			if at == 0 {
 				return f(s), false
@@ -68,26 +68,26 @@ func TestModel(t *testing.T) {
 			if !c.happened() {
 				return err, false
 			}
-			w.wait()
+			w.makeStale()
 			if rapid.Bool().Draw(rt, "crash in repair") {
 				r := &crash{at: rapid.IntRange(1, 6).Draw(rt, "repair crash at"), lost: true}
 				w.crashing(r).Reconcile(ctx, true)
-				w.wait()
+				w.makeStale()
 			}
 			if _, err := s.Reconcile(ctx, true); err != nil {
 				rt.Fatal(err)
 			}
 			return err, errors.Is(err, org.ErrUnavailable)
 		}
-		has := func(slug, id string) bool {
+		serviceHas := func(slug, id string) bool {
 			o, err := s.Get(ctx, slug)
 			if err != nil && !errors.Is(err, org.ErrNotFound) {
 				rt.Fatal(err)
 			}
 			return err == nil && (id == "" || o.ID == id)
 		}
-		// adopt takes an organization that was made into the model.
-		adopt := func(slug, email, password string) {
+		// addCreated adds an organization that was created to the model.
+		addCreated := func(slug, email, password string) {
 			o, err := s.Get(ctx, slug)
 			if err != nil {
 				rt.Fatal(err)
@@ -95,15 +95,15 @@ func TestModel(t *testing.T) {
 			m[slug] = tenant{id: o.ID, email: email, password: password, caller: w.callerOf(o)}
 			w.seed(o)
 		}
-		opens := func(email, password string) bool {
-			w.startWindow() // failures are counted
+		canLogIn := func(email, password string) bool {
+			w.startWindow() // so that no attempt is throttled
 			_, err := s.Login(ctx, org.LoginRequest{Email: email, Password: password})
 			if err != nil && !errors.Is(err, org.ErrUnauthenticated) {
 				rt.Fatal(err)
 			}
 			return err == nil
 		}
-		pick := func(rt *rapid.T) (string, tenant) {
+		pickTenant := func(rt *rapid.T) (string, tenant) {
 			slug := slug(rt)
 			tenant, ok := m[slug]
 			if !ok {
@@ -119,45 +119,45 @@ func TestModel(t *testing.T) {
 				_, taken := m[slug]
 				possible := !taken && !m.emailTaken(email)
 				name := spelled(rt, slug)
-				err, interrupted := crashing(rt, func(s *org.Service) error {
+				err, interrupted := runWithCrash(rt, func(s *org.Service) error {
 					_, err := s.Create(ctx, org.CreateRequest{OrganizationName: name, Email: email, Password: password})
 					return err
 				})
 				if !interrupted {
-					want(rt, "create", err, possible)
+					wantResult(rt, "create", err, possible)
 				}
-				if possible && (err == nil || interrupted && has(slug, "")) {
-					adopt(slug, email, password)
+				if possible && (err == nil || interrupted && serviceHas(slug, "")) {
+					addCreated(slug, email, password)
 				}
 			},
 			"rename": func(rt *rapid.T) {
-				from, tenant := pick(rt)
+				from, tenant := pickTenant(rt)
 				to := slug(rt)
 				_, taken := m[to]
 				name := spelled(rt, to)
-				err, interrupted := crashing(rt, func(s *org.Service) error {
+				err, interrupted := runWithCrash(rt, func(s *org.Service) error {
 					_, err := s.Update(ctx, tenant.caller, org.UpdateRequest{OrganizationName: &name})
 					return err
 				})
 				if !interrupted {
-					want(rt, "rename", err, !taken || to == from)
+					wantResult(rt, "rename", err, !taken || to == from)
 				}
-				if err == nil || interrupted && has(to, tenant.id) {
+				if err == nil || interrupted && serviceHas(to, tenant.id) {
 					delete(m, from)
 					m[to] = tenant
 				}
 			},
 			"change credentials": func(rt *rapid.T) {
-				slug, tenant := pick(rt)
+				slug, tenant := pickTenant(rt)
 				email, next := rapid.SampledFrom(emails).Draw(rt, "email"), rapid.SampledFrom(passwords).Draw(rt, "password")
 				possible := email == tenant.email || !m.emailTaken(email)
-				err, interrupted := crashing(rt, func(s *org.Service) error {
+				err, interrupted := runWithCrash(rt, func(s *org.Service) error {
 					w.startWindow()
 					_, err := s.Update(ctx, tenant.caller, org.UpdateRequest{Email: &email, Password: &next, CurrentPassword: &tenant.password})
 					return err
 				})
 				if !interrupted {
-					want(rt, "change credentials", err, possible)
+					wantResult(rt, "change credentials", err, possible)
 				}
 				o, e := s.Get(ctx, slug)
 				if e != nil {
@@ -165,19 +165,19 @@ func TestModel(t *testing.T) {
 				}
 				if changed := o.Admins[0].TokenVersion > tenant.caller.TokenVersion; err == nil || changed {
 					if err != nil && !interrupted {
-						rt.Fatalf("%v was answered, but the token is dead", err)
+						rt.Fatalf("answer %v, but the token is revoked", err)
 					}
 					tenant.email, tenant.password, tenant.caller = email, next, w.callerOf(o)
 					m[slug] = tenant
 				}
 			},
 			"delete": func(rt *rapid.T) {
-				slug, tenant := pick(rt)
-				err, interrupted := crashing(rt, func(s *org.Service) error {
+				slug, tenant := pickTenant(rt)
+				err, interrupted := runWithCrash(rt, func(s *org.Service) error {
 					_, err := s.Delete(ctx, tenant.caller, nil)
 					return err
 				})
-				if err == nil || interrupted && !has(slug, tenant.id) {
+				if err == nil || interrupted && !serviceHas(slug, tenant.id) {
 					delete(m, slug)
 				} else if !interrupted {
 					rt.Fatal(err)
@@ -186,10 +186,10 @@ func TestModel(t *testing.T) {
 			"": func(rt *rapid.T) {
 				for _, slug := range slugs {
 					tenant, exists := m[slug]
-					if has(slug, tenant.id) != exists {
-						rt.Fatalf("%q exists: %v; in the model: %v", slug, !exists, exists)
+					if serviceHas(slug, tenant.id) != exists {
+						rt.Fatalf("%q exists: %v; want %v", slug, !exists, exists)
 					}
-					if exists && !opens(tenant.email, tenant.password) {
+					if exists && !canLogIn(tenant.email, tenant.password) {
 						rt.Fatalf("the admin of %q can't log in", slug)
 					}
 				}

@@ -16,7 +16,7 @@ func TestNamesPage(t *testing.T) {
 	}
 	rows := regexp.MustCompile("(?m)^\\| `(.*)` \\| `(.*)` \\|$").FindAllStringSubmatch(string(page), -1)
 	if len(rows) < 10 {
-		t.Fatalf("the page has %d examples", len(rows))
+		t.Fatalf("the page has %d examples; want at least 10", len(rows))
 	}
 	for _, row := range rows {
 		if name, err := org.ParseName(row[1]); err != nil || name.Collection() != row[2] {

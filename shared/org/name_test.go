@@ -58,9 +58,9 @@ func TestParseName(t *testing.T) {
 		{"soft hyphen", "Ac\u00adme", "Ac\u00adme", "acme"},
 		{"byte order mark", "\ufeffAcme", "\ufeffAcme", "acme"},
 		{"variation selector", "Acme\ufe0f", "Acme\ufe0f", "acme"},
-		{"emoji beside letters", "🚀 Acme 🚀", "🚀 Acme 🚀", "acme"},
-		{"emoji of a family", "a👨‍👩‍👧b", "a👨‍👩‍👧b", "a_b"},
-		{"mark that has no letter", "\u0301 x", "\u0301 x", "x"},
+		{"emoji around letters", "🚀 Acme 🚀", "🚀 Acme 🚀", "acme"},
+		{"family emoji", "a👨‍👩‍👧b", "a👨‍👩‍👧b", "a_b"},
+		{"mark without a letter", "\u0301 x", "\u0301 x", "x"},
 		{"operators", `{"$ne": "acme"}`, `{"$ne": "acme"}`, "ne_acme"},
 		{"path", "../../acme", "../../acme", "acme"},
 		{"dots", "system.indexes", "system.indexes", "system_indexes"},
@@ -106,7 +106,7 @@ func TestParseNameErr(t *testing.T) {
 		{"overlong", "Ac\xc0\x80me"},
 		{"101 characters", strings.Repeat("x", 101)},
 		{"101 characters of four bytes", strings.Repeat("𝒜", 101)},
-		{"100 characters that stand for more", strings.Repeat("ﷺ", 100)},
+		{"100 characters that expand to more", strings.Repeat("ﷺ", 100)},
 		{"a megabyte", strings.Repeat("x", 1<<20)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -122,8 +122,8 @@ func TestParseNameLength(t *testing.T) {
 		{"100 letters", strings.Repeat("x", 100)},
 		{"100 letters of three bytes", strings.Repeat("क", 100)},
 		{"100 letters of four bytes", strings.Repeat("𐐀", 100)},
-		{"100 after white space is gone", "  " + strings.Repeat("x  ", 49) + "xx  "},
-		{"100 letters of two characters each before", strings.Repeat("e\u0301", 100)},
+		{"100 after white space is removed", "  " + strings.Repeat("x  ", 49) + "xx  "},
+		{"100 letters, decomposed", strings.Repeat("e\u0301", 100)},
 	} {
 		t.Run(tt.name, func(t *testing.T) { checkName(t, mustParseName(t, tt.in)) })
 	}
@@ -148,7 +148,7 @@ func TestSameName(t *testing.T) {
 			want := mustParseName(t, tt.names[0]).Slug
 			for _, name := range tt.names[1:] {
 				if got := mustParseName(t, name).Slug; got != want {
-					t.Errorf("slug of %+q = %+q, want %+q as of %+q", name, got, want, tt.names[0])
+					t.Errorf("slug of %+q = %+q, want %+q, the slug of %+q", name, got, want, tt.names[0])
 				}
 			}
 		})
@@ -161,23 +161,23 @@ func TestDifferentNames(t *testing.T) {
 		name  string
 		names []string
 	}{
-		{"vowels of Devanagari", []string{"राम", "रोम", "रम", "रीम"}},
+		{"Devanagari vowels", []string{"राम", "रोम", "रम", "रीम"}},
 		{"accents", []string{"resume", "resumé", "résumé"}},
-		{"vowels of Hebrew", []string{"שלום", "שָׁלוֹם"}},
-		{"where words end", []string{"Ac me", "Acme", "A cme"}},
+		{"Hebrew vowels", []string{"שלום", "שָׁלוֹם"}},
+		{"word boundaries", []string{"Ac me", "Acme", "A cme"}},
 		{"scripts", []string{"Acme", "Асме"}},
 		{"i with and without a dot", []string{"Izmir", "ızmir", "İzmir"}},
-		{"long ones that begin alike", []string{
+		{"long names with the same beginning", []string{
 			long + " north east", long + " north west", long + " south",
 		}},
-		{"long ones that differ in the last letter", []string{strings.Repeat("क", 99) + "ख", strings.Repeat("क", 99) + "ग"}},
+		{"long names with another last letter", []string{strings.Repeat("क", 99) + "ख", strings.Repeat("क", 99) + "ग"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var slugs []string
 			for _, name := range tt.names {
 				slug := mustParseName(t, name).Slug
 				if slices.Contains(slugs, slug) {
-					t.Errorf("slug of %+q is %+q, which another name has", name, slug)
+					t.Errorf("slug of %+q = %+q, which another name has", name, slug)
 				}
 				slugs = append(slugs, slug)
 			}
@@ -192,17 +192,17 @@ func TestLongSlug(t *testing.T) {
 	}
 	x64 := strings.Repeat("x", 64)
 	for _, tt := range []struct{ name, in, want string }{
-		{"64 bytes stay", x64, x64},
-		{"64 bytes of two each stay", strings.Repeat("é", 32), strings.Repeat("é", 32)},
+		{"64 bytes are kept", x64, x64},
+		{"64 bytes of two-byte letters are kept", strings.Repeat("é", 32), strings.Repeat("é", 32)},
 		{"65 bytes", x64 + "x", x64[:55] + "_" + sum(x64+"x")},
 		{"100 bytes", strings.Repeat("x", 100), x64[:55] + "_" + sum(strings.Repeat("x", 100))},
-		// 55 is no multiple of 2, 3 or 4.
+		// 55 is not a multiple of 2, 3 or 4.
 		{"two bytes each", strings.Repeat("é", 33), strings.Repeat("é", 27) + "_" + sum(strings.Repeat("é", 33))},
 		{"three bytes each", strings.Repeat("क", 100), strings.Repeat("क", 18) + "_" + sum(strings.Repeat("क", 100))},
 		{"four bytes each", strings.Repeat("𐐨", 100), strings.Repeat("𐐨", 13) + "_" + sum(strings.Repeat("𐐨", 100))},
 		{"cut after an underscore", x64[:54] + " " + x64[:20], x64[:54] + "_" + sum(x64[:54]+"_"+x64[:20])},
 		{"cut before an underscore", x64[:55] + " " + x64[:20], x64[:55] + "_" + sum(x64[:55]+"_"+x64[:20])},
-		{"the sum is of the slug", strings.Repeat("X", 65), x64[:55] + "_" + sum(x64+"x")},
+		{"the hash is that of the slug", strings.Repeat("X", 65), x64[:55] + "_" + sum(x64+"x")},
 		{"folding makes it long", strings.Repeat("ß", 33), strings.Repeat("s", 55) + "_" + sum(strings.Repeat("s", 66))},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -215,10 +215,11 @@ func TestLongSlug(t *testing.T) {
 	}
 }
 
-// Words of letters, marks and digits between single underscores.
+// wellFormedSlug matches words of letters, marks and digits, separated by
+// single underscores.
 var wellFormedSlug = regexp.MustCompile(`^[\pL\p{Nd}][\pL\p{Nd}\p{Mn}\p{Mc}]*(_[\pL\p{Nd}][\pL\p{Nd}\p{Mn}\p{Mc}]*)*$`)
 
-// checkName fails the test unless n is what every name is.
+// checkName fails the test if n lacks a property that every name has.
 func checkName(t *testing.T, n org.Name) {
 	t.Helper()
 	if len(n.Slug) > 64 || !utf8.ValidString(n.Slug) || !wellFormedSlug.MatchString(n.Slug) {
@@ -257,7 +258,7 @@ func FuzzParseName(f *testing.F) {
 		}
 		checkName(t, n)
 		for _, other := range []string{strings.ToLower(s), strings.ToUpper(s)} {
-			// Where letters have no such case the two are other names.
+			// If EqualFold says no, they may be different names.
 			if o, err := org.ParseName(other); err == nil && strings.EqualFold(s, other) && o.Slug != n.Slug {
 				t.Errorf("slugs %+q of %+q and %+q of %+q differ", n.Slug, s, o.Slug, other)
 			}
@@ -283,14 +284,14 @@ func TestEmail(t *testing.T) {
 		{"254 bytes", long(254), true},
 		{"255 bytes", long(255), false},
 		{"empty", "", false},
-		{"no at", "admin.example.com", false},
+		{"no @", "admin.example.com", false},
 		{"no local part", "@example.com", false},
 		{"no domain", "admin@", false},
-		{"two ats", "admin@one@example.com", false},
+		{"two @", "admin@one@example.com", false},
 		{"two dots", "a..b@example.com", false},
-		{"a display name", "Admin <admin@example.com>", false},
+		{"display name", "Admin <admin@example.com>", false},
 		{"angle brackets", "<admin@example.com>", false},
-		{"a comment", "admin@example.com (Admin)", false},
+		{"comment", "admin@example.com (Admin)", false},
 		{"two addresses", "admin@example.com, root@example.com", false},
 		{"white space before", " admin@example.com", false},
 		{"white space after", "admin@example.com ", false},
@@ -300,8 +301,8 @@ func TestEmail(t *testing.T) {
 		{"right-to-left override", "admin\u202e@example.com", false},
 		{"malformed", "admin\xff@example.com", false},
 		{"replacement character", "admin\ufffd@example.com", false},
-		{"an operator", `{"$ne": null}`, false},
-		{"a pattern", ".*", false},
+		{"operator", `{"$ne": null}`, false},
+		{"pattern", ".*", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := org.CreateRequest{OrganizationName: "Acme", Email: tt.email, Password: "Admin@123"}

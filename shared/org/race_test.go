@@ -14,13 +14,14 @@ import (
 	"orgservice/shared/org"
 )
 
+// raceRounds is how often each race is run.
 const raceRounds = 10
 
-// raceProcesses is how many services, each with connections of its own, share
-// the work of a race.
+// raceProcesses is how many services, each with its own connections, take part
+// in a race.
 const raceProcesses = 8
 
-// race runs the round's functions at once and returns their errors in order.
+// race runs the functions concurrently and returns their errors in order.
 func race(functions ...func() error) []error {
 	errs := make([]error, len(functions))
 	var ready, done sync.WaitGroup
@@ -39,9 +40,9 @@ func race(functions ...func() error) []error {
 	return errs
 }
 
-// rounds runs the race in new worlds, and checks each afterwards: as it is,
-// without anybody's repair.
-func rounds(t *testing.T, run func(t *testing.T, w *world, services []*org.Service)) {
+// runRounds runs a race several times, each time in a new world, and checks the
+// world afterwards, without a repair.
+func runRounds(t *testing.T, run func(t *testing.T, w *world, services []*org.Service)) {
 	t.Parallel()
 	db := mongodbtest.New(t)
 	for round := range raceRounds {
@@ -58,17 +59,17 @@ func rounds(t *testing.T, run func(t *testing.T, w *world, services []*org.Servi
 	}
 }
 
-// wantOneWinner fails the test unless exactly one succeeded and all others
-// were told of a conflict, or one of the also allowed errors.
+// wantOneWinner fails the test unless exactly one racer succeeded and all
+// others got ErrConflict or one of the errors in also.
 func wantOneWinner(t *testing.T, errs []error, also ...error) {
 	t.Helper()
 	if winners := wantConflicts(t, errs, also...); winners != 1 {
-		t.Errorf("%d winners", winners)
+		t.Errorf("%d winners; want 1", winners)
 	}
 }
 
-// wantConflicts fails the test if an error is none of a conflict, and returns
-// how many succeeded.
+// wantConflicts fails the test if an error is neither ErrConflict nor one of
+// the errors in also. It returns how many racers succeeded.
 func wantConflicts(t *testing.T, errs []error, also ...error) (winners int) {
 	t.Helper()
 	for i, err := range errs {
@@ -86,8 +87,10 @@ func wantConflicts(t *testing.T, errs []error, also ...error) (winners int) {
 	return winners
 }
 
+// racers is how many creations take part in a race.
 const racers = 50
 
+// creates returns functions that create organizations, for race.
 func creates(services []*org.Service, name, email func(i int) string) []func() error {
 	var functions []func() error
 	for i := range racers {
@@ -107,29 +110,31 @@ func numbered(format string) func(int) string {
 }
 
 func TestRaceCreatesOfOneName(t *testing.T) {
-	rounds(t, func(t *testing.T, w *world, services []*org.Service) {
+	runRounds(t, func(t *testing.T, w *world, services []*org.Service) {
 		wantOneWinner(t, race(creates(services, always("Acme Inc"), numbered("admin%d@acme.test"))...))
 	})
 }
 
 func TestRaceCreatesOfOneSlug(t *testing.T) {
 	spellings := []string{"Acme Inc", "ACME INC", "acme-inc", "Acme, Inc.", "Ａｃｍｅ Inc", "acme_inc"}
-	rounds(t, func(t *testing.T, w *world, services []*org.Service) {
+	runRounds(t, func(t *testing.T, w *world, services []*org.Service) {
 		wantOneWinner(t, race(creates(services,
 			func(i int) string { return spellings[i%len(spellings)] }, numbered("admin%d@acme.test"))...))
 	})
 }
 
 func TestRaceCreatesOfOneEmail(t *testing.T) {
-	rounds(t, func(t *testing.T, w *world, services []*org.Service) {
+	runRounds(t, func(t *testing.T, w *world, services []*org.Service) {
 		wantOneWinner(t, race(creates(services, numbered("Acme %d"), always("admin@acme.test"))...))
 	})
 }
 
+// rename returns a function that renames the organization.
 func rename(w *world, s *org.Service, o org.Organization, name string) func() error {
 	return change(w, s, o, org.UpdateRequest{OrganizationName: &name})
 }
 
+// change returns a function that updates the organization.
 func change(w *world, s *org.Service, o org.Organization, c org.UpdateRequest) func() error {
 	return func() error {
 		_, err := s.Update(context.Background(), w.callerOf(o), c)
@@ -137,6 +142,7 @@ func change(w *world, s *org.Service, o org.Organization, c org.UpdateRequest) f
 	}
 }
 
+// remove returns a function that deletes the organization.
 func remove(w *world, s *org.Service, o org.Organization) func() error {
 	return func() error {
 		_, err := s.Delete(context.Background(), w.callerOf(o), nil)
@@ -145,13 +151,13 @@ func remove(w *world, s *org.Service, o org.Organization) func() error {
 }
 
 func TestRaceRenamesOfOneOrganization(t *testing.T) {
-	rounds(t, func(t *testing.T, w *world, services []*org.Service) {
+	runRounds(t, func(t *testing.T, w *world, services []*org.Service) {
 		o := w.create(services[0], "Acme", "admin@acme.test")
 		var functions []func() error
 		for i := range 16 {
 			functions = append(functions, rename(w, services[i%len(services)], o, fmt.Sprint("Bolt ", i)))
 		}
-		// One after the other they may all succeed.
+		// All may succeed, if each begins after the end of the one before.
 		if winners := wantConflicts(t, race(functions...)); winners == 0 {
 			t.Error("no winner")
 		}
@@ -159,7 +165,7 @@ func TestRaceRenamesOfOneOrganization(t *testing.T) {
 }
 
 func TestRaceRenamesToOneName(t *testing.T) {
-	rounds(t, func(t *testing.T, w *world, services []*org.Service) {
+	runRounds(t, func(t *testing.T, w *world, services []*org.Service) {
 		var functions []func() error
 		for i, s := range services {
 			functions = append(functions, rename(w, s, w.create(s, fmt.Sprint("Acme ", i), fmt.Sprintf("admin%d@acme.test", i)), "Bolt"))
@@ -168,21 +174,21 @@ func TestRaceRenamesToOneName(t *testing.T) {
 	})
 }
 
-// TestRaceSwap renames A to B while B is renamed to A: both names are taken.
+// TestRaceSwap renames A to B while B is renamed to A. Both names are taken.
 func TestRaceSwap(t *testing.T) {
-	rounds(t, func(t *testing.T, w *world, services []*org.Service) {
+	runRounds(t, func(t *testing.T, w *world, services []*org.Service) {
 		a := w.create(services[0], "Acme", "admin@acme.test")
 		b := w.create(services[1], "Bolt", "admin@bolt.test")
 		if winners := wantConflicts(t, race(rename(w, services[0], a, "Bolt"), rename(w, services[1], b, "Acme"))); winners != 0 {
-			t.Errorf("%d winners", winners)
+			t.Errorf("%d winners; want none", winners)
 		}
 	})
 }
 
-// TestRaceChain renames A to B while B is renamed to C and C deleted: each may
-// succeed or be told of a conflict.
+// TestRaceChain renames A to B while B is renamed to C and C is deleted. Each
+// may succeed or get ErrConflict.
 func TestRaceChain(t *testing.T) {
-	rounds(t, func(t *testing.T, w *world, services []*org.Service) {
+	runRounds(t, func(t *testing.T, w *world, services []*org.Service) {
 		a := w.create(services[0], "Acme", "admin@acme.test")
 		b := w.create(services[1], "Bolt", "admin@bolt.test")
 		c := w.create(services[2], "Core", "admin@core.test")
@@ -192,7 +198,7 @@ func TestRaceChain(t *testing.T) {
 }
 
 func TestRaceRenameAgainstDelete(t *testing.T) {
-	rounds(t, func(t *testing.T, w *world, services []*org.Service) {
+	runRounds(t, func(t *testing.T, w *world, services []*org.Service) {
 		o := w.create(services[0], "Acme", "admin@acme.test")
 		errs := race(rename(w, services[0], o, "Bolt"), remove(w, services[1], o),
 			rename(w, services[2], o, "Core"), remove(w, services[3], o))
@@ -202,10 +208,10 @@ func TestRaceRenameAgainstDelete(t *testing.T) {
 	})
 }
 
-// TestRaceBackAndForth renames there and back at once: the claim on the name
-// that one releases is the one that the other takes.
+// TestRaceBackAndForth renames one organization back and forth in many
+// processes. Some claim the name that others release at the same time.
 func TestRaceBackAndForth(t *testing.T) {
-	rounds(t, func(t *testing.T, w *world, services []*org.Service) {
+	runRounds(t, func(t *testing.T, w *world, services []*org.Service) {
 		o := w.create(services[0], "Acme", "admin@acme.test")
 		var functions []func() error
 		for i := range 16 {
@@ -224,21 +230,21 @@ func TestRaceBackAndForth(t *testing.T) {
 }
 
 func TestRaceCredentials(t *testing.T) {
-	rounds(t, func(t *testing.T, w *world, services []*org.Service) {
+	runRounds(t, func(t *testing.T, w *world, services []*org.Service) {
 		o := w.create(services[0], "Acme", "admin@acme.test")
 		var functions []func() error
-		for i := range 6 { // more guesses at once are throttled
+		for i := range 6 { // few enough that none is throttled
 			functions = append(functions, change(w, services[i], o, org.UpdateRequest{
 				Email: ptr(fmt.Sprintf("admin%d@acme.test", i)), Password: ptr(newPassword), CurrentPassword: ptr(password),
 			}))
 		}
-		// The winner's change ends the token of all others.
+		// The winner's change revokes the token of all others.
 		wantOneWinner(t, race(functions...), org.ErrUnauthenticated, org.ErrForbidden)
 	})
 }
 
 func TestRaceDeleteAgainstLogin(t *testing.T) {
-	rounds(t, func(t *testing.T, w *world, services []*org.Service) {
+	runRounds(t, func(t *testing.T, w *world, services []*org.Service) {
 		o := w.create(services[0], "Acme", "admin@acme.test")
 		login := func() error {
 			_, err := services[1].Login(context.Background(), org.LoginRequest{Email: "admin@acme.test", Password: password})
@@ -250,13 +256,13 @@ func TestRaceDeleteAgainstLogin(t *testing.T) {
 			t.Errorf("delete: %v", errs[1])
 		}
 		if err := login(); !errors.Is(err, org.ErrUnauthenticated) {
-			t.Errorf("login to a deleted organization: %v", err)
+			t.Errorf("login to a deleted organization: %v; want ErrUnauthenticated", err)
 		}
 	})
 }
 
-// TestRaceRepair leaves an operation in every state there is and lets repairs, clients that
-// want what it holds and the organization's own admin come at once.
+// TestRaceRepair leaves an operation in every possible state. Then repairs,
+// clients that want its names, and the organization's own admin race.
 func TestRaceRepair(t *testing.T) {
 	for _, c := range crashCases() {
 		t.Run(c.name, func(t *testing.T) {
@@ -265,9 +271,9 @@ func TestRaceRepair(t *testing.T) {
 			for at := 1; at <= maxCommands; at++ {
 				halfway := &crash{at: at, lost: true}
 				t.Run(fmt.Sprint("at=", at), func(t *testing.T) {
-					w, o := c.stage(t, db)
+					w, o := c.setUp(t, db)
 					c.run(w, w.crashing(halfway), o)
-					w.wait()
+					w.makeStale()
 					var functions []func() error
 					for i := range raceProcesses {
 						s := w.service()
@@ -276,16 +282,16 @@ func TestRaceRepair(t *testing.T) {
 							func() error { _, err := s.Get(context.Background(), renamed); return err },
 							func() error {
 								_, err := s.Create(context.Background(), org.CreateRequest{
-									OrganizationName: renamed, Email: fmt.Sprintf("somebody%d@else.test", i), Password: password})
+									OrganizationName: renamed, Email: fmt.Sprintf("other%d@other.test", i), Password: password})
 								return err
 							},
 						)
-						if c.before != "" {
+						if c.nameBefore != "" {
 							functions = append(functions, rename(w, s, o, fmt.Sprint("Core ", i)), remove(w, s, o))
 						}
 					}
 					wantConflicts(t, race(functions...), org.ErrNotFound, org.ErrUnauthenticated)
-					w.wait()
+					w.makeStale()
 					reconcile(t, w.service())
 					w.check()
 				})
@@ -297,9 +303,9 @@ func TestRaceRepair(t *testing.T) {
 	}
 }
 
-// TestRaceSleeper puts an operation to sleep after each of its commands for
-// longer than StaleAfter. Meanwhile others repair it and use the names that
-// are free then. Whatever it does when it wakes hurts nobody.
+// TestRaceSleeper lets an operation sleep, after each of its commands, for
+// longer than StaleAfter. Meanwhile others repair it and use the names that are
+// free then. When it wakes, it must harm nobody.
 func TestRaceSleeper(t *testing.T) {
 	for _, c := range crashCases() {
 		t.Run(c.name, func(t *testing.T) {
@@ -308,9 +314,9 @@ func TestRaceSleeper(t *testing.T) {
 			for at := 1; at <= maxCommands; at++ {
 				slept := false
 				t.Run(fmt.Sprint("at=", at), func(t *testing.T) {
-					w, o := c.stage(t, db)
-					nap := &sleep{at: at, asleep: make(chan struct{}), wake: make(chan struct{})}
-					sleeper, others := w.service(nap.client()), w.service()
+					w, o := c.setUp(t, db)
+					point := &sleepPoint{at: at, asleep: make(chan struct{}), wake: make(chan struct{})}
+					sleeper, others := w.service(point.client()), w.service()
 					finished := make(chan error, 1)
 					go func() { finished <- c.run(w, sleeper, o) }()
 					select {
@@ -319,19 +325,19 @@ func TestRaceSleeper(t *testing.T) {
 							t.Errorf("without a sleep: %v", err)
 						}
 						return
-					case <-nap.asleep:
+					case <-point.asleep:
 					}
 					slept = true
-					w.wait()
+					w.makeStale()
 					reconcile(t, others)
 					for i, name := range []string{subject, renamed} {
 						if _, err := others.Get(context.Background(), name); errors.Is(err, org.ErrNotFound) {
-							w.create(others, name, fmt.Sprintf("somebody%d@else.test", i))
+							w.create(others, name, fmt.Sprintf("other%d@other.test", i))
 						}
 					}
-					close(nap.wake)
+					close(point.wake)
 					<-finished
-					w.wait()
+					w.makeStale()
 					reconcile(t, others)
 					w.check()
 				})
@@ -343,35 +349,36 @@ func TestRaceSleeper(t *testing.T) {
 	}
 }
 
-// sleep makes a process sleep after a command that was carried out.
-type sleep struct {
-	at           int
-	only         string // if set, commands of another name are not counted
-	asleep, wake chan struct{}
+// sleepPoint makes a process sleep after a command that was executed.
+type sleepPoint struct {
+	at     int           // the number of the command, from 1
+	only   string        // if set, only commands of this name are counted
+	asleep chan struct{} // closed when the process sleeps
+	wake   chan struct{} // closed by the test to wake the process
 
 	mu    sync.Mutex
 	count int
 }
 
-func (s *sleep) client() *options.ClientOptions { return options.Client().SetDialer(s) }
+func (s *sleepPoint) client() *options.ClientOptions { return options.Client().SetDialer(s) }
 
-func (s *sleep) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+func (s *sleepPoint) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, network, address)
-	return &sleepingConn{Conn: conn, sleep: s}, err
+	return &sleepingConn{Conn: conn, point: s}, err
 }
 
 type sleepingConn struct {
 	net.Conn
-	sleep *sleep
-	next  bool // the answer that comes next is the one to sleep after
+	point *sleepPoint
+	next  bool // sleep after the next answer
 }
 
 func (c *sleepingConn) Write(b []byte) (int, error) {
-	if name := commandName(b); counted(name) && (c.sleep.only == "" || c.sleep.only == name) {
-		c.sleep.mu.Lock()
-		c.sleep.count++
-		c.next = c.sleep.count == c.sleep.at
-		c.sleep.mu.Unlock()
+	if name := commandName(b); isCounted(name) && (c.point.only == "" || c.point.only == name) {
+		c.point.mu.Lock()
+		c.point.count++
+		c.next = c.point.count == c.point.at
+		c.point.mu.Unlock()
 	}
 	return c.Conn.Write(b)
 }
@@ -380,8 +387,8 @@ func (c *sleepingConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if c.next {
 		c.next = false
-		close(c.sleep.asleep)
-		<-c.sleep.wake
+		close(c.point.asleep)
+		<-c.point.wake
 	}
 	return n, err
 }

@@ -8,8 +8,9 @@ import (
 	"orgservice/shared/org"
 )
 
-// Times are only as good as the clocks: Reconcile must not run by one that is
-// wrong.
+// TestCheckClock gives the service clocks that differ from the database's. More
+// than MaxSkew must be an error, because Reconcile must not run with such a
+// clock.
 func TestCheckClock(t *testing.T) {
 	f := newFixture(t)
 	for _, test := range []struct {

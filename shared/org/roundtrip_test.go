@@ -16,10 +16,11 @@ import (
 )
 
 // TestRoundTrips counts how often an operation waits for the database. The
-// commands of one group are sent at once: none is answered before all of them
-// are on their way, so that one that waited for another would wait for ever.
+// commands of one group must be sent concurrently: none is sent to the database
+// before all of them have come, so that a command which waits for another one
+// blocks.
 func TestRoundTrips(t *testing.T) {
-	w, _, _ := stage(t)
+	w, _, _ := setUp(t)
 	g := &groups{}
 	s := w.service(options.Client().SetDialer(g).SetMinPoolSize(4))
 	var caller auth.Caller
@@ -45,7 +46,7 @@ func TestRoundTrips(t *testing.T) {
 			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: ptr("Core")})
 			return err
 		}},
-		{"rename for display", []int{2, 1}, func() error {
+		{"rename of the display name", []int{2, 1}, func() error {
 			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: ptr("CORE")})
 			return err
 		}},
@@ -66,28 +67,31 @@ func TestRoundTrips(t *testing.T) {
 				t.Error(err)
 			}
 			if left, more := g.result(); len(left) > 0 || len(more) > 0 {
-				t.Errorf("groups left: %v; commands beyond: %v", left, more)
+				t.Errorf("missing groups: %v; additional commands: %v", left, more)
 			}
 		})
 	}
 }
 
-// groups lets the commands of a group through when all of it are there.
+// groups holds back the commands of a group until all of them have come.
 type groups struct {
 	mu      sync.Mutex
 	active  bool
-	sizes   []int // the groups to come
-	waiting int
+	sizes   []int         // of this group and of the next ones
+	waiting int           // how many commands of this group have come
 	full    chan struct{} // closed when the group is complete
-	beyond  []string
+	beyond  []string      // the commands after the last group
 }
 
+// expect begins to hold back commands in groups of these sizes.
 func (g *groups) expect(sizes []int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.active, g.sizes, g.waiting, g.full, g.beyond = true, slices.Clone(sizes), 0, make(chan struct{}), nil
 }
 
+// result ends that. It returns the sizes of the groups that have not come, and
+// the commands after the last group.
 func (g *groups) result() (left []int, beyond []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -95,9 +99,10 @@ func (g *groups) result() (left []int, beyond []string) {
 	return g.sizes, g.beyond
 }
 
+// arrive waits until all commands of the group have come.
 func (g *groups) arrive(command string) {
 	g.mu.Lock()
-	if !g.active || !counted(command) {
+	if !g.active || !isCounted(command) {
 		g.mu.Unlock()
 		return
 	}
@@ -118,7 +123,7 @@ func (g *groups) arrive(command string) {
 	case <-time.After(mongodbtest.Patience / 5): // below the time limit of a command
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.active = false // the group stays incomplete
+		g.active = false // the group is incomplete
 	}
 }
 

@@ -26,15 +26,15 @@ import (
 
 const adminPassword = "Admin@123"
 
-// fixture is a service on a database of its own.
+// fixture is a service with its own database.
 type fixture struct {
 	*org.Service
 	db       mongodbtest.Database
 	verifier *auth.Verifier
 
 	mu       sync.Mutex
-	costs    []int    // of the bcrypt comparisons
-	commands []string // that were sent to the database
+	costs    []int    // the costs of the bcrypt comparisons
+	commands []string // the names of the commands to the database
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -83,7 +83,7 @@ func newFixtureIn(t *testing.T, db mongodbtest.Database) *fixture {
 	return f
 }
 
-// reset forgets the comparisons and commands that there have been.
+// reset forgets the comparisons and commands so far.
 func (f *fixture) reset() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -99,7 +99,7 @@ func (f *fixture) mustCreate(t *testing.T, name, email string) org.Organization 
 	return o
 }
 
-// mustLogin returns the caller of a new token.
+// mustLogin logs in and returns the caller of the access token.
 func (f *fixture) mustLogin(t *testing.T, email, password string) auth.Caller {
 	t.Helper()
 	tokens, err := f.Login(t.Context(), org.LoginRequest{Email: email, Password: password})
@@ -113,16 +113,18 @@ func (f *fixture) mustLogin(t *testing.T, email, password string) auth.Caller {
 	return caller
 }
 
-// wantAlive fails the test unless the caller's token is good for a change that
-// changes nothing.
-func (f *fixture) wantAlive(t *testing.T, caller auth.Caller, name string) {
+// wantTokenValid fails the test unless the caller can rename the organization
+// to the name, which is usually the one that it has.
+func (f *fixture) wantTokenValid(t *testing.T, caller auth.Caller, name string) {
 	t.Helper()
 	if _, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: &name}); err != nil {
 		t.Errorf("token: %v", err)
 	}
 }
 
-func (f *fixture) wantDead(t *testing.T, caller auth.Caller) {
+// wantTokenInvalid fails the test unless the caller can neither update nor
+// delete, and the database stays the same.
+func (f *fixture) wantTokenInvalid(t *testing.T, caller auth.Caller) {
 	t.Helper()
 	before := f.snapshot(t)
 	if o, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: new("Hijacked")}); !errors.Is(err, org.ErrUnauthenticated) {
@@ -134,7 +136,7 @@ func (f *fixture) wantDead(t *testing.T, caller auth.Caller) {
 	f.wantSame(t, before)
 }
 
-// insert puts documents into a collection without the service.
+// insert inserts documents into a collection without the service.
 func (f *fixture) insert(t *testing.T, collection string, docs ...any) {
 	t.Helper()
 	if _, err := f.db.Client.Database(f.db.Name).Collection(collection).InsertMany(t.Context(), docs); err != nil {
@@ -142,6 +144,7 @@ func (f *fixture) insert(t *testing.T, collection string, docs ...any) {
 	}
 }
 
+// set sets fields of a document without the service.
 func (f *fixture) set(t *testing.T, collection, id string, fields bson.D) {
 	t.Helper()
 	oid, err := bson.ObjectIDFromHex(id)
@@ -155,8 +158,9 @@ func (f *fixture) set(t *testing.T, collection, id string, fields bson.D) {
 	}
 }
 
-// contents is a database: the documents and indexes of every collection but
-// that of the attempts to log in, and an empty one of the sessions.
+// contents are the documents and indexes of every collection of a database, by
+// its name. The attempts are left out, and so are the sessions if there are
+// none.
 type contents map[string]collectionContents
 
 type collectionContents struct {
@@ -164,6 +168,7 @@ type collectionContents struct {
 	Indexes   []bson.D
 }
 
+// snapshot returns the contents of the database.
 func (f *fixture) snapshot(t *testing.T) contents {
 	t.Helper()
 	db := f.db.Client.Database(f.db.Name)
@@ -196,13 +201,14 @@ func (f *fixture) snapshot(t *testing.T) contents {
 	return all
 }
 
-// tenants returns the names of the organizations' collections.
-func (c contents) tenants() []string {
+// tenantCollections returns the names of the organizations' collections.
+func (c contents) tenantCollections() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(c)), func(name string) bool {
 		return !strings.HasPrefix(name, org.CollectionPrefix)
 	})
 }
 
+// wantSame fails the test if the database has changed.
 func (f *fixture) wantSame(t *testing.T, before contents, but ...cmp.Option) {
 	t.Helper()
 	if diff := cmp.Diff(before, f.snapshot(t), append(but, cmpopts.EquateEmpty())...); diff != "" {
@@ -210,14 +216,15 @@ func (f *fixture) wantSame(t *testing.T, before contents, but ...cmp.Option) {
 	}
 }
 
-// wantSameButRevisions leaves out the revisions, which an operation that is
-// undone counts up.
+// wantSameButRevisions is wantSame without the revisions, which an operation
+// increments even if it is undone.
 func (f *fixture) wantSameButRevisions(t *testing.T, before contents) {
 	t.Helper()
 	f.wantSame(t, before, cmpopts.IgnoreSliceElements(func(e bson.E) bool { return e.Key == "revision" }))
 }
 
-// fillTenant puts documents of all sorts and an index into a collection.
+// fillTenant inserts three documents with different ids and fields into a
+// collection, and makes two indexes.
 func (f *fixture) fillTenant(t *testing.T, collection string) {
 	t.Helper()
 	f.insert(t, collection,
@@ -234,6 +241,7 @@ func (f *fixture) fillTenant(t *testing.T, collection string) {
 	}
 }
 
+// wantFields fails the test unless the error is ErrInvalid for these fields.
 func wantFields(t *testing.T, err error, want ...string) {
 	t.Helper()
 	var e *org.Error
@@ -244,7 +252,7 @@ func wantFields(t *testing.T, err error, want ...string) {
 	for _, f := range e.Fields {
 		got = append(got, f.Field)
 		if f.Message == "" {
-			t.Errorf("nothing is said about %s", f.Field)
+			t.Errorf("no message for %s", f.Field)
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -268,7 +276,7 @@ func TestCreate(t *testing.T) {
 			t.Errorf("organization (-want +got):\n%s", diff)
 		}
 		if got.CreatedAt.Before(before) || got.CreatedAt.After(time.Now()) || got.CreatedAt.Location() != time.UTC {
-			t.Errorf("created at %v", got.CreatedAt)
+			t.Errorf("CreatedAt = %v; want a time since the start, in UTC", got.CreatedAt)
 		}
 		found, err := f.Get(t.Context(), "Akshay Pvt Ltd")
 		if err != nil {
@@ -299,7 +307,7 @@ func TestCreate(t *testing.T) {
 		}
 		for name, value := range admin {
 			if s, ok := value.(string); ok && strings.Contains(s, adminPassword) {
-				t.Errorf("%s = %q holds the password", name, s)
+				t.Errorf("%s = %q contains the password", name, s)
 			}
 		}
 	})
@@ -326,9 +334,9 @@ func TestCreateErrInvalid(t *testing.T) {
 	f := newFixture(t)
 	before := f.snapshot(t)
 	for _, tt := range []struct {
-		name         string
-		registration org.CreateRequest
-		want         []string
+		name    string
+		request org.CreateRequest
+		want    []string
 	}{
 		{"nothing", org.CreateRequest{}, []string{"organization_name", "email", "password"}},
 		{"everything", org.CreateRequest{OrganizationName: "---", Email: "x", Password: "short"}, []string{"organization_name", "email", "password"}},
@@ -337,7 +345,7 @@ func TestCreateErrInvalid(t *testing.T) {
 		{"password", org.CreateRequest{OrganizationName: "Acme", Email: "a@example.com"}, []string{"password"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := f.Create(t.Context(), tt.registration)
+			_, err := f.Create(t.Context(), tt.request)
 			wantFields(t, err, tt.want...)
 		})
 	}
@@ -384,7 +392,7 @@ func TestPasswordErrCommon(t *testing.T) {
 	for _, password := range []string{"password", "12345678", "123456789", "qwertyuiop", "password1", "iloveyou", "Password"} {
 		r := org.CreateRequest{OrganizationName: "Acme", Email: "a@example.com", Password: password}
 		if r.Validate() == nil {
-			t.Errorf("%q, one of the most common passwords, is good enough", password)
+			t.Errorf("%q, one of the most common passwords, is accepted", password)
 		}
 	}
 }
@@ -437,8 +445,8 @@ func TestLogin(t *testing.T) {
 	if err := f.Store.DeleteOrganization(t.Context(), orphan.ID, orphan.Revision); err != nil {
 		t.Fatal(err)
 	}
-	expelled := f.mustCreate(t, "Expelled", "expelled@example.com")
-	f.set(t, "organizations", expelled.ID, bson.D{{Key: "admins", Value: bson.A{}}})
+	removed := f.mustCreate(t, "Removed", "removed@example.com")
+	f.set(t, "organizations", removed.ID, bson.D{{Key: "admins", Value: bson.A{}}})
 
 	for _, email := range []string{"admin@example.com", "ADMIN@example.COM"} {
 		t.Run("OK "+email, func(t *testing.T) {
@@ -463,7 +471,7 @@ func TestLogin(t *testing.T) {
 				t.Errorf("the token was issued at %v; want from %v to %v", issued, before, after)
 			}
 			if got.SessionID == "" {
-				t.Error("the token names no session")
+				t.Error("the token has no session id")
 			}
 			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(auth.Caller{}, "SessionID")); diff != "" {
 				t.Errorf("caller (-want +got):\n%s", diff)
@@ -482,9 +490,9 @@ func TestLogin(t *testing.T) {
 		{"no email", "nobody", adminPassword},
 		{"email with white space", " admin@example.com", adminPassword},
 		{"organization unfinished", "unfinished@example.com", adminPassword},
-		{"organization deleted", "deleted@example.com", adminPassword},
-		{"organization gone", "orphan@example.com", adminPassword},
-		{"admin expelled", "expelled@example.com", adminPassword},
+		{"organization being deleted", "deleted@example.com", adminPassword},
+		{"no organization", "orphan@example.com", adminPassword},
+		{"admin removed", "removed@example.com", adminPassword},
 	} {
 		t.Run("ErrUnauthenticated "+tt.name, func(t *testing.T) {
 			f.reset()
@@ -497,13 +505,13 @@ func TestLogin(t *testing.T) {
 		})
 	}
 	if messages = slices.Compact(messages); len(messages) != 1 {
-		t.Errorf("refusals differ: %q", messages)
+		t.Errorf("messages differ: %q", messages)
 	}
 
 	for _, tt := range []struct {
-		name        string
-		credentials org.LoginRequest
-		want        []string
+		name    string
+		request org.LoginRequest
+		want    []string
 	}{
 		{"nothing", org.LoginRequest{}, []string{"email", "password"}},
 		{"email", org.LoginRequest{Password: adminPassword}, []string{"email"}},
@@ -512,7 +520,7 @@ func TestLogin(t *testing.T) {
 	} {
 		t.Run("ErrInvalid "+tt.name, func(t *testing.T) {
 			f.reset()
-			_, err := f.Login(t.Context(), tt.credentials)
+			_, err := f.Login(t.Context(), tt.request)
 			wantFields(t, err, tt.want...)
 			if len(f.commands) != 0 || len(f.costs) != 0 {
 				t.Errorf("commands %v, comparisons %v; want none", f.commands, f.costs)
@@ -521,6 +529,7 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// wantOneComparison fails the test unless one comparison was made since reset.
 func (f *fixture) wantOneComparison(t *testing.T) {
 	t.Helper()
 	if diff := cmp.Diff([]int{bcrypt.MinCost}, f.costs); diff != "" {
@@ -544,7 +553,7 @@ func TestLoginErrThrottled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Error("100 wrong passwords in a row were compared")
+	t.Error("100 consecutive wrong passwords were compared; want ErrThrottled")
 }
 
 func TestLoginRehashes(t *testing.T) {
@@ -580,11 +589,12 @@ func TestLoginRehashes(t *testing.T) {
 				t.Errorf("hash changed: %v", changed)
 			}
 			f.mustLogin(t, "admin@example.com", adminPassword)
-			f.wantAlive(t, before, "Acme Inc")
+			f.wantTokenValid(t, before, "Acme Inc")
 		})
 	}
 }
 
+// hashOf returns the password hash of the only admin who has the email.
 func (f *fixture) hashOf(t *testing.T, email string) string {
 	t.Helper()
 	admins, err := f.Store.AdminsByEmail(t.Context(), email)
@@ -601,7 +611,7 @@ func TestUpdate(t *testing.T) {
 		change                org.UpdateRequest
 		organization, slug    string
 		email, password       string
-		dead                  bool // the token
+		revoked               bool // the token
 		freedName, freedEmail bool
 	}{
 		{
@@ -609,7 +619,7 @@ func TestUpdate(t *testing.T) {
 			organization: "New Name", slug: "new_name", email: "admin@example.com", password: adminPassword, freedName: true,
 		},
 		{
-			name: "OK name for display", change: org.UpdateRequest{OrganizationName: new("  ACME-inc. ")},
+			name: "OK display name", change: org.UpdateRequest{OrganizationName: new("  ACME-inc. ")},
 			organization: "ACME-inc.", slug: "acme_inc", email: "admin@example.com", password: adminPassword,
 		},
 		{
@@ -618,7 +628,7 @@ func TestUpdate(t *testing.T) {
 		},
 		{
 			name: "OK email", change: org.UpdateRequest{Email: new("New@Example.com"), CurrentPassword: new(adminPassword)},
-			organization: "Acme Inc", slug: "acme_inc", email: "new@example.com", password: adminPassword, dead: true, freedEmail: true,
+			organization: "Acme Inc", slug: "acme_inc", email: "new@example.com", password: adminPassword, revoked: true, freedEmail: true,
 		},
 		{
 			name: "OK own email in another case", change: org.UpdateRequest{Email: new("ADMIN@Example.com"), CurrentPassword: new(adminPassword)},
@@ -626,17 +636,17 @@ func TestUpdate(t *testing.T) {
 		},
 		{
 			name: "OK password", change: org.UpdateRequest{Password: new(newPassword), CurrentPassword: new(adminPassword)},
-			organization: "Acme Inc", slug: "acme_inc", email: "admin@example.com", password: newPassword, dead: true,
+			organization: "Acme Inc", slug: "acme_inc", email: "admin@example.com", password: newPassword, revoked: true,
 		},
 		{
-			name: "OK password as it was", change: org.UpdateRequest{Password: new(adminPassword), CurrentPassword: new(adminPassword)},
-			organization: "Acme Inc", slug: "acme_inc", email: "admin@example.com", password: adminPassword, dead: true,
+			name: "OK same password", change: org.UpdateRequest{Password: new(adminPassword), CurrentPassword: new(adminPassword)},
+			organization: "Acme Inc", slug: "acme_inc", email: "admin@example.com", password: adminPassword, revoked: true,
 		},
 		{
 			name: "OK everything", change: org.UpdateRequest{
 				OrganizationName: new("New Name"), Email: new("new@example.com"), Password: new(newPassword), CurrentPassword: new(adminPassword),
 			},
-			organization: "New Name", slug: "new_name", email: "new@example.com", password: newPassword, dead: true,
+			organization: "New Name", slug: "new_name", email: "new@example.com", password: newPassword, revoked: true,
 			freedName: true, freedEmail: true,
 		},
 		{
@@ -671,11 +681,11 @@ func TestUpdate(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(got.UpdatedAt, found.UpdatedAt); diff != "" {
-				t.Errorf("updated at (-answered +kept):\n%s", diff)
+				t.Errorf("updated at (-answered +stored):\n%s", diff)
 			}
 
 			all := f.snapshot(t)
-			if diff := cmp.Diff([]string{"org_" + tt.slug}, all.tenants()); diff != "" {
+			if diff := cmp.Diff([]string{"org_" + tt.slug}, all.tenantCollections()); diff != "" {
 				t.Errorf("collections (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(documents, all["org_"+tt.slug].Documents); diff != "" {
@@ -685,17 +695,17 @@ func TestUpdate(t *testing.T) {
 				t.Errorf("%d claims, want 2: %v", n, all["claims"].Documents)
 			}
 
-			if tt.dead {
-				f.wantDead(t, caller)
+			if tt.revoked {
+				f.wantTokenInvalid(t, caller)
 			} else {
-				f.wantAlive(t, caller, tt.organization)
+				f.wantTokenValid(t, caller, tt.organization)
 			}
 			if tt.password != adminPassword {
 				if _, err := f.Login(t.Context(), org.LoginRequest{Email: tt.email, Password: adminPassword}); !errors.Is(err, org.ErrUnauthenticated) {
-					t.Errorf("login with the old password: %v", err)
+					t.Errorf("login with the old password: %v; want ErrUnauthenticated", err)
 				}
 			}
-			f.wantAlive(t, f.mustLogin(t, tt.email, tt.password), tt.organization)
+			f.wantTokenValid(t, f.mustLogin(t, tt.email, tt.password), tt.organization)
 
 			if tt.freedName {
 				f.mustCreate(t, "Acme Inc", "next1@example.com")
@@ -721,7 +731,7 @@ func TestUpdateErr(t *testing.T) {
 		want   []string
 	}{
 		{"nothing", org.UpdateRequest{}, []string{"organization_name"}},
-		{"nothing but the current password", org.UpdateRequest{CurrentPassword: new(adminPassword)}, []string{"organization_name"}},
+		{"only the current password", org.UpdateRequest{CurrentPassword: new(adminPassword)}, []string{"organization_name"}},
 		{"no current password for email", org.UpdateRequest{Email: new("new@example.com")}, []string{"current_password"}},
 		{"no current password for password", org.UpdateRequest{Password: new("Another@123")}, []string{"current_password"}},
 		{"empty", org.UpdateRequest{OrganizationName: new(""), Email: new(""), Password: new(""), CurrentPassword: new("")},
@@ -744,7 +754,7 @@ func TestUpdateErr(t *testing.T) {
 		{"ErrForbidden password", org.UpdateRequest{Password: new("Another@123"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
 		{"ErrForbidden own email", org.UpdateRequest{Email: new("admin@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
 		{"ErrForbidden with a name", org.UpdateRequest{OrganizationName: new("New"), Email: new("new@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
-		{"ErrForbidden with a name alone", org.UpdateRequest{OrganizationName: new("New"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
+		{"ErrForbidden with only a name", org.UpdateRequest{OrganizationName: new("New"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
 		{"ErrForbidden before ErrConflict", org.UpdateRequest{Email: new("victim@example.com"), CurrentPassword: new("wrong password")}, org.ErrForbidden},
 		{"ErrConflict name", org.UpdateRequest{OrganizationName: new("Victim Co")}, org.ErrConflict},
 		{"ErrConflict slug", org.UpdateRequest{OrganizationName: new("VICTIM-CO")}, org.ErrConflict},
@@ -758,7 +768,7 @@ func TestUpdateErr(t *testing.T) {
 		})
 	}
 	f.wantSame(t, before)
-	f.wantAlive(t, caller, "Acme Inc")
+	f.wantTokenValid(t, caller, "Acme Inc")
 }
 
 func TestUpdateErrBusy(t *testing.T) {
@@ -774,9 +784,9 @@ func TestUpdateErrBusy(t *testing.T) {
 	}}})
 	before := f.snapshot(t)
 	for name, change := range map[string]org.UpdateRequest{
-		"display":  {OrganizationName: new("ACME INC")},
-		"name":     {OrganizationName: new("Beta")},
-		"password": {Password: new("Another@123"), CurrentPassword: new(adminPassword)},
+		"display name": {OrganizationName: new("ACME INC")},
+		"name":         {OrganizationName: new("Beta")},
+		"password":     {Password: new("Another@123"), CurrentPassword: new(adminPassword)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := f.Update(t.Context(), caller, change); !errors.Is(err, org.ErrConflict) {
@@ -797,10 +807,10 @@ func TestErrUnauthenticated(t *testing.T) {
 	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
 	good := f.mustLogin(t, "admin@example.com", adminPassword)
 	for _, tt := range []struct {
-		name  string
-		spoil func(*auth.Caller)
+		name   string
+		modify func(*auth.Caller)
 	}{
-		{"nobody", func(c *auth.Caller) { *c = auth.Caller{} }},
+		{"no caller", func(c *auth.Caller) { *c = auth.Caller{} }},
 		{"expired", func(c *auth.Caller) { c.ExpiresAt = time.Now() }},
 		{"without an expiry", func(c *auth.Caller) { c.ExpiresAt = time.Time{} }},
 		{"of an older version", func(c *auth.Caller) { c.TokenVersion-- }},
@@ -808,19 +818,19 @@ func TestErrUnauthenticated(t *testing.T) {
 		{"of another admin", func(c *auth.Caller) { c.AdminID = f.Store.NewID() }},
 		{"of another organization", func(c *auth.Caller) { c.OrganizationID = f.Store.NewID() }},
 		{"of another session", func(c *auth.Caller) { c.SessionID = auth.NewSessionID() }},
-		{"of no id", func(c *auth.Caller) { c.OrganizationID = "x" }},
-		{"of the name", func(c *auth.Caller) { c.OrganizationID = o.Name }},
-		{"of the admin in place of the organization", func(c *auth.Caller) { c.OrganizationID = c.AdminID }},
-		{"of an admin whose id is none", func(c *auth.Caller) { c.AdminID = "x" }},
-		{"of an admin whose id is empty", func(c *auth.Caller) { c.AdminID = "" }},
+		{"of an invalid organization id", func(c *auth.Caller) { c.OrganizationID = "x" }},
+		{"of an organization's name", func(c *auth.Caller) { c.OrganizationID = o.Name }},
+		{"of the admin's id as the organization's", func(c *auth.Caller) { c.OrganizationID = c.AdminID }},
+		{"of an invalid admin id", func(c *auth.Caller) { c.AdminID = "x" }},
+		{"of an empty admin id", func(c *auth.Caller) { c.AdminID = "" }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			caller := good
-			tt.spoil(&caller)
-			f.wantDead(t, caller)
+			tt.modify(&caller)
+			f.wantTokenInvalid(t, caller)
 		})
 	}
-	f.wantAlive(t, good, "Acme Inc")
+	f.wantTokenValid(t, good, "Acme Inc")
 }
 
 func TestDelete(t *testing.T) {
@@ -829,8 +839,8 @@ func TestDelete(t *testing.T) {
 		confirmation *string
 	}{
 		{"OK", nil},
-		{"OK by its name", new("Acme Inc")},
-		{"OK by another name of its slug", new(" ACME-INC! ")},
+		{"OK with its name", new("Acme Inc")},
+		{"OK with another name of the same slug", new(" ACME-INC! ")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t)
@@ -849,7 +859,7 @@ func TestDelete(t *testing.T) {
 			if got.ID != created.ID || got.Name != "Acme Inc" || got.UpdatedAt.Before(now) || got.UpdatedAt.After(time.Now()) {
 				t.Errorf("Delete = %+v", got)
 			}
-			// Nothing is left of it, and nothing of the neighbour's is gone.
+			// It is deleted completely, and the other organization is unchanged.
 			f.wantSame(t, before)
 			if o, err := f.Get(t.Context(), "Acme Inc"); !errors.Is(err, org.ErrNotFound) {
 				t.Errorf("Get = %+v, %v; want ErrNotFound", o, err)
@@ -857,7 +867,7 @@ func TestDelete(t *testing.T) {
 			if _, err := f.Login(t.Context(), org.LoginRequest{Email: "admin@example.com", Password: adminPassword}); !errors.Is(err, org.ErrUnauthenticated) {
 				t.Errorf("Login: %v, want ErrUnauthenticated", err)
 			}
-			f.wantDead(t, caller)
+			f.wantTokenInvalid(t, caller)
 			if next := f.mustCreate(t, "Acme Inc", "admin@example.com"); next.ID == created.ID {
 				t.Error("the next organization has the same id")
 			}
@@ -925,7 +935,7 @@ func TestHostileRenameOntoItself(t *testing.T) {
 				t.Errorf("Get = %+v, %v", found, err)
 			}
 			after := f.snapshot(t)
-			delete(after, "organizations") // which has the name for display
+			delete(after, "organizations") // the display name changes
 			delete(before, "organizations")
 			if diff := cmp.Diff(before, after); diff != "" {
 				t.Errorf("the database has changed (-before +after):\n%s", diff)
@@ -941,7 +951,7 @@ func TestHostileRenameKeepsDocuments(t *testing.T) {
 	caller := f.mustLogin(t, "admin@example.com", adminPassword)
 	want := f.snapshot(t)[o.Collection]
 	if len(want.Documents) != 3 || len(want.Indexes) != 3 {
-		t.Fatalf("the tenant has %+v", want)
+		t.Fatalf("the tenant has %+v; want 3 documents and 3 indexes", want)
 	}
 	for _, name := range []string{"Beta", strings.Repeat("long ", 20), "राम", "Acme Inc"} {
 		got, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: &name})
@@ -949,7 +959,7 @@ func TestHostileRenameKeepsDocuments(t *testing.T) {
 			t.Fatal(err)
 		}
 		all := f.snapshot(t)
-		if diff := cmp.Diff([]string{got.Collection}, all.tenants()); diff != "" {
+		if diff := cmp.Diff([]string{got.Collection}, all.tenantCollections()); diff != "" {
 			t.Errorf("%s: collections (-want +got):\n%s", name, diff)
 		}
 		if diff := cmp.Diff(want, all[got.Collection]); diff != "" {
@@ -974,7 +984,7 @@ func TestHostileSlugCollision(t *testing.T) {
 			f.wantSame(t, before)
 		})
 	}
-	// The loser may have the email with another name.
+	// Others can use the email with another name.
 	f.mustCreate(t, "Second", "second@example.com")
 }
 
@@ -988,10 +998,10 @@ func TestHostileForeignTenant(t *testing.T) {
 	t.Run("ErrUnauthenticated with mixed ids", func(t *testing.T) {
 		mixed := good
 		mixed.OrganizationID = victim.ID
-		f.wantDead(t, mixed)
+		f.wantTokenInvalid(t, mixed)
 		mixed = good
 		mixed.AdminID = victim.Admins[0].AdminID
-		f.wantDead(t, mixed)
+		f.wantTokenInvalid(t, mixed)
 	})
 	t.Run("ErrForbidden to delete by name", func(t *testing.T) {
 		before := f.snapshot(t)
@@ -1000,7 +1010,7 @@ func TestHostileForeignTenant(t *testing.T) {
 		}
 		f.wantSame(t, before)
 	})
-	t.Run("OK for what is its own", func(t *testing.T) {
+	t.Run("OK for its own organization", func(t *testing.T) {
 		want := f.snapshot(t)[victim.Collection]
 		if _, err := f.Update(t.Context(), good, org.UpdateRequest{OrganizationName: new("Attackers")}); err != nil {
 			t.Fatal(err)
@@ -1010,7 +1020,7 @@ func TestHostileForeignTenant(t *testing.T) {
 			t.Fatalf("Delete = %+v, %v", o, err)
 		}
 		all := f.snapshot(t)
-		if diff := cmp.Diff([]string{victim.Collection}, all.tenants()); diff != "" {
+		if diff := cmp.Diff([]string{victim.Collection}, all.tenantCollections()); diff != "" {
 			t.Errorf("collections (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff(want, all[victim.Collection]); diff != "" {
@@ -1023,7 +1033,7 @@ func TestHostileForeignTenant(t *testing.T) {
 		if diff := cmp.Diff(victim, got); diff != "" {
 			t.Errorf("the victim (-before +after):\n%s", diff)
 		}
-		f.wantAlive(t, f.mustLogin(t, "victim@example.com", adminPassword), "Victim Co")
+		f.wantTokenValid(t, f.mustLogin(t, "victim@example.com", adminPassword), "Victim Co")
 	})
 }
 
@@ -1036,9 +1046,9 @@ func TestHostileTokenOfFreedName(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.mustCreate(t, "Acme Inc", "second@example.com")
-		f.wantDead(t, first)
+		f.wantTokenInvalid(t, first)
 	})
-	t.Run("deleted and made again by the same admin", func(t *testing.T) {
+	t.Run("deleted and created again by the same admin", func(t *testing.T) {
 		f := newFixture(t)
 		f.mustCreate(t, "Acme Inc", "first@example.com")
 		first := f.mustLogin(t, "first@example.com", adminPassword)
@@ -1046,7 +1056,7 @@ func TestHostileTokenOfFreedName(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.mustCreate(t, "Acme Inc", "first@example.com")
-		f.wantDead(t, first)
+		f.wantTokenInvalid(t, first)
 	})
 	t.Run("renamed", func(t *testing.T) {
 		f := newFixture(t)
@@ -1114,9 +1124,9 @@ func TestHostilePartialCommit(t *testing.T) {
 				t.Errorf("Update = %+v, %v; want ErrConflict", got, err)
 			}
 			f.wantSameButRevisions(t, before)
-			f.wantAlive(t, caller, "Acme Inc")
+			f.wantTokenValid(t, caller, "Acme Inc")
 			f.mustLogin(t, "admin@example.com", adminPassword)
-			// Neither the name nor the email that it did not get is held.
+			// The name and the email that it did not get are free.
 			f.mustCreate(t, "New Name", "new@example.com")
 		})
 	}
@@ -1140,7 +1150,8 @@ func TestHostileLoserLeavesTheWinnerAlone(t *testing.T) {
 	f.mustCreate(t, "Loser", "loser@example.com")
 }
 
-// The indexes are for speed alone.
+// TestHostileWithoutIndexes checks that names and emails are unique in a
+// database without indexes.
 func TestHostileWithoutIndexes(t *testing.T) {
 	f := newFixture(t)
 	bare := f.db.Fresh(t)

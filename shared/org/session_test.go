@@ -18,14 +18,16 @@ import (
 	"orgservice/shared/org"
 )
 
-// stage is a world with one organization, whose admin is "admin@acme.test".
-func stage(t *testing.T) (*world, *org.Service, org.Organization) {
+// setUp returns a world with one organization, whose admin is
+// "admin@acme.test".
+func setUp(t *testing.T) (*world, *org.Service, org.Organization) {
 	t.Helper()
 	w := worldIn(t, mongodbtest.New(t))
 	s := w.service()
 	return w, s, w.create(s, "Acme", "admin@acme.test")
 }
 
+// mustLogin logs in the admin of that organization.
 func mustLogin(t *testing.T, s *org.Service) org.Tokens {
 	t.Helper()
 	tokens, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password})
@@ -35,7 +37,7 @@ func mustLogin(t *testing.T, s *org.Service) org.Tokens {
 	return tokens
 }
 
-// callerIn returns the caller that the access token was signed for.
+// callerIn returns the caller in the access token.
 func callerIn(t *testing.T, tokens org.Tokens) auth.Caller {
 	t.Helper()
 	v, err := auth.NewVerifier([]byte(strings.Repeat("s", auth.MinSecretBytes)))
@@ -49,10 +51,12 @@ func callerIn(t *testing.T, tokens org.Tokens) auth.Caller {
 	return c
 }
 
+// refresh sends a refresh token.
 func refresh(s *org.Service, token string) (org.Tokens, error) {
 	return s.Refresh(context.Background(), org.RefreshRequest{RefreshToken: token})
 }
 
+// wantUnauthenticated fails the test unless the error is ErrUnauthenticated.
 func wantUnauthenticated(t *testing.T, what string, err error) {
 	t.Helper()
 	if !errors.Is(err, org.ErrUnauthenticated) {
@@ -62,14 +66,14 @@ func wantUnauthenticated(t *testing.T, what string, err error) {
 
 func TestRefresh(t *testing.T) {
 	t.Run("OK", func(t *testing.T) {
-		w, s, o := stage(t)
+		w, s, o := setUp(t)
 		first := mustLogin(t, s)
 		second, err := refresh(s, first.Refresh)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if second.Refresh == first.Refresh || second.Access == first.Access {
-			t.Error("a token was given twice")
+			t.Error("a refresh returned the same token again")
 		}
 		third, err := refresh(s, second.Refresh)
 		if err != nil {
@@ -79,16 +83,16 @@ func TestRefresh(t *testing.T) {
 		if err != nil || found.ID != o.ID || admin.Email != "admin@acme.test" {
 			t.Errorf("Me = %v, %v, %v", admin, found, err)
 		}
-		for _, d := range w.all("sessions") {
+		for _, d := range w.documents("sessions") {
 			for _, token := range []org.Tokens{first, second, third} {
 				if strings.Contains(fmt.Sprint(d), token.Refresh) {
-					t.Error("the database has a refresh token as it is")
+					t.Error("the database stores a refresh token in plain text")
 				}
 			}
 		}
 	})
-	t.Run("ErrUnauthenticated when used again, and the session ends", func(t *testing.T) {
-		_, s, _ := stage(t)
+	t.Run("ErrUnauthenticated for a used token, and the session ends", func(t *testing.T) {
+		_, s, _ := setUp(t)
 		first := mustLogin(t, s)
 		second, err := refresh(s, first.Refresh)
 		if err != nil {
@@ -101,8 +105,8 @@ func TestRefresh(t *testing.T) {
 		_, _, err = s.Me(t.Context(), callerIn(t, second))
 		wantUnauthenticated(t, "its access token", err)
 	})
-	t.Run("one of many at once wins at most", func(t *testing.T) {
-		w, s, _ := stage(t)
+	t.Run("at most one of many concurrent refreshes succeeds", func(t *testing.T) {
+		w, s, _ := setUp(t)
 		tokens := mustLogin(t, s)
 		var functions []func() error
 		for range 16 {
@@ -110,16 +114,16 @@ func TestRefresh(t *testing.T) {
 			functions = append(functions, func() error { _, err := refresh(s, tokens.Refresh); return err })
 		}
 		if winners := wantConflicts(t, race(functions...), org.ErrUnauthenticated); winners > 1 {
-			t.Errorf("%d winners", winners)
+			t.Errorf("%d winners; want at most 1", winners)
 		}
-		for _, left := range w.all("sessions") {
+		for _, left := range w.documents("sessions") {
 			if left["refresh_hash"] != nil {
-				t.Errorf("reuse left %v", left)
+				t.Errorf("session left after the reuse: %v", left)
 			}
 		}
 	})
-	t.Run("ErrUnauthenticated after its lifetime, however often refreshed", func(t *testing.T) {
-		w, s, _ := stage(t)
+	t.Run("ErrUnauthenticated after its lifetime, even if refreshed", func(t *testing.T) {
+		w, s, _ := setUp(t)
 		tokens := mustLogin(t, s)
 		var err error
 		for range 3 {
@@ -132,18 +136,18 @@ func TestRefresh(t *testing.T) {
 		_, err = refresh(s, tokens.Refresh)
 		wantUnauthenticated(t, "an expired session", err)
 	})
-	t.Run("ErrUnauthenticated for what is no token", func(t *testing.T) {
-		_, s, _ := stage(t)
+	t.Run("ErrUnauthenticated for an invalid token", func(t *testing.T) {
+		_, s, _ := setUp(t)
 		tokens := mustLogin(t, s)
 		for _, token := range []string{"x", tokens.Access, tokens.Refresh + "A", tokens.Refresh[:20], strings.Repeat("A", 64)} {
 			_, err := refresh(s, token)
 			wantUnauthenticated(t, token, err)
 		}
 		if _, err := refresh(s, ""); !errors.Is(err, org.ErrInvalid) {
-			t.Errorf("no token: %v", err)
+			t.Errorf("no token: %v; want ErrInvalid", err)
 		}
 		if _, err := refresh(s, tokens.Refresh); err != nil {
-			t.Errorf("none of that ends the session, but: %v", err)
+			t.Errorf("the session has ended: %v", err)
 		}
 	})
 	ends := map[string]func(*testing.T, *world, *org.Service, org.Organization, auth.Caller){
@@ -158,7 +162,7 @@ func TestRefresh(t *testing.T) {
 			if _, err := s.Delete(t.Context(), c, nil); err != nil {
 				t.Fatal(err)
 			}
-			if left := w.all("sessions"); len(left) != 0 {
+			if left := w.documents("sessions"); len(left) != 0 {
 				t.Errorf("sessions left: %v", left)
 			}
 		},
@@ -174,12 +178,12 @@ func TestRefresh(t *testing.T) {
 	}
 	for name, end := range ends {
 		t.Run("ErrUnauthenticated after "+name, func(t *testing.T) {
-			w, s, o := stage(t)
+			w, s, o := setUp(t)
 			tokens := mustLogin(t, s)
 			caller := callerIn(t, tokens)
 			end(t, w, s, o, caller)
 			if name == "logout" {
-				for range 2 { // ending what has ended is no error
+				for range 2 { // the second logout is no error
 					if err := s.Logout(t.Context(), org.RefreshRequest{RefreshToken: tokens.Refresh}); err != nil {
 						t.Fatal(err)
 					}
@@ -195,6 +199,7 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
+// mustUpdate updates the caller's organization.
 func mustUpdate(t *testing.T, s *org.Service, c auth.Caller, change org.UpdateRequest) {
 	t.Helper()
 	if _, err := s.Update(t.Context(), c, change); err != nil {
@@ -202,16 +207,17 @@ func mustUpdate(t *testing.T, s *org.Service, c auth.Caller, change org.UpdateRe
 	}
 }
 
-// TestLoginPaysOneComparison counts what a login costs, whatever is wrong.
+// TestLoginPaysOneComparison counts the comparisons of a login. There must be
+// one, no matter what is wrong.
 func TestLoginPaysOneComparison(t *testing.T) {
-	w, s, _ := stage(t)
-	gone := w.create(s, "Gone", "admin@gone.test")
-	held := w.create(s, "Held", "admin@held.test")
-	if _, err := s.Delete(t.Context(), w.callerOf(gone), nil); err != nil {
+	w, s, _ := setUp(t)
+	deleted := w.create(s, "Deleted", "admin@deleted.test")
+	suspended := w.create(s, "Suspended", "admin@suspended.test")
+	if _, err := s.Delete(t.Context(), w.callerOf(deleted), nil); err != nil {
 		t.Fatal(err)
 	}
 	_, err := w.db.Client.Database(w.db.Name).Collection("organizations").UpdateOne(t.Context(),
-		bson.D{{Key: "organization_name", Value: held.Name}}, bson.D{{Key: "$set", Value: bson.D{{Key: "status", Value: "suspended"}}}})
+		bson.D{{Key: "organization_name", Value: suspended.Name}}, bson.D{{Key: "$set", Value: bson.D{{Key: "status", Value: "suspended"}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,8 +228,8 @@ func TestLoginPaysOneComparison(t *testing.T) {
 		"OK":                     {org.LoginRequest{Email: "admin@acme.test", Password: password}, true},
 		"wrong password":         {org.LoginRequest{Email: "admin@acme.test", Password: "wrong"}, false},
 		"unknown email":          {org.LoginRequest{Email: "nobody@acme.test", Password: password}, false},
-		"deleted organization":   {org.LoginRequest{Email: "admin@gone.test", Password: password}, false},
-		"suspended organization": {org.LoginRequest{Email: "admin@held.test", Password: password}, false},
+		"deleted organization":   {org.LoginRequest{Email: "admin@deleted.test", Password: password}, false},
+		"suspended organization": {org.LoginRequest{Email: "admin@suspended.test", Password: password}, false},
 	}
 	answers := map[string]bool{}
 	for name, test := range tests {
@@ -250,7 +256,7 @@ func TestLoginPaysOneComparison(t *testing.T) {
 		})
 	}
 	if len(answers) != 1 {
-		t.Errorf("several answers: %v", answers)
+		t.Errorf("answers %v; want one", answers)
 	}
 }
 
@@ -267,19 +273,19 @@ func TestThrottle(t *testing.T) {
 		}
 		return e.RetryAfter
 	}
-	const free = 10
+	const freeAttempts = 10
 
 	for _, email := range []string{"admin@acme.test", "nobody@acme.test"} {
 		t.Run("growing waits for "+email, func(t *testing.T) {
-			w, s, _ := stage(t)
+			w, s, _ := setUp(t)
 			w.startWindow()
-			for i := range free {
+			for i := range freeAttempts {
 				if err := wrong(s, email, ""); !errors.Is(err, org.ErrUnauthenticated) {
 					t.Fatalf("attempt %d: %v", i+1, err)
 				}
 			}
 			for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 120, 120} {
-				for range 3 { // refused attempts make nobody wait longer
+				for range 3 { // a refused attempt does not lengthen the wait
 					if got := retryAfter(t, wrong(s, email, "")); got != want*time.Second {
 						t.Fatalf("wait %v; want %v", got, want*time.Second)
 					}
@@ -293,10 +299,10 @@ func TestThrottle(t *testing.T) {
 			}
 		})
 	}
-	t.Run("the right password waits as well, and clears the count", func(t *testing.T) {
-		w, s, _ := stage(t)
+	t.Run("the right password must wait too, and clears the count", func(t *testing.T) {
+		w, s, _ := setUp(t)
 		w.startWindow()
-		for range free {
+		for range freeAttempts {
 			wrong(s, "admin@acme.test", "")
 		}
 		right := org.LoginRequest{Email: "ADMIN@acme.test", Password: password}
@@ -305,14 +311,14 @@ func TestThrottle(t *testing.T) {
 		if _, err := s.Login(t.Context(), right); err != nil {
 			t.Fatal(err)
 		}
-		for i := range free {
+		for i := range freeAttempts {
 			if err := wrong(s, "admin@acme.test", ""); !errors.Is(err, org.ErrUnauthenticated) {
 				t.Fatalf("attempt %d after the success: %v", i+1, err)
 			}
 		}
 	})
-	t.Run("no comparison is paid for a refused attempt", func(t *testing.T) {
-		w, s, _ := stage(t)
+	t.Run("no comparison for a refused attempt", func(t *testing.T) {
+		w, s, _ := setUp(t)
 		w.startWindow()
 		var compared atomic.Int64
 		for range 100 {
@@ -322,12 +328,12 @@ func TestThrottle(t *testing.T) {
 			}}
 			wrong(s, "admin@acme.test", "")
 		}
-		if n := compared.Load(); n != free {
-			t.Errorf("%d comparisons; want %d", n, free)
+		if n := compared.Load(); n != freeAttempts {
+			t.Errorf("%d comparisons; want %d", n, freeAttempts)
 		}
 	})
-	t.Run("100 at once", func(t *testing.T) {
-		w, _, _ := stage(t)
+	t.Run("100 concurrent attempts", func(t *testing.T) {
+		w, _, _ := setUp(t)
 		w.startWindow()
 		var admitted, refused atomic.Int64
 		var wait sync.WaitGroup
@@ -347,12 +353,12 @@ func TestThrottle(t *testing.T) {
 			}
 		}
 		wait.Wait()
-		if admitted.Load() != free || refused.Load() != 100-free {
-			t.Errorf("%d admitted, %d refused; want %d and %d", admitted.Load(), refused.Load(), free, 100-free)
+		if admitted.Load() != freeAttempts || refused.Load() != 100-freeAttempts {
+			t.Errorf("%d admitted, %d refused; want %d and %d", admitted.Load(), refused.Load(), freeAttempts, 100-freeAttempts)
 		}
 	})
-	t.Run("by address, over many accounts", func(t *testing.T) {
-		w, s, _ := stage(t)
+	t.Run("one address, many accounts", func(t *testing.T) {
+		w, s, _ := setUp(t)
 		w.startWindow()
 		for i := range 50 {
 			if err := wrong(s, fmt.Sprintf("nobody%d@acme.test", i), fmt.Sprintf("2001:db8:0:1::%x", i+1)); !errors.Is(err, org.ErrUnauthenticated) {
@@ -366,13 +372,13 @@ func TestThrottle(t *testing.T) {
 		}
 	})
 	t.Run("current_password", func(t *testing.T) {
-		w, s, o := stage(t)
+		w, s, o := setUp(t)
 		w.startWindow()
 		guess := func() error {
 			_, err := s.Update(t.Context(), w.callerOf(o), org.UpdateRequest{Password: ptr(newPassword), CurrentPassword: ptr("wrong")})
 			return err
 		}
-		for i := range free {
+		for i := range freeAttempts {
 			if err := guess(); !errors.Is(err, org.ErrForbidden) {
 				t.Fatalf("guess %d: %v", i+1, err)
 			}
@@ -380,36 +386,36 @@ func TestThrottle(t *testing.T) {
 		retryAfter(t, guess())
 		retryAfter(t, wrong(s, "admin@acme.test", ""))
 	})
-	t.Run("counts and sessions go away", func(t *testing.T) {
-		w, s, o := stage(t)
+	t.Run("counts and sessions are deleted", func(t *testing.T) {
+		w, s, o := setUp(t)
 		mustLogin(t, s)
 		if _, err := w.db.Client.Database(w.db.Name).Collection("sessions").DeleteOne(t.Context(), bson.D{{Key: "_id", Value: o.ID}}); err != nil {
-			t.Fatal(err) // it has no end
+			t.Fatal(err) // it would not expire in this test
 		}
 		wrong(s, "admin@acme.test", "192.0.2.1")
-		for _, d := range w.all("attempts") {
+		for _, d := range w.documents("attempts") {
 			if strings.Contains(fmt.Sprint(d), "acme") || strings.Contains(fmt.Sprint(d), "192.0.2.1") {
-				t.Errorf("%v tells whose count it is", d)
+				t.Errorf("%v reveals the account or the address", d)
 			}
 		}
 		w.advance(s.SessionTTL + time.Hour)
 		reconcile(t, s)
-		if left := append(w.all("attempts"), w.all("sessions")...); len(left) != 0 {
+		if left := append(w.documents("attempts"), w.documents("sessions")...); len(left) != 0 {
 			t.Errorf("left: %v", left)
 		}
 	})
 }
 
 func TestCommonPasswords(t *testing.T) {
-	_, s, o := stage(t)
+	_, s, o := setUp(t)
 	for _, common := range []string{"password1", "PASSWORD1", "qwertyuiop", "123456789"} {
 		_, err := s.Create(t.Context(), org.CreateRequest{OrganizationName: "Bolt", Email: "admin@bolt.test", Password: common})
 		if !errors.Is(err, org.ErrInvalid) {
-			t.Errorf("create with %q: %v", common, err)
+			t.Errorf("create with %q: %v; want ErrInvalid", common, err)
 		}
 		_, err = s.Update(t.Context(), auth.Caller{OrganizationID: o.ID}, org.UpdateRequest{Password: &common, CurrentPassword: ptr(password)})
 		if !errors.Is(err, org.ErrInvalid) {
-			t.Errorf("update to %q: %v", common, err)
+			t.Errorf("update to %q: %v; want ErrInvalid", common, err)
 		}
 	}
 }

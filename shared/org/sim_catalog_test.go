@@ -11,34 +11,34 @@ import (
 	"orgservice/shared/org"
 )
 
-// catalog is the collections of the simulated database. What the service asks
-// of collections is in this file alone.
+// catalog holds the collections of the simulated database. This file has all
+// commands on them.
 type catalog struct {
 	collections map[string]collection // by name
-	uuids       *int                  // how many there were ever, on any node
+	uuidCount   *int                  // how many were ever used, on all nodes
 
-	// createAnew says that to create what exists succeeds, as it does from
-	// MongoDB 7 on.
-	createAnew bool
-	// checks says that the server compares UUIDs, as it does from MongoDB 6
+	// idempotentCreate means that the creation of a collection that exists
+	// succeeds, as from MongoDB 7.0 on.
+	idempotentCreate bool
+	// comparesUUIDs means that the server compares UUIDs, as from MongoDB 6.0
 	// on.
-	checks bool
+	comparesUUIDs bool
 }
 
-// collection is a value: a change puts another one into the catalog.
+// collection is a value. A change stores another one in the catalog.
 type collection struct {
 	uuid int
 	docs []tenantDocument
 }
 
-// tenantDocument is what a tenant's own application has written.
+// tenantDocument is a document that a tenant's application has written.
 type tenantDocument struct {
 	id     int
 	tenant string
 	at     int // the step at which it was written
 }
 
-func newCatalog() catalog { return catalog{collections: map[string]collection{}, uuids: new(int)} }
+func newCatalog() catalog { return catalog{collections: map[string]collection{}, uuidCount: new(int)} }
 
 func (c catalog) clone() catalog {
 	c.collections = maps.Clone(c.collections)
@@ -46,8 +46,8 @@ func (c catalog) clone() catalog {
 }
 
 func (c *catalog) make(name string) collection {
-	*c.uuids++
-	made := collection{uuid: *c.uuids}
+	*c.uuidCount++
+	made := collection{uuid: *c.uuidCount}
 	c.collections[name] = made
 	return made
 }
@@ -55,23 +55,23 @@ func (c *catalog) make(name string) collection {
 func (c *catalog) createCollection(name string) error {
 	if _, exists := c.collections[name]; !exists {
 		c.make(name)
-	} else if !c.createAnew {
+	} else if !c.idempotentCreate {
 		return conflict("collection")
 	}
 	return nil
 }
 
-// is reports whether there is a collection of that name and, unless it is
-// empty, UUID.
-func (c *catalog) is(want org.Collection) bool {
-	there, ok := c.collections[want.Name]
-	return ok && (want.UUID == "" || uuidText(there.uuid) == want.UUID)
+// matches reports whether there is a collection of the name and the UUID. An
+// empty UUID matches any collection.
+func (c *catalog) matches(want org.Collection) bool {
+	stored, ok := c.collections[want.Name]
+	return ok && (want.UUID == "" || uuidText(stored.uuid) == want.UUID)
 }
 
 func uuidText(uuid int) string { return fmt.Sprint("#", uuid) }
 
 func (c *catalog) renameCollection(from org.Collection, to string) error {
-	if !c.is(from) {
+	if !c.matches(from) {
 		return notFound("collection")
 	}
 	if _, exists := c.collections[to]; exists {
@@ -83,7 +83,7 @@ func (c *catalog) renameCollection(from org.Collection, to string) error {
 }
 
 func (c *catalog) dropCollection(dropped org.Collection) error {
-	if !c.is(dropped) {
+	if !c.matches(dropped) {
 		return notFound("collection")
 	}
 	delete(c.collections, dropped.Name)
@@ -101,16 +101,16 @@ func (c *catalog) list(names []string) (list []org.Collection, err error) {
 	return list, nil
 }
 
-// insert adds a document, for which a missing collection is made, and returns
-// the collection's UUID.
+// insert inserts a document and returns the UUID of its collection. If there is
+// no collection of the name, insert makes it.
 func (c *catalog) insert(name string, d tenantDocument) (uuid int) {
-	there, ok := c.collections[name]
+	stored, ok := c.collections[name]
 	if !ok {
-		there = c.make(name)
+		stored = c.make(name)
 	}
-	there.docs = append(slices.Clip(there.docs), d)
-	c.collections[name] = there
-	return there.uuid
+	stored.docs = append(slices.Clip(stored.docs), d)
+	c.collections[name] = stored
+	return stored.uuid
 }
 
 func (c *catalog) String() string {
@@ -121,10 +121,10 @@ func (c *catalog) String() string {
 	return b.String()
 }
 
-func (h *handle) ChecksCollections() bool { return h.sim.durable.checks }
+func (h *handle) ChecksCollections() bool { return h.sim.durable.comparesUUIDs }
 
 func (h *handle) CreateCollection(ctx context.Context, _, name string) error {
-	err := h.names(ctx, "CreateCollection", name, func(s *state) error { return s.createCollection(name) })
+	err := h.changeCatalog(ctx, "CreateCollection", name, func(s *state) error { return s.createCollection(name) })
 	if errors.Is(err, org.ErrConflict) {
 		return nil
 	}
@@ -132,24 +132,24 @@ func (h *handle) CreateCollection(ctx context.Context, _, name string) error {
 }
 
 func (h *handle) RenameCollection(ctx context.Context, _ string, from org.Collection, to string) error {
-	from, err := h.checked(ctx, from)
+	from, err := h.compareFirst(ctx, from)
 	if err != nil {
 		return err
 	}
-	return h.names(ctx, "RenameCollection", from.Name+from.UUID+" to "+to, func(s *state) error { return s.renameCollection(from, to) })
+	return h.changeCatalog(ctx, "RenameCollection", from.Name+from.UUID+" to "+to, func(s *state) error { return s.renameCollection(from, to) })
 }
 
 func (h *handle) DropCollection(ctx context.Context, _ string, c org.Collection) error {
-	c, err := h.checked(ctx, c)
+	c, err := h.compareFirst(ctx, c)
 	if err != nil {
 		return err
 	}
-	return h.names(ctx, "DropCollection", c.Name+c.UUID, func(s *state) error { return s.dropCollection(c) })
+	return h.changeCatalog(ctx, "DropCollection", c.Name+c.UUID, func(s *state) error { return s.dropCollection(c) })
 }
 
-// checked compares the UUID before the command where the server does not, and
-// returns what the command says of the collection.
-func (h *handle) checked(ctx context.Context, c org.Collection) (org.Collection, error) {
+// compareFirst compares the UUID if the server does not. It returns the
+// collection as it is in the command that follows.
+func (h *handle) compareFirst(ctx context.Context, c org.Collection) (org.Collection, error) {
 	if c.UUID != "" && h.ChecksCollections() {
 		return c, nil
 	}

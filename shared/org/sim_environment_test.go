@@ -8,47 +8,48 @@ import (
 	"orgservice/shared/org"
 )
 
-// environment lets something happen that no process does, by the seed's
-// choice, and reports whether it did.
+// environment does something random that no process of the service does, or
+// nothing. It reports whether it did something.
 func (s *sim) environment() bool {
-	if s.old != nil {
+	if s.oldPrimary != nil {
 		switch r := s.rng.Float64(); {
 		case r < 0.03:
 			s.endFailover()
 			return true
 		case r < 0.2: // a process finds the new primary
-			s.processes[s.rng.IntN(len(s.processes))].behind = false
+			s.processes[s.rng.IntN(len(s.processes))].onOldPrimary = false
 		}
 	}
-	if len(s.onTheWay) > 0 && s.rng.Float64() < 0.3 && s.arrive() {
+	if len(s.inFlight) > 0 && s.rng.Float64() < 0.3 && s.deliverDue() {
 		return true
 	}
 	r := s.rng.Float64()
-	happens := func(rate float64) bool {
+	chance := func(rate float64) bool {
 		r -= rate
 		return r < 0 && r >= -rate
 	}
 	switch {
-	case happens(0.06):
+	case chance(0.06):
 		s.tenantWrites()
-	case happens(s.stray):
+	case chance(s.stray):
 		s.strayWrite()
-	case happens(s.operator):
-		s.operate()
-	case s.old == nil && happens(s.failover):
+	case chance(s.operator):
+		s.operatorActs()
+	case s.oldPrimary == nil && chance(s.failover):
 		s.loseMajority()
-	case happens(s.patience):
-		s.sleep(s.pick(s.waitsNow()))
+	case chance(s.idleRate):
+		s.sleep(s.pick(s.idleTimesNow()))
 	default:
 		return false
 	}
 	return true
 }
 
-// arrive executes one of the commands that are on their way and due.
-func (s *sim) arrive() bool {
+// deliverDue executes a random late command that is due. It reports whether
+// there was one.
+func (s *sim) deliverDue() bool {
 	var due []int
-	for i, l := range s.onTheWay {
+	for i, l := range s.inFlight {
 		if !l.due.After(time.Now()) {
 			due = append(due, i)
 		}
@@ -60,36 +61,40 @@ func (s *sim) arrive() bool {
 	return true
 }
 
+// deliver executes a late command.
 func (s *sim) deliver(i int) {
-	l := s.onTheWay[i]
-	s.onTheWay = slices.Delete(s.onTheWay, i, i+1)
+	l := s.inFlight[i]
+	s.inFlight = slices.Delete(s.inFlight, i, i+1)
 	r := s.execute(l.call, false)
 	s.tracef("%v %v ARRIVES %s", l.op, l.call, r.text())
 }
 
+// loseMajority makes the primary lose its majority. Some processes stay
+// connected to it.
 func (s *sim) loseMajority() {
-	s.old = &oldPrimary{
-		local: s.durable.clone(), base: s.durable.clone(),
-		until: time.Now().Add(5*time.Second + time.Duration(s.rng.Int64N(int64(15*time.Second)))),
+	s.oldPrimary = &oldPrimary{
+		local: s.durable.clone(), majority: s.durable.clone(),
+		endsAt: time.Now().Add(5*time.Second + time.Duration(s.rng.Int64N(int64(15*time.Second)))),
 	}
 	for _, p := range s.processes {
-		p.behind = s.rng.IntN(3) > 0
-		if p.behind {
+		p.onOldPrimary = s.rng.IntN(3) > 0
+		if p.onOldPrimary {
 			s.tracef("FAILOVER: p%d is still connected to the old primary", p.n)
 		}
 	}
 }
 
+// endFailover rolls back the writes of the old primary.
 func (s *sim) endFailover() {
-	s.old = nil
+	s.oldPrimary = nil
 	for _, p := range s.processes {
-		p.behind = false
+		p.onOldPrimary = false
 	}
-	s.tracef("FAILOVER ends: what the old primary wrote alone is undone")
+	s.tracef("FAILOVER ends: the writes of the old primary are rolled back")
 }
 
-// tenantWrites lets the application of an active organization write into the
-// collection that the record names.
+// tenantWrites lets the application of an active organization write to the
+// collection that is on the record.
 func (s *sim) tenantWrites() {
 	active := s.active()
 	if len(active) == 0 {
@@ -99,15 +104,15 @@ func (s *sim) tenantWrites() {
 	s.writeDocument(s.models[o.ID], o.Collection)
 }
 
-// strayWrite lets the application of an organization, which may be gone, write
-// where the organization was once or may be soon; or a command arrive that was
-// to make a collection long ago.
+// strayWrite either executes a very old command that creates an empty
+// collection, or lets an application write to a collection that its
+// organization had before or may get. The organization may have been deleted.
 func (s *sim) strayWrite() {
-	if s.empties || s.rng.IntN(3) == 0 {
+	if s.emptyOnly || s.rng.IntN(3) == 0 {
 		name := org.CollectionPrefix + oneOf(s, s.slugs())
 		if _, exists := s.durable.collections[name]; !exists {
 			s.durable.make(name)
-			s.tracef("   an empty %s is made by a command of long ago", name)
+			s.tracef("   an old command creates an empty %s", name)
 		}
 		return
 	}
@@ -117,40 +122,42 @@ func (s *sim) strayWrite() {
 	}
 	m := s.models[ids[s.rng.IntN(len(ids))]]
 	name := org.CollectionPrefix + oneOf(s, s.slugs())
-	if len(m.names) > 0 && s.rng.IntN(2) == 0 {
-		name = m.names[s.rng.IntN(len(m.names))]
+	if len(m.collectionNames) > 0 && s.rng.IntN(2) == 0 {
+		name = m.collectionNames[s.rng.IntN(len(m.collectionNames))]
 	}
 	s.writeDocument(m, name)
 }
 
-// writeDocument writes one, and keeps in mind that it must not be lost if it
-// went into the collection that is the organization's.
+// writeDocument writes a document. If it is in the organization's own
+// collection, the model records that it must not be lost.
 func (s *sim) writeDocument(m *tenantModel, name string) {
-	s.documents++
-	uuid := s.durable.insert(name, tenantDocument{id: s.documents, tenant: m.id, at: s.step})
+	s.documentCount++
+	uuid := s.durable.insert(name, tenantDocument{id: s.documentCount, tenant: m.id, at: s.step})
 	o, alive := s.durable.organizations[m.id]
-	if alive && m.home != uuid && o.Operation == nil && o.Collection == name && !s.durable.has(m.home) {
-		m.home = uuid // it was made anew
+	if alive && m.uuid != uuid && o.Operation == nil && o.Collection == name && !s.durable.hasUUID(m.uuid) {
+		m.uuid = uuid // the write has created the collection again
 	}
-	if m.home == uuid {
-		m.written = append(m.written, s.documents)
-		s.tracef("   %s writes document %d into its %s", m.id, s.documents, name)
+	if m.uuid == uuid {
+		m.documents = append(m.documents, s.documentCount)
+		s.tracef("   %s writes document %d into its %s", m.id, s.documentCount, name)
 	} else {
-		s.tracef("   %s writes document %d into %s: STRAY", m.id, s.documents, name)
+		s.tracef("   %s writes document %d into %s: STRAY", m.id, s.documentCount, name)
 	}
 }
 
-func (c *catalog) has(uuid int) bool {
-	for _, there := range c.collections {
-		if there.uuid == uuid {
+// hasUUID reports whether there is a collection with the UUID.
+func (c *catalog) hasUUID(uuid int) bool {
+	for _, stored := range c.collections {
+		if stored.uuid == uuid {
 			return true
 		}
 	}
 	return false
 }
 
-// operate lets a person suspend an organization in the database, or end that.
-func (s *sim) operate() {
+// operatorActs lets an operator suspend a random organization, or end its
+// suspension.
+func (s *sim) operatorActs() {
 	var ids []string
 	for id, o := range s.durable.organizations {
 		if o.Status == org.Active || o.Status == org.Suspended {
@@ -161,10 +168,12 @@ func (s *sim) operate() {
 		return
 	}
 	slices.Sort(ids)
-	s.setStatus(ids[s.rng.IntN(len(ids))])
+	s.toggleSuspension(ids[s.rng.IntN(len(ids))])
 }
 
-func (s *sim) setStatus(id string) {
+// toggleSuspension suspends an active organization and activates a suspended
+// one.
+func (s *sim) toggleSuspension(id string) {
 	o := s.durable.organizations[id]
 	if o.Status == org.Active {
 		o.Status = org.Suspended
@@ -176,8 +185,8 @@ func (s *sim) setStatus(id string) {
 	s.tracef("   OPERATOR sets %s %s", id, o.Status)
 }
 
-// forgetUUIDs makes the records what the version before wrote: it kept no
-// UUIDs of collections and no revisions of admins.
+// forgetUUIDs changes the records to those of the previous version, which
+// stored neither UUIDs of collections nor revisions of admins.
 func (s *sim) forgetUUIDs() {
 	for id, o := range s.durable.organizations {
 		o.CollectionUUID = ""
@@ -187,24 +196,23 @@ func (s *sim) forgetUUIDs() {
 		a.Revision = 0
 		s.durable.admins[id] = a
 	}
-	s.tracef("   UPGRADE: the records tell no UUIDs")
+	s.tracef("   UPGRADE: the records have no UUIDs")
 }
 
-// changeUUIDs makes the collections what they are in a database that was
-// restored from a backup.
+// changeUUIDs gives every collection another UUID, as a restore from a backup
+// does.
 func (s *sim) changeUUIDs() {
 	for _, o := range inOrder(s.durable.organizations) {
 		c := s.durable.collections[o.Collection]
-		*s.durable.uuids++
-		c.uuid = *s.durable.uuids
+		*s.durable.uuidCount++
+		c.uuid = *s.durable.uuidCount
 		s.durable.collections[o.Collection] = c
-		s.models[o.ID].home = c.uuid
+		s.models[o.ID].uuid = c.uuid
 	}
 	s.tracef("   RESTORE: every collection has another UUID")
 }
 
-// active returns the organizations that clients can act on, in the order of
-// their ids.
+// active returns the active organizations in the order of their ids.
 func (s *sim) active() (active []org.Organization) {
 	for _, o := range inOrder(s.durable.organizations) {
 		if o.Status == org.Active {

@@ -10,40 +10,42 @@ import (
 	"orgservice/shared/org"
 )
 
-// history is what somebody who sees everything knows of a schedule.
+// history is what an observer of everything knows about a schedule.
 type history struct {
-	models    map[string]*tenantModel // by the organization's id
-	documents int                     // how many were written
-	executing *call                   // what runs on the durable state
-	problems  []problem
+	models        map[string]*tenantModel // by the organization's id
+	documentCount int                     // how many were written
+	executing     *call                   // the call that is being executed on the durable state
+	problems      []problem
 }
 
 func newHistory() history { return history{models: map[string]*tenantModel{}} }
 
-// problem is an invariant that does not hold.
+// problem is the violation of an invariant.
 type problem struct{ kind, text string }
 
-// tenantModel is what an organization must be, by the operations that its record
-// says were committed.
+// tenantModel is what an organization must be after the operations that its
+// record says are committed.
 type tenantModel struct {
 	id                          string
 	name, slug, email, password string
-	active                      bool // it was at some time
-	condemned                   bool // a deletion was committed
-	gone                        bool
-	suspended                   bool     // an operator said so last
-	home                        int      // the UUID of its collection
-	written                     []int    // documents in there that must not be lost
-	names                       []string // that its collection had, or was to have
+	wasActive                   bool // it was active at some time
+	deleting                    bool // a deletion was committed
+	deleted                     bool
+	suspended                   bool     // by the operator
+	uuid                        int      // the UUID of its collection
+	documents                   []int    // the documents in it that must not be lost
+	collectionNames             []string // the names that its collection had, or was to have
 }
 
-func (s *sim) complain(kind, format string, args ...any) {
+// addProblem adds a problem to the history and to the trace.
+func (s *sim) addProblem(kind, format string, args ...any) {
 	p := problem{kind, fmt.Sprintf(format, args...)}
 	s.tracef("!! %s: %s", p.kind, p.text)
 	s.problems = append(s.problems, p)
 }
 
-// recordWritten sees every write of an organization's record that lasts.
+// recordWritten is called after every durable write of an organization's
+// record.
 func (s *sim) recordWritten(before, after org.Organization) {
 	m := s.models[after.ID]
 	if m == nil {
@@ -51,33 +53,35 @@ func (s *sim) recordWritten(before, after org.Organization) {
 		s.models[after.ID] = m
 	}
 	if after.Revision == 0 {
-		m.gone = true
-		if m.active && !m.condemned {
-			s.complain("gone", "the record of %s is deleted, but nobody deleted the organization", m.id)
+		m.deleted = true
+		if m.wasActive && !m.deleting {
+			s.addProblem("organization lost", "the record of %s is deleted, but no deletion was committed", m.id)
 		}
 		return
 	}
 	if after.Operation != nil && after.Operation.Collection != "" {
-		m.called(after.Operation.Collection)
+		m.addName(after.Operation.Collection)
 	}
-	m.called(after.Collection)
+	m.addName(after.Collection)
 	if before.Committed != after.Committed {
-		s.committed(m, after)
+		s.operationCommitted(m, after)
 	}
 	if before.Status == org.Suspended && after.Status != before.Status && after.Status != org.Deleting {
-		s.complain("suspension undone", "%s was suspended by hand and is %s", m.id, after.Status)
+		s.addProblem("suspension lost", "%s was suspended by the operator and is %s", m.id, after.Status)
 	}
 	if after.Status == org.Deleting && before.Status != org.Deleting {
-		s.condemned(m, after)
+		s.deletionCommitted(m, after)
 	}
 }
 
-func (m *tenantModel) called(name string) {
-	if !slices.Contains(m.names, name) {
-		m.names = append(m.names, name)
+// addName records a name that the collection has or is to get.
+func (m *tenantModel) addName(name string) {
+	if !slices.Contains(m.collectionNames, name) {
+		m.collectionNames = append(m.collectionNames, name)
 	}
 }
 
+// operation returns the operation that made the id.
 func (s *sim) operation(id string) *operation {
 	if n := operationOf(id); n > 0 && n <= len(s.ops) {
 		return s.ops[n-1]
@@ -85,68 +89,68 @@ func (s *sim) operation(id string) *operation {
 	return &operation{kind: "unknown"}
 }
 
-// takesEffect checks the moment at which an operation is made for good against
-// the answer that its client may have.
-func (s *sim) takesEffect(op *operation, id string) {
+// checkCommitTime is called when an operation is committed. If the client has
+// its answer already, that must be ErrUnavailable.
+func (s *sim) checkCommitTime(op *operation, id string) {
 	if !op.answered || op.err == nil {
 		return
 	}
 	if !errors.Is(op.err, org.ErrUnavailable) {
-		s.complain("refused but done", "op%d of %s was answered %q and is committed", op.n, id, op.err)
+		s.addProblem("refused but committed", "op%d of %s was answered %q and is committed", op.n, id, op.err)
 		return
 	}
-	// If it had but one fault, and looked at the database after it, it could
-	// have made sure.
-	if s.executing != nil && s.executing.op == op && time.Since(op.at) > 10*org.StaleAfter && op.faults == 1 && op.clean > 1 && !op.deceived {
-		s.complain("late effect", "op%d of %s was answered %q and is committed %v later", op.n, id, op.err, time.Since(op.at))
+	// An operation that had only one fault, and more calls after it, could have
+	// made sure that no commit comes later.
+	if s.executing != nil && s.executing.op == op && time.Since(op.answeredAt) > 10*org.StaleAfter && op.faults == 1 && op.cleanCalls > 1 && !op.usedOldPrimary {
+		s.addProblem("late commit", "op%d of %s was answered %q and is committed %v later", op.n, id, op.err, time.Since(op.answeredAt))
 	}
 }
 
-// committed brings the model to what the record's last operation makes of it,
-// and compares.
-func (s *sim) committed(m *tenantModel, after org.Organization) {
+// operationCommitted changes the model as the committed operation does, and
+// compares the record with it.
+func (s *sim) operationCommitted(m *tenantModel, after org.Organization) {
 	op := s.operation(after.Committed)
 	if op.committed {
-		s.complain("done twice", "op%d of %s is committed again", op.n, m.id)
+		s.addProblem("committed twice", "op%d of %s is committed again", op.n, m.id)
 	}
 	op.committed = true
-	s.takesEffect(op, m.id)
+	s.checkCommitTime(op, m.id)
 	switch {
-	case op.registration != nil:
-		m.active = true
-		m.name, m.email, m.password = op.registration.OrganizationName, op.registration.Email, op.registration.Password
-		m.slug = slugIn(m.name)
+	case op.createRequest != nil:
+		m.wasActive = true
+		m.name, m.email, m.password = op.createRequest.OrganizationName, op.createRequest.Email, op.createRequest.Password
+		m.slug = slugOfName(m.name)
 		c, exists := s.durable.collections[after.Collection]
 		if exists {
-			m.home = c.uuid
+			m.uuid = c.uuid
 		}
 		for _, d := range c.docs {
-			if d.tenant != m.id && d.at < op.claimed {
-				s.complain("foreign documents", "%s became active with document %d of %s", m.id, d.id, d.tenant)
+			if d.tenant != m.id && d.at < op.namedAt {
+				s.addProblem("foreign documents", "%s became active with document %d of %s", m.id, d.id, d.tenant)
 				break
 			}
 		}
-	case op.change != nil && op.organization == m.id:
-		if name := op.change.OrganizationName; name != nil {
-			m.name, m.slug = *name, slugIn(*name)
+	case op.updateRequest != nil && op.organization == m.id:
+		if name := op.updateRequest.OrganizationName; name != nil {
+			m.name, m.slug = *name, slugOfName(*name)
 		}
-		if email := op.change.Email; email != nil {
+		if email := op.updateRequest.Email; email != nil {
 			m.email = *email
 		}
-		if password := op.change.Password; password != nil {
+		if password := op.updateRequest.Password; password != nil {
 			m.password = *password
 		}
 	default:
-		s.complain("torn", "op%d %s is committed on %s", op.n, op.kind, m.id)
+		s.addProblem("wrong state", "op%d %s is committed on %s", op.n, op.kind, m.id)
 	}
 	if after.Name != m.name || after.Collection != org.CollectionPrefix+m.slug {
-		s.complain("torn", "%s is %s after op%d; want %s", m.id, short(after), op.n, m.name)
+		s.addProblem("wrong state", "%s is %s after op%d; want %s", m.id, organizationText(after), op.n, m.name)
 	}
 }
 
 func slugOf(o org.Organization) string { return strings.TrimPrefix(o.Collection, org.CollectionPrefix) }
 
-func slugIn(name string) string {
+func slugOfName(name string) string {
 	n, err := org.ParseName(name)
 	if err != nil {
 		panic(err)
@@ -154,29 +158,31 @@ func slugIn(name string) string {
 	return n.Slug
 }
 
-// condemned checks that who ends an organization was asked to.
-func (s *sim) condemned(m *tenantModel, after org.Organization) {
-	if !m.active {
+// deletionCommitted checks that a client asked for the deletion of the
+// organization.
+func (s *sim) deletionCommitted(m *tenantModel, after org.Organization) {
+	if !m.wasActive {
 		return // a creation is undone
 	}
 	op := s.operation(after.Operation.ID)
-	m.condemned = true
+	m.deleting = true
 	if op.kind != "Delete" || op.organization != m.id || after.Operation.Kind != org.Removing {
-		s.complain("gone", "%s is deleted by op%d %s", m.id, op.n, op.kind)
+		s.addProblem("organization lost", "%s is deleted by op%d %s", m.id, op.n, op.kind)
 		return
 	}
 	op.committed = true
-	s.takesEffect(op, m.id)
+	s.checkCommitTime(op, m.id)
 }
 
-// called sees every call that is executed for good.
-func (s *sim) called(c *call, err error) {
-	if c.method == "RenameCollection" && c.op.registration != nil && err == nil {
-		c.op.claimed = s.step
+// commandExecuted is called after every command on the durable state.
+func (s *sim) commandExecuted(c *call, err error) {
+	if c.method == "RenameCollection" && c.op.createRequest != nil && err == nil {
+		c.op.namedAt = s.step
 	}
 }
 
-// allowed are the refusals that each operation may be answered with.
+// allowed are the errors other than ErrUnavailable and errDenied that each kind
+// of operation may return.
 var allowed = map[string][]error{
 	"Create":    {org.ErrConflict},
 	"Update":    {org.ErrUnauthenticated, org.ErrForbidden, org.ErrThrottled, org.ErrConflict},
@@ -186,14 +192,14 @@ var allowed = map[string][]error{
 	"Reconcile": {},
 }
 
-// finish takes an operation's answer.
+// finish records and checks the answer of an operation.
 func (s *sim) finish(c *call) {
 	op := c.op
-	op.answered, op.ended, op.at, op.process.op = true, true, time.Now(), nil
+	op.answered, op.ended, op.answeredAt, op.process.op = true, true, time.Now(), nil
 	s.tracef("%v ANSWERS %v", op, op.err)
 	s.answer(c, reply{})
-	if op.fault != nil {
-		s.complain("panic", "op%d: %v", op.n, op.fault)
+	if op.panicked != nil {
+		s.addProblem("panic", "op%d: %v", op.n, op.panicked)
 		return
 	}
 	m := s.models[op.organization]
@@ -202,13 +208,13 @@ func (s *sim) finish(c *call) {
 	case errors.Is(op.err, org.ErrUnavailable):
 	case op.err != nil:
 		if !errors.Is(op.err, errDenied) && !slices.ContainsFunc(allowed[op.kind], func(kind error) bool { return errors.Is(op.err, kind) }) {
-			s.complain("unknown answer", "op%d %s: %v", op.n, op.kind, op.err)
+			s.addProblem("unexpected error", "op%d %s: %v", op.n, op.kind, op.err)
 		}
 		if op.committed {
-			s.complain("refused but done", "op%d is committed and answered %q", op.n, op.err)
+			s.addProblem("refused but committed", "op%d is committed and answered %q", op.n, op.err)
 		}
-	case op.kind == "Delete" && m.condemned: // by whomever
+	case op.kind == "Delete" && m.deleting: // by this operation or by another one
 	case changes && !op.committed:
-		s.complain("answered but not done", "op%d %s", op.n, op.kind)
+		s.addProblem("success without commit", "op%d %s", op.n, op.kind)
 	}
 }

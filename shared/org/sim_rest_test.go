@@ -9,14 +9,14 @@ import (
 	"orgservice/shared/org"
 )
 
-// schedule runs everything from an empty database to the last check, which
-// ends at the first stage with problems.
+// schedule runs the schedule from an empty database to the last check. It ends
+// after the first stage that has problems.
 func (s *sim) schedule() {
 	budget := s.budget
 	s.budget = 0
 	for i := range s.rng.IntN(4) {
-		if err := s.quietly(s.creation(simSlugs[i], simEmails[i])); err != nil {
-			s.complain("liveness", "create: %v", err)
+		if err := s.runAlone(s.createOp(simSlugs[i], simEmails[i])); err != nil {
+			s.addProblem("liveness", "create: %v", err)
 		}
 	}
 	if s.rng.Float64() < s.upgraded {
@@ -28,7 +28,7 @@ func (s *sim) schedule() {
 	s.budget = budget
 	s.chaos()
 	s.budget = 0
-	for _, stage := range []func(){s.comeToRest, s.checkSuspended, s.checkRest, s.checkLogins, s.useEverything, s.checkRest} {
+	for _, stage := range []func(){s.drainAndRepair, s.checkSuspended, s.checkInvariants, s.checkLogins, s.checkUsable, s.checkInvariants} {
 		stage()
 		if len(s.problems) > 0 {
 			return
@@ -36,20 +36,20 @@ func (s *sim) schedule() {
 	}
 }
 
-// comeToRest lets what is on its way arrive, or not, and repairs until there
-// is nothing to repair.
-func (s *sim) comeToRest() {
-	s.old = nil
-	for len(s.onTheWay) > 0 {
-		i := s.rng.IntN(len(s.onTheWay))
-		l := s.onTheWay[i]
+// drainAndRepair delivers the late commands, or loses them, and runs Reconcile
+// until there is nothing to repair.
+func (s *sim) drainAndRepair() {
+	s.oldPrimary = nil
+	for len(s.inFlight) > 0 {
+		i := s.rng.IntN(len(s.inFlight))
+		l := s.inFlight[i]
 		if s.rng.IntN(3) == 0 {
 			s.sleep(2 * org.StaleAfter)
-			s.quietly(s.reconcile(true))
+			s.runAlone(s.reconcileOp(true))
 		}
 		if s.rng.IntN(8) == 0 {
-			s.tracef("%v %v is LOST for good", l.op, l.call)
-			s.onTheWay = slices.Delete(s.onTheWay, i, i+1)
+			s.tracef("%v %v is never executed", l.op, l.call)
+			s.inFlight = slices.Delete(s.inFlight, i, i+1)
 			continue
 		}
 		if wait := time.Until(l.due); wait > 0 {
@@ -59,34 +59,35 @@ func (s *sim) comeToRest() {
 	}
 	for range 6 {
 		s.sleep(2*org.StaleAfter + 2*maxClockError)
-		op := s.reconcile(true)
-		if err := s.quietly(op); err != nil {
-			s.complain("reconcile fails", "%v", err)
+		op := s.reconcileOp(true)
+		if err := s.runAlone(op); err != nil {
+			s.addProblem("reconcile fails", "%v", err)
 			return
 		}
-		if strings.HasPrefix(op.what, "0 ") && !s.durable.anyRests() {
+		if strings.HasPrefix(op.args, "0 ") && !s.durable.anyClaimRests() {
 			return
 		}
 	}
-	s.complain("reconcile without end", "the last run still repaired something")
+	s.addProblem("reconcile does not end", "the last of 6 runs still repaired something")
 }
 
-// checkSuspended checks that what an operator has suspended still is, and
-// ends that.
+// checkSuspended checks that the organizations that the operator has suspended
+// are still suspended, and activates them.
 func (s *sim) checkSuspended() {
 	for _, o := range inOrder(s.durable.organizations) {
 		if s.models[o.ID].suspended {
 			if o.Status != org.Suspended {
-				s.complain("suspension undone", "%s was suspended by hand and is %s", o.ID, o.Status)
+				s.addProblem("suspension lost", "%s was suspended by the operator and is %s", o.ID, o.Status)
 				continue
 			}
-			s.setStatus(o.ID)
+			s.toggleSuspension(o.ID)
 		}
 	}
 }
 
-// checkRest checks what must hold of a database at rest.
-func (s *sim) checkRest() {
+// checkInvariants checks the invariants of a database while no operation is
+// under way.
+func (s *sim) checkInvariants() {
 	claims, admins := map[string]bool{}, map[string]bool{}
 	keys, emails := map[string]string{}, map[string]string{}
 	for _, o := range inOrder(s.durable.organizations) {
@@ -98,125 +99,128 @@ func (s *sim) checkRest() {
 			admins[member.AdminID] = true
 		}
 		if o.Status == org.Suspended {
-			s.complain("suspension undone", "%s is suspended, which was ended by hand", o.ID)
+			s.addProblem("suspension not ended", "%s is suspended, but the operator has activated it", o.ID)
 			continue
 		}
 		if o.Status != org.Active || o.Operation != nil {
-			s.complain("unfinished", "%s", short(o))
+			s.addProblem("unfinished", "%s", organizationText(o))
 			continue
 		}
 		if o.Name != m.name || o.Collection != org.CollectionPrefix+m.slug {
-			s.complain("torn", "%s; want %s", short(o), m.name)
+			s.addProblem("wrong state", "%s; want %s", organizationText(o), m.name)
 		}
 		if other := keys[slugOf(o)]; other != "" {
-			s.complain("shared name", "%s and %s are both %s", other, o.ID, slugOf(o))
+			s.addProblem("shared name", "%s and %s are both %s", other, o.ID, slugOf(o))
 		}
 		if other := emails[m.email]; other != "" {
-			s.complain("shared email", "%s and %s both have %s", other, o.ID, m.email)
+			s.addProblem("shared email", "%s and %s both have %s", other, o.ID, m.email)
 		}
 		keys[slugOf(o)], emails[m.email] = o.ID, o.ID
 		s.checkAdmin(o, m)
 		for _, id := range []string{o.Collection, "email:" + m.email} {
 			if c, ok := s.durable.claims[id]; !ok || c.OrganizationID != o.ID {
-				s.complain("claim missing", "%s has not %s", o.ID, id)
+				s.addProblem("claim missing", "%s does not have %s", o.ID, id)
 			}
 			if !slices.Contains(o.Claims, id) || len(o.Claims) != 2 {
-				s.complain("claim missing", "%s records %v", o.ID, o.Claims)
+				s.addProblem("claim missing", "%s records %v", o.ID, o.Claims)
 			}
 		}
 		s.checkCollection(o, m)
 	}
 	for _, m := range inOrder(s.models) {
 		_, exists := s.durable.organizations[m.id]
-		if !exists && m.active && !m.condemned {
-			s.complain("gone", "%s", m.id)
+		if !exists && m.wasActive && !m.deleting {
+			s.addProblem("organization lost", "%s", m.id)
 		}
 	}
 	for _, c := range inOrder(s.durable.claims) {
 		if !claims[c.ID] {
-			s.complain("claim of nobody", "%s", claimText(c))
+			s.addProblem("unused claim", "%s", claimText(c))
 		}
 	}
 	for _, a := range inOrder(s.durable.admins) {
 		if !admins[a.ID] {
-			s.complain("admin of nobody", "%s of %s", a.ID, a.OrganizationID)
+			s.addProblem("orphan admin", "%s of %s", a.ID, a.OrganizationID)
 		}
 	}
 	for _, session := range inOrder(s.durable.sessions) {
-		// Those of the service's own making may be made while the
-		// organization goes, and expire.
+		// Sessions that the service made may be inserted during the deletion of
+		// the organization. They expire.
 		if _, exists := s.durable.organizations[session.OrganizationID]; !exists && strings.HasPrefix(session.ID, "s") && len(session.ID) < 6 {
-			s.complain("session of nobody", "%s of %s", session.ID, session.OrganizationID)
+			s.addProblem("orphan session", "%s of %s", session.ID, session.OrganizationID)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.durable.collections)) {
 		c := s.durable.collections[name]
-		// Where the server does not compare UUIDs it is left to a person.
-		if _, used := keys[strings.TrimPrefix(name, org.CollectionPrefix)]; !used && len(c.docs) == 0 && s.durable.checks {
-			s.complain("collection of nobody", "%s", name)
+		// If the server does not compare UUIDs, Reconcile only reports it.
+		if _, used := keys[strings.TrimPrefix(name, org.CollectionPrefix)]; !used && len(c.docs) == 0 && s.durable.comparesUUIDs {
+			s.addProblem("orphan collection", "%s", name)
 		}
 	}
 }
 
+// checkAdmin compares the organization's admin with the record and the model.
 func (s *sim) checkAdmin(o org.Organization, m *tenantModel) {
 	a, ok := s.durable.admins[o.Admins[0].AdminID]
 	switch {
 	case !ok || a.OrganizationID != o.ID:
-		s.complain("admin missing", "%s", o.ID)
+		s.addProblem("admin missing", "%s", o.ID)
 	case a.TokenVersion != o.Admins[0].TokenVersion:
-		s.complain("token versions", "%s has %d on its record, and its admin %d", o.ID, o.Admins[0].TokenVersion, a.TokenVersion)
+		s.addProblem("token versions", "%s has version %d on its record, and its admin has %d", o.ID, o.Admins[0].TokenVersion, a.TokenVersion)
 	case a.Email != m.email || a.PasswordHash != "hash of "+m.password:
-		s.complain("torn", "the admin of %s has %s and %s; want %s and %s", o.ID, a.Email, a.PasswordHash, m.email, m.password)
+		s.addProblem("wrong state", "the admin of %s has %s and %s; want %s and %s", o.ID, a.Email, a.PasswordHash, m.email, m.password)
 	}
 }
 
+// checkCollection checks that the organization's collection has no foreign
+// documents and has lost none of its own.
 func (s *sim) checkCollection(o org.Organization, m *tenantModel) {
 	c, ok := s.durable.collections[o.Collection]
 	if !ok {
-		s.complain("collection missing", "%s of %s: %v", o.Collection, o.ID, s.durable.catalog.String())
+		s.addProblem("collection missing", "%s of %s: %v", o.Collection, o.ID, s.durable.catalog.String())
 		return
 	}
-	there := map[int]int{}
+	stored := map[int]int{}
 	for _, d := range c.docs {
-		there[d.id]++
-		if c.uuid != m.home && d.tenant != o.ID {
-			s.complain("foreign documents", "%s has %s, which is not what it had, with document %d of %s", o.ID, o.Collection, d.id, d.tenant)
+		stored[d.id]++
+		if c.uuid != m.uuid && d.tenant != o.ID {
+			s.addProblem("foreign documents", "%s has %s, which is another collection than before, with document %d of %s", o.ID, o.Collection, d.id, d.tenant)
 			break
 		}
 	}
-	for _, id := range m.written {
-		if there[id] == 0 {
-			s.complain("documents lost", "%s has not its document %d in %s #%d: %v", o.ID, id, o.Collection, c.uuid, s.durable.catalog.String())
+	for _, id := range m.documents {
+		if stored[id] == 0 {
+			s.addProblem("documents lost", "%s has lost document %d in %s #%d: %v", o.ID, id, o.Collection, c.uuid, s.durable.catalog.String())
 			break
 		}
 	}
 }
 
-// checkLogins checks that every admin can log in with the password that its
-// operations explain.
+// checkLogins checks that every admin can log in with the email and the
+// password in the model.
 func (s *sim) checkLogins() {
-	s.sleep(30 * time.Minute) // failed attempts are forgotten
+	s.sleep(30 * time.Minute) // so that no login is throttled
 	for _, o := range inOrder(s.durable.organizations) {
 		m := s.models[o.ID]
-		if err := s.quietly(s.login(org.LoginRequest{Email: m.email, Password: m.password})); err != nil {
-			s.complain("login", "%s: %v", o.ID, err)
+		if err := s.runAlone(s.loginOp(org.LoginRequest{Email: m.email, Password: m.password})); err != nil {
+			s.addProblem("login", "%s: %v", o.ID, err)
 		}
 	}
 }
 
-// useEverything checks that what nobody has can be had, and that everything
-// can be renamed and deleted.
-func (s *sim) useEverything() {
+// checkUsable checks that free names and emails can be used, and that every
+// organization can be renamed and deleted.
+func (s *sim) checkUsable() {
 	var slugs, emails []string
 	taken := map[string]bool{}
 	for _, o := range s.durable.organizations {
 		taken[slugOf(o)], taken[s.models[o.ID].email] = true, true
 	}
 	for _, slug := range simSlugs {
-		// Documents that somebody wrote under a free name are nobody's to drop,
-		// nor is anything where the server does not compare UUIDs.
+		// The service drops no stray collection that has documents, and none at
+		// all if the server does not compare UUIDs.
 		c, exists := s.durable.collections[org.CollectionPrefix+slug]
-		if !taken[slug] && len(c.docs) == 0 && (!exists || s.durable.checks) {
+		if !taken[slug] && len(c.docs) == 0 && (!exists || s.durable.comparesUUIDs) {
 			slugs = append(slugs, slug)
 		}
 	}
@@ -225,7 +229,7 @@ func (s *sim) useEverything() {
 			emails = append(emails, email)
 		}
 	}
-	// One list may be longer.
+	// The shorter list is filled up with spare values.
 	for i := range max(len(slugs), len(emails)) {
 		slug, email := "spare"+string(rune('a'+i)), "spare"+string(rune('a'+i))+"@x.test"
 		if i < len(slugs) {
@@ -234,24 +238,24 @@ func (s *sim) useEverything() {
 		if i < len(emails) {
 			email = emails[i]
 		}
-		if err := s.quietly(s.creation(slug, email)); err != nil {
-			s.complain("liveness", "%s and %s are nobody's, but: %v", slug, email, err)
+		if err := s.runAlone(s.createOp(slug, email)); err != nil {
+			s.addProblem("liveness", "%s and %s are free, but: %v", slug, email, err)
 		}
 	}
 	for i, o := range inOrder(s.durable.organizations) {
 		name := "Zulu" + string(rune('a'+i))
-		if err := s.quietly(s.changing(o, org.UpdateRequest{OrganizationName: &name})); err != nil {
-			s.complain("liveness", "%s can't be renamed: %v", o.ID, err)
+		if err := s.runAlone(s.updateOp(o, org.UpdateRequest{OrganizationName: &name})); err != nil {
+			s.addProblem("liveness", "%s can't be renamed: %v", o.ID, err)
 		}
-		if err := s.quietly(s.deletion(s.durable.organizations[o.ID])); err != nil {
-			s.complain("liveness", "%s can't be deleted: %v", o.ID, err)
+		if err := s.runAlone(s.deleteOp(s.durable.organizations[o.ID])); err != nil {
+			s.addProblem("liveness", "%s can't be deleted: %v", o.ID, err)
 		}
 	}
-	if !s.durable.checks { // the names rest
+	if !s.durable.comparesUUIDs { // the names rest
 		s.sleep(2 * org.StaleAfter)
-		s.quietly(s.reconcile(true))
+		s.runAlone(s.reconcileOp(true))
 	}
 	if len(s.problems) == 0 && len(s.durable.organizations)+len(s.durable.claims)+len(s.durable.admins) > 0 {
-		s.complain("liveness", "something is left of what was deleted")
+		s.addProblem("liveness", "records, claims or admins are left after all deletions")
 	}
 }

@@ -11,12 +11,12 @@ import (
 	"orgservice/shared/org"
 )
 
-// scripted is a simulation in which only what the test says goes wrong.
-func scripted(t *testing.T, checks bool, script func(s *sim)) {
+// runScript runs a simulation in which only the script makes faults.
+func runScript(t *testing.T, comparesUUIDs bool, script func(s *sim)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sim{profile: profile{name: "scripted"}, rng: rand.New(rand.NewPCG(1, 2)), durable: newState(), history: newHistory(), trace: &strings.Builder{}}
-		s.durable.wrote = s.recordWritten
-		s.durable.checks = checks
+		s.durable.onWrite = s.recordWritten
+		s.durable.comparesUUIDs = comparesUUIDs
 		script(s)
 		for _, p := range s.problems {
 			t.Errorf("%s: %s", p.kind, p.text)
@@ -27,13 +27,14 @@ func scripted(t *testing.T, checks bool, script func(s *sim)) {
 	})
 }
 
-// play runs the operation on a process with that clock. hook sees each call
-// before it happens, and reports whether it has dealt with it.
-func (s *sim) play(op *operation, clock time.Duration, hook func(c *call) bool) error {
+// runHooked runs the operation on a process whose clock is ahead by clock. hook
+// gets each call before it is executed, and reports whether it has handled the
+// call.
+func (s *sim) runHooked(op *operation, clock time.Duration, hook func(c *call) bool) error {
 	op.process = &process{n: 9, clock: clock}
 	s.start(op)
 	for !op.ended {
-		s.settled()
+		s.settle()
 		s.step++
 		if len(s.held) > 0 {
 			h := s.held[0]
@@ -46,12 +47,12 @@ func (s *sim) play(op *operation, clock time.Duration, hook func(c *call) bool) 
 		if hook != nil && hook(c) {
 			continue
 		}
-		s.happen(c)
+		s.resolve(c)
 	}
 	return op.err
 }
 
-// meanwhile takes the call from the gate while f runs.
+// meanwhile runs f while the pending calls wait.
 func (s *sim) meanwhile(c *call, f func()) {
 	before := s.pending
 	s.pending = nil
@@ -59,6 +60,7 @@ func (s *sim) meanwhile(c *call, f func()) {
 	s.pending = before
 }
 
+// deny refuses the call.
 func (s *sim) deny(c *call) bool {
 	s.take(c)
 	s.tracef("%v %v: DENIED", c.op, c)
@@ -66,7 +68,9 @@ func (s *sim) deny(c *call) bool {
 	return true
 }
 
-func (s *sim) sole(t *testing.T) org.Organization {
+// onlyOrganization returns the organization, of which there must be exactly
+// one.
+func (s *sim) onlyOrganization(t *testing.T) org.Organization {
 	t.Helper()
 	if len(s.durable.organizations) != 1 {
 		t.Fatal(s.durable.organizations)
@@ -76,30 +80,32 @@ func (s *sim) sole(t *testing.T) org.Organization {
 
 func (s *sim) mustCreate(t *testing.T, slug, email string) {
 	t.Helper()
-	if err := s.play(s.creation(slug, email), 0, nil); err != nil {
+	if err := s.runHooked(s.createOp(slug, email), 0, nil); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (s *sim) rename(o org.Organization, to string) *operation {
-	return s.changing(o, org.UpdateRequest{OrganizationName: &to})
+func (s *sim) renameOp(o org.Organization, to string) *operation {
+	return s.updateOp(o, org.UpdateRequest{OrganizationName: &to})
 }
 
-func (s *sim) rest() {
+// repairAndCheck repairs the database and checks the invariants.
+func (s *sim) repairAndCheck() {
 	s.budget = 0
-	for _, stage := range []func(){s.comeToRest, s.checkRest} {
+	for _, stage := range []func(){s.drainAndRepair, s.checkInvariants} {
 		stage()
 	}
 }
 
-// A backup of the moment between the rename and its commit.
+// TestScriptRestoredInRename restores a backup that was made after the rename
+// of a collection and before the commit.
 func TestScriptRestoredInRename(t *testing.T) {
-	scripted(t, true, func(s *sim) {
+	runScript(t, true, func(s *sim) {
 		s.mustCreate(t, "acme", "a@x.test")
-		o := s.sole(t)
+		o := s.onlyOrganization(t)
 		s.writeDocument(s.models[o.ID], o.Collection)
-		op := s.rename(o, "bolt")
-		s.play(op, 0, func(c *call) bool {
+		op := s.renameOp(o, "bolt")
+		s.runHooked(op, 0, func(c *call) bool {
 			if c.method == "RenameCollection" {
 				s.take(c)
 				s.execute(c, false)
@@ -110,57 +116,58 @@ func TestScriptRestoredInRename(t *testing.T) {
 			return false
 		})
 		for name, c := range s.durable.collections {
-			*s.durable.uuids++
-			c.uuid = *s.durable.uuids
+			*s.durable.uuidCount++
+			c.uuid = *s.durable.uuidCount
 			s.durable.collections[name] = c
-			s.models[o.ID].home = c.uuid
+			s.models[o.ID].uuid = c.uuid
 		}
 		s.tracef("RESTORE")
-		s.rest()
+		s.repairAndCheck()
 	})
 }
 
-// A deletion meets Reconcile, which puts the collection back just then.
+// TestScriptDeleteLeaves renames a misnamed collection back, as Reconcile does,
+// just before a deletion drops it under its other name.
 func TestScriptDeleteLeaves(t *testing.T) {
-	scripted(t, true, func(s *sim) {
+	runScript(t, true, func(s *sim) {
 		s.mustCreate(t, "acme", "a@x.test")
-		o := s.sole(t)
+		o := s.onlyOrganization(t)
 		s.writeDocument(s.models[o.ID], o.Collection)
-		// A command to rename it came late.
+		// A late command has renamed it.
 		s.durable.renameCollection(org.Collection{Name: "org_acme"}, "org_bolt")
 		drops := 0
-		err := s.play(s.deletion(o), 0, func(c *call) bool {
+		err := s.runHooked(s.deleteOp(o), 0, func(c *call) bool {
 			if c.method == "DropCollection" {
 				if drops++; drops == 2 {
-					// What Reconcile's RenameCollection does, sent before the journal stood there.
+					// Reconcile has sent this command before the journal was written.
 					s.durable.renameCollection(org.Collection{Name: "org_bolt"}, "org_acme")
 				}
 			}
 			return false
 		})
-		s.rest()
+		s.repairAndCheck()
 		if n := len(s.durable.collections); n > 0 {
-			s.complain("documents of a deleted tenant", "Delete: %v; left: %v", err, s.durable.catalog.String())
+			s.addProblem("documents of a deleted tenant", "Delete: %v; left: %v", err, s.durable.catalog.String())
 		}
 	})
 }
 
-// An update is finished by others and another one follows; then the first gets
-// a definite refusal.
-func TestScriptRefusedButDone(t *testing.T) {
-	scripted(t, true, func(s *sim) {
+// TestScriptRefusedButCommitted lets others finish an update, and make another
+// one. Then the database refuses a command of the first.
+func TestScriptRefusedButCommitted(t *testing.T) {
+	runScript(t, true, func(s *sim) {
 		s.mustCreate(t, "acme", "a@x.test")
-		o := s.sole(t)
+		o := s.onlyOrganization(t)
 		pw, cur := "password new!", s.models[o.ID].password
-		op := s.changing(o, org.UpdateRequest{Password: &pw, CurrentPassword: &cur})
-		err := s.play(op, 0, func(c *call) bool {
+		op := s.updateOp(o, org.UpdateRequest{Password: &pw, CurrentPassword: &cur})
+		err := s.runHooked(op, 0, func(c *call) bool {
 			if c.method != "UpdateAdmin" {
 				return false
 			}
 			s.meanwhile(c, func() {
 				s.sleep(2 * time.Minute)
-				s.play(s.reconcile(false), 0, nil)
-				if err := s.play(s.rename(s.sole(t), "Acme!"), 0, nil); err != nil {
+				s.runHooked(s.reconcileOp(false), 0, nil)
+				if err := s.runHooked(s.renameOp(s.onlyOrganization(t), "Acme!"), 0, nil); err != nil {
 					t.Fatal(err)
 				}
 			})
@@ -169,22 +176,23 @@ func TestScriptRefusedButDone(t *testing.T) {
 		if !errors.Is(err, org.ErrUnavailable) {
 			t.Errorf("answered %v; committed %v", err, op.committed)
 		}
-		s.rest()
+		s.repairAndCheck()
 	})
 }
 
-// Where UUIDs are not compared: a drop that is sent 50 s after the operation
-// began and arrives 59 s later, clocks within MaxSkew.
+// TestScriptLateDropWithoutLease runs on a server that does not compare UUIDs.
+// A drop is sent 50 s after the operation began and arrives 59 s later. The
+// clocks are within MaxSkew.
 func TestScriptLateDropWithoutLease(t *testing.T) {
-	scripted(t, false, func(s *sim) {
+	runScript(t, false, func(s *sim) {
 		s.mustCreate(t, "acme", "a@x.test")
-		o := s.sole(t)
+		o := s.onlyOrganization(t)
 		began, slow := time.Now(), false
 		at := func(d time.Duration) { s.sleep(d - time.Since(began)) }
-		s.play(s.deletion(o), -10*time.Second, func(c *call) bool {
+		s.runHooked(s.deleteOp(o), -10*time.Second, func(c *call) bool {
 			switch c.method {
 			case "ReplaceOrganization":
-				if !slow { // the answer to the journal takes its time
+				if !slow { // the answer to the write of the journal is slow
 					slow = true
 					s.take(c)
 					r := s.execute(c, false)
@@ -195,10 +203,10 @@ func TestScriptLateDropWithoutLease(t *testing.T) {
 			case "DropCollection":
 				s.meanwhile(c, func() {
 					at(50 * time.Second)
-					s.play(s.reconcile(false), 0, nil)
+					s.runHooked(s.reconcileOp(false), 0, nil)
 					at(100 * time.Second)
-					if err := s.play(s.creation("acme", "b@x.test"), 10*time.Second, nil); err == nil {
-						b := s.sole(t)
+					if err := s.runHooked(s.createOp("acme", "b@x.test"), 10*time.Second, nil); err == nil {
+						b := s.onlyOrganization(t)
 						s.writeDocument(s.models[b.ID], b.Collection)
 					}
 					at(109 * time.Second)
@@ -206,18 +214,18 @@ func TestScriptLateDropWithoutLease(t *testing.T) {
 			}
 			return false
 		})
-		s.rest()
+		s.repairAndCheck()
 	})
 }
 
-// The journal of the version before, whose collection was moved, and an empty
-// one has the old name since.
+// TestScriptUpgradedBoth finishes an update of the previous version, whose
+// collection was renamed. An empty collection has got the old name since.
 func TestScriptUpgradedBoth(t *testing.T) {
-	scripted(t, true, func(s *sim) {
+	runScript(t, true, func(s *sim) {
 		s.mustCreate(t, "acme", "a@x.test")
-		o := s.sole(t)
+		o := s.onlyOrganization(t)
 		s.writeDocument(s.models[o.ID], o.Collection)
-		s.play(s.rename(o, "bolt"), 0, func(c *call) bool {
+		s.runHooked(s.renameOp(o, "bolt"), 0, func(c *call) bool {
 			if c.method == "RenameCollection" {
 				s.take(c)
 				s.execute(c, false)
@@ -229,18 +237,18 @@ func TestScriptUpgradedBoth(t *testing.T) {
 		})
 		s.forgetUUIDs()
 		s.durable.make("org_acme")
-		s.rest()
+		s.repairAndCheck()
 	})
 }
 
-// The operation of one organization whose database can't be reached keeps
-// Reconcile from all others.
+// TestScriptOneBlocksAll makes the database unreachable for the operation of
+// one organization. Reconcile must still finish the operations of others.
 func TestScriptOneBlocksAll(t *testing.T) {
-	scripted(t, true, func(s *sim) {
+	runScript(t, true, func(s *sim) {
 		s.mustCreate(t, "acme", "a@x.test")
 		s.mustCreate(t, "bolt", "b@x.test")
 		for i, o := range inOrder(s.durable.organizations) {
-			s.play(s.rename(o, []string{"core", "dune"}[i]), 0, func(c *call) bool {
+			s.runHooked(s.renameOp(o, []string{"core", "dune"}[i]), 0, func(c *call) bool {
 				if c.method == "RenameCollection" {
 					s.answer(c, reply{crashed: true})
 					s.kill(c.op)
@@ -251,7 +259,7 @@ func TestScriptOneBlocksAll(t *testing.T) {
 		}
 		for range 5 {
 			s.sleep(5 * time.Minute)
-			err := s.play(s.reconcile(true), 0, func(c *call) bool {
+			err := s.runHooked(s.reconcileOp(true), 0, func(c *call) bool {
 				if c.method == "RenameCollection" && strings.Contains(c.args, "org_acme") {
 					s.take(c)
 					s.hold(c, unreachable(c))
@@ -269,19 +277,20 @@ func TestScriptOneBlocksAll(t *testing.T) {
 	})
 }
 
-// An operation that a later version left there is nobody's to finish.
+// TestScriptUnknownKind leaves an operation of an unknown kind, as a later
+// version may do. This version must not change the organization.
 func TestScriptUnknownKind(t *testing.T) {
-	scripted(t, true, func(s *sim) {
+	runScript(t, true, func(s *sim) {
 		s.mustCreate(t, "acme", "a@x.test")
-		o := s.sole(t)
+		o := s.onlyOrganization(t)
 		o.Operation = &org.Operation{ID: "99.1", Kind: "merge", StartedAt: time.Now(), TouchedAt: time.Now()}
 		s.durable.organizations[o.ID] = o
 		s.sleep(5 * time.Minute)
-		if err := s.play(s.reconcile(true), 0, nil); err != nil {
+		if err := s.runHooked(s.reconcileOp(true), 0, nil); err != nil {
 			t.Error(err)
 		}
-		if s.sole(t).Status != org.Active || !s.durable.has(s.models[o.ID].home) {
-			t.Errorf("%s is left of it, and %v", short(s.sole(t)), s.durable.catalog.String())
+		if s.onlyOrganization(t).Status != org.Active || !s.durable.hasUUID(s.models[o.ID].uuid) {
+			t.Errorf("changed to %s, collections %v", organizationText(s.onlyOrganization(t)), s.durable.catalog.String())
 		}
 	})
 }

@@ -10,8 +10,8 @@ import (
 	"orgservice/shared/org"
 )
 
-// state is what a node of the simulated database has. Its methods are the
-// commands, each atomic, as the store of package mongodb sends them.
+// state is the state of one node of the simulated database. Its methods are the
+// commands that the store of package mongodb sends. Each is atomic.
 type state struct {
 	organizations map[string]org.Organization
 	admins        map[string]org.Admin
@@ -20,12 +20,12 @@ type state struct {
 	attempts      map[string]org.Attempts
 	catalog
 
-	// half makes a command that changes several documents end after the
-	// first.
-	half bool
-	// wrote is told of every record of an organization that is written or
-	// deleted; nil for a node whose writes don't last.
-	wrote func(before, after org.Organization)
+	// stopAfterFirst makes a command that changes several documents stop after
+	// the first.
+	stopAfterFirst bool
+	// onWrite is called after every write and deletion of an organization's
+	// record. It is nil for a node whose writes are not durable.
+	onWrite func(before, after org.Organization)
 }
 
 func newState() *state {
@@ -35,17 +35,16 @@ func newState() *state {
 	}
 }
 
-// clone returns a copy that shares nothing that is ever changed in place.
+// clone returns a copy that shares nothing that is changed in place.
 func (s *state) clone() *state {
 	c := *s
 	c.organizations, c.admins, c.claims = maps.Clone(s.organizations), maps.Clone(s.admins), maps.Clone(s.claims)
 	c.sessions, c.attempts = maps.Clone(s.sessions), maps.Clone(s.attempts)
-	c.catalog, c.wrote = s.catalog.clone(), nil
+	c.catalog, c.onWrite = s.catalog.clone(), nil
 	return &c
 }
 
-// copyOf returns an organization that shares nothing with o, as one that was
-// written and read has not.
+// copyOf returns a copy of an organization that shares nothing with it.
 func copyOf(o org.Organization) org.Organization {
 	o.Admins, o.Claims = slices.Clone(o.Admins), slices.Clone(o.Claims)
 	if o.Operation != nil {
@@ -70,7 +69,7 @@ func inOrder[T any](m map[string]T) []T {
 
 func (s *state) insertClaims(claims []org.Claim) (taken string, err error) {
 	for i, c := range claims {
-		if s.half && i == 1 {
+		if s.stopAfterFirst && i == 1 {
 			break
 		}
 		if _, exists := s.claims[c.ID]; exists {
@@ -89,7 +88,7 @@ func (s *state) claim(id string) (org.Claim, error) {
 	return c, nil
 }
 
-// sameClaim reports whether the claim is there as it was seen.
+// sameClaim reports whether the stored claim is the one that was seen.
 func (s *state) sameClaim(seen org.Claim) bool {
 	c, ok := s.claims[seen.ID]
 	return ok && c.OrganizationID == seen.OrganizationID && c.Revision == seen.Revision && c.RestingSince.Equal(seen.RestingSince)
@@ -127,9 +126,9 @@ func (s *state) restClaims(organizationID string, below int64, keep []string, si
 	})
 }
 
-// anyRests reports whether a claim rests, which Reconcile has then begun to
-// repair and not ended.
-func (s *state) anyRests() bool {
+// anyClaimRests reports whether a claim rests. Then a later Reconcile must
+// delete it.
+func (s *state) anyClaimRests() bool {
 	for _, c := range s.claims {
 		if !c.RestingSince.IsZero() {
 			return true
@@ -138,13 +137,13 @@ func (s *state) anyRests() bool {
 	return false
 }
 
-// eachClaim changes the claims of the organization that it made below the
-// revision, but those in keep.
-func (s *state) eachClaim(organizationID string, below int64, keep []string, change func(org.Claim)) error {
+// eachClaim calls change for the claims that the organization made below the
+// revision, except those in keep.
+func (s *state) eachClaim(organizationID string, below int64, keep []string, updateRequest func(org.Claim)) error {
 	for _, c := range inOrder(s.claims) {
 		if c.OrganizationID == organizationID && c.Revision < below && !slices.Contains(keep, c.ID) {
-			change(c)
-			if s.half {
+			updateRequest(c)
+			if s.stopAfterFirst {
 				break
 			}
 		}
@@ -155,8 +154,8 @@ func (s *state) eachClaim(organizationID string, below int64, keep []string, cha
 func (s *state) write(o org.Organization) {
 	before := s.organizations[o.ID]
 	s.organizations[o.ID] = copyOf(o)
-	if s.wrote != nil {
-		s.wrote(before, o)
+	if s.onWrite != nil {
+		s.onWrite(before, o)
 	}
 }
 
@@ -168,7 +167,7 @@ func (s *state) insertOrganization(o org.Organization) error {
 	return nil
 }
 
-// findOrganization returns the first that matches.
+// findOrganization returns the first organization that matches.
 func (s *state) findOrganization(match func(org.Organization) bool) (org.Organization, error) {
 	for _, o := range inOrder(s.organizations) {
 		if match(o) {
@@ -188,7 +187,7 @@ func (s *state) findOrganizations(match func(org.Organization) bool) (all []org.
 }
 
 func (s *state) replaceOrganization(seen, next org.Organization) (bool, error) {
-	if there, ok := s.organizations[next.ID]; !ok || there.Revision != seen.Revision || there.Status != seen.Status {
+	if stored, ok := s.organizations[next.ID]; !ok || stored.Revision != seen.Revision || stored.Status != seen.Status {
 		return false, nil
 	}
 	next.Revision = seen.Revision + 1
@@ -202,8 +201,8 @@ func (s *state) deleteOrganization(id string, revision int64) error {
 		return nil
 	}
 	delete(s.organizations, id)
-	if s.wrote != nil {
-		s.wrote(o, org.Organization{ID: id})
+	if s.onWrite != nil {
+		s.onWrite(o, org.Organization{ID: id})
 	}
 	return nil
 }
@@ -233,15 +232,15 @@ func (s *state) findAdmin(match func(org.Admin) bool) (org.Admin, error) {
 }
 
 func (s *state) updateAdmin(a org.Admin) error {
-	there, ok := s.admins[a.ID]
-	if !ok || there.OrganizationID != a.OrganizationID || there.Revision >= a.Revision {
+	stored, ok := s.admins[a.ID]
+	if !ok || stored.OrganizationID != a.OrganizationID || stored.Revision >= a.Revision {
 		return nil
 	}
-	there.Revision, there.UpdatedAt = a.Revision, a.UpdatedAt
-	there.Email = cmp.Or(a.Email, there.Email)
-	there.PasswordHash = cmp.Or(a.PasswordHash, there.PasswordHash)
-	there.TokenVersion = cmp.Or(a.TokenVersion, there.TokenVersion)
-	s.admins[a.ID] = there
+	stored.Revision, stored.UpdatedAt = a.Revision, a.UpdatedAt
+	stored.Email = cmp.Or(a.Email, stored.Email)
+	stored.PasswordHash = cmp.Or(a.PasswordHash, stored.PasswordHash)
+	stored.TokenVersion = cmp.Or(a.TokenVersion, stored.TokenVersion)
+	s.admins[a.ID] = stored
 	return nil
 }
 
@@ -257,7 +256,7 @@ func (s *state) deleteAdmins(organizationID string) error {
 	for _, a := range inOrder(s.admins) {
 		if a.OrganizationID == organizationID {
 			delete(s.admins, a.ID)
-			if s.half {
+			if s.stopAfterFirst {
 				break
 			}
 		}
@@ -298,8 +297,8 @@ func (s *state) countAttempt(key string, now time.Time) (org.Attempts, error) {
 	return a, nil
 }
 
-// short writes what a command is given as a trace shows it.
-func short(o org.Organization) string {
+// organizationText returns the text of a record for the trace.
+func organizationText(o org.Organization) string {
 	var b strings.Builder
 	b.WriteString(o.ID + " " + string(o.Status) + " " + o.Name + " in " + o.Collection)
 	if op := o.Operation; op != nil {

@@ -17,35 +17,37 @@ import (
 )
 
 // TestSimStore sends the same random commands to the simulated database and to
-// a real one and compares every answer, and at last what is in them: the
-// simulation shows nothing of a database that does something else.
+// a real one, and compares the answers. The simulation proves nothing if they
+// differ.
 func TestSimStore(t *testing.T) {
 	onBoth(t, func(t *testing.T, f *fixture) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
-		p := &storePair{rng: rand.New(rand.NewPCG(seed, 0)), real: f.Store, database: f.db.Name, fake: newState(), uuids: map[string]string{}}
+		p := &storePair{rng: rand.New(rand.NewPCG(seed, 0)), store: f.Store, database: f.db.Name, simulated: newState(), uuids: map[string]string{}}
 		for range 40 {
 			p.ids = append(p.ids, f.Store.NewID())
 		}
 		for i := range 600 {
-			name, fake, real := p.command(t.Context())
-			if diff := cmp.Diff(fake, real, cmpopts.EquateEmpty()); diff != "" {
-				t.Fatalf("seed %d, command %d, %s (-simulated +real):\n%s", seed, i, name, diff)
+			name, simulated, actual := p.command(t.Context())
+			if diff := cmp.Diff(simulated, actual, cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("seed %d, command %d, %s (-simulated +actual):\n%s", seed, i, name, diff)
 			}
 		}
 	})
 }
 
+// storePair is a real store and a simulated one.
 type storePair struct {
-	rng      *rand.Rand
-	real     org.Store
-	database string
-	fake     *state
-	ids      []string
-	uuids    map[string]string // of the simulated collections, by the real ones'
+	rng       *rand.Rand
+	store     org.Store
+	database  string
+	simulated *state
+	ids       []string
+	uuids     map[string]string // the simulated UUID of each real one
 }
 
-// answer is what a command returns, and the kind of its error.
+// answer is the result of a command. Of the errors ErrNotFound and ErrConflict
+// it holds only the kind.
 type answer struct {
 	Value any
 	Error string
@@ -63,7 +65,8 @@ func answerOf(value any, err error) answer {
 	return answer{Value: value}
 }
 
-func pickOf[T any](p *storePair, of ...T) T { return of[p.rng.IntN(len(of))] }
+// pickOf returns a random one of the values.
+func pickOf[T any](p *storePair, values ...T) T { return values[p.rng.IntN(len(values))] }
 
 func (p *storePair) time() time.Time { return time.Unix(1e9+p.rng.Int64N(5), 0).UTC() }
 
@@ -97,136 +100,137 @@ func (p *storePair) admin() org.Admin {
 		PasswordHash: pickOf(p, "", "h", "i"), TokenVersion: p.rng.Int64N(3), Revision: p.rng.Int64N(4), CreatedAt: p.time(), UpdatedAt: p.time()}
 }
 
-// collections returns the collections that there are, with the simulated
-// UUIDs, which are put down.
-func (p *storePair) collections(ctx context.Context, names ...string) (fake, real []org.Collection, err error) {
-	fake, _ = p.fake.list(names)
-	real, err = p.real.Collections(ctx, p.database, names...)
-	slices.SortFunc(real, func(a, b org.Collection) int { return strings.Compare(a.Name, b.Name) })
-	for i := range real {
-		uuid := real[i].UUID
-		if _, known := p.uuids[uuid]; !known && i < len(fake) {
-			p.uuids[uuid] = fake[i].UUID
+// collections lists the collections of both stores. Those of the real one have
+// the simulated UUIDs.
+func (p *storePair) collections(ctx context.Context, names ...string) (simulated, actual []org.Collection, err error) {
+	simulated, _ = p.simulated.list(names)
+	actual, err = p.store.Collections(ctx, p.database, names...)
+	slices.SortFunc(actual, func(a, b org.Collection) int { return strings.Compare(a.Name, b.Name) })
+	for i := range actual {
+		uuid := actual[i].UUID
+		if _, known := p.uuids[uuid]; !known && i < len(simulated) {
+			p.uuids[uuid] = simulated[i].UUID
 		}
-		real[i].UUID = p.uuids[uuid]
+		actual[i].UUID = p.uuids[uuid]
 	}
-	return fake, real, err
+	return simulated, actual, err
 }
 
-// collection returns one of that name and some collection's UUID, for either.
-func (p *storePair) collection(ctx context.Context, name string) (fake, real org.Collection) {
+// collection returns a collection of that name and of the UUID of a random one,
+// for each store.
+func (p *storePair) collection(ctx context.Context, name string) (simulated, actual org.Collection) {
 	p.collections(ctx)
-	fake.Name, real.Name = name, name
-	all, err := p.real.Collections(ctx, p.database)
+	simulated.Name, actual.Name = name, name
+	all, err := p.store.Collections(ctx, p.database)
 	if err == nil && len(all) > 0 && p.rng.IntN(4) > 0 {
-		real.UUID = all[p.rng.IntN(len(all))].UUID
-		fake.UUID = p.uuids[real.UUID]
+		actual.UUID = all[p.rng.IntN(len(all))].UUID
+		simulated.UUID = p.uuids[actual.UUID]
 	}
-	return fake, real
+	return simulated, actual
 }
 
-// command sends a command to both.
-func (p *storePair) command(ctx context.Context) (name string, fake, real answer) {
-	id, name2 := pickOf(p, p.ids[:3]...), pickOf(p, "org_a", "org_b", "org_c")
+// command sends a random command to both stores and returns their answers.
+func (p *storePair) command(ctx context.Context) (name string, simulated, actual answer) {
+	id, collection := pickOf(p, p.ids[:3]...), pickOf(p, "org_a", "org_b", "org_c")
 	c, o, a := p.claim(), p.organization(), p.admin()
-	only := func(err error) answer { return answerOf(nil, err) }
-	all := func(match func(org.Organization) bool) answer { return answerOf(p.fake.findOrganizations(match)) }
+	errorOnly := func(err error) answer { return answerOf(nil, err) }
+	all := func(match func(org.Organization) bool) answer { return answerOf(p.simulated.findOrganizations(match)) }
 	switch p.rng.IntN(22) {
 	case 0:
 		claims := []org.Claim{c}
 		if d := p.claim(); d.ID != c.ID {
 			claims = append(claims, d)
 		}
-		return fmt.Sprint("InsertClaims ", claims), answerOf(p.fake.insertClaims(claims)), answerOf(p.real.InsertClaims(ctx, claims))
+		return fmt.Sprint("InsertClaims ", claims), answerOf(p.simulated.insertClaims(claims)), answerOf(p.store.InsertClaims(ctx, claims))
 	case 1:
-		return "Claim " + c.ID, answerOf(p.fake.claim(c.ID)), answerOf(p.real.Claim(ctx, c.ID))
+		return "Claim " + c.ID, answerOf(p.simulated.claim(c.ID)), answerOf(p.store.Claim(ctx, c.ID))
 	case 2, 3:
-		seen, err := p.fake.claim(c.ID)
+		seen, err := p.simulated.claim(c.ID)
 		if err != nil || p.rng.IntN(4) == 0 {
 			seen = p.claim()
 		}
 		next := p.claim()
 		next.ID = seen.ID
-		return fmt.Sprint("ReplaceClaim ", seen, next), answerOf(p.fake.replaceClaim(seen, next)), answerOf(p.real.ReplaceClaim(ctx, seen, next))
+		return fmt.Sprint("ReplaceClaim ", seen, next), answerOf(p.simulated.replaceClaim(seen, next)), answerOf(p.store.ReplaceClaim(ctx, seen, next))
 	case 4:
-		seen, err := p.fake.claim(c.ID)
+		seen, err := p.simulated.claim(c.ID)
 		if err != nil || p.rng.IntN(2) == 0 {
 			seen = c
 		}
-		return fmt.Sprint("DeleteClaim ", seen), only(p.fake.deleteClaim(seen)), only(p.real.DeleteClaim(ctx, seen))
+		return fmt.Sprint("DeleteClaim ", seen), errorOnly(p.simulated.deleteClaim(seen)), errorOnly(p.store.DeleteClaim(ctx, seen))
 	case 5:
-		return fmt.Sprint("ReleaseClaims ", id, c), only(p.fake.releaseClaims(id, c.Revision, []string{c.ID})), only(p.real.ReleaseClaims(ctx, id, c.Revision, []string{c.ID}))
+		return fmt.Sprint("ReleaseClaims ", id, c), errorOnly(p.simulated.releaseClaims(id, c.Revision, []string{c.ID})), errorOnly(p.store.ReleaseClaims(ctx, id, c.Revision, []string{c.ID}))
 	case 6:
-		return fmt.Sprint("RestClaims ", id, c), only(p.fake.restClaims(id, c.Revision, []string{c.ID}, c.ClaimedAt)), only(p.real.RestClaims(ctx, id, c.Revision, []string{c.ID}, c.ClaimedAt))
+		return fmt.Sprint("RestClaims ", id, c), errorOnly(p.simulated.restClaims(id, c.Revision, []string{c.ID}, c.ClaimedAt)), errorOnly(p.store.RestClaims(ctx, id, c.Revision, []string{c.ID}, c.ClaimedAt))
 	case 7:
-		if _, err := p.fake.findOrganization(func(there org.Organization) bool { return there.ID == o.ID }); err == nil {
-			return "", answer{}, answer{} // its error means nothing: no two operations use one id
+		if _, err := p.simulated.findOrganization(func(stored org.Organization) bool { return stored.ID == o.ID }); err == nil {
+			return "", answer{}, answer{} // two operations never use the same id
 		}
-		return fmt.Sprint("InsertOrganization ", o), only(p.fake.insertOrganization(o)), only(p.real.InsertOrganization(ctx, o))
+		return fmt.Sprint("InsertOrganization ", o), errorOnly(p.simulated.insertOrganization(o)), errorOnly(p.store.InsertOrganization(ctx, o))
 	case 8:
-		byID := func(there org.Organization) bool { return there.ID == id }
-		return "Organization " + id, answerOf(p.fake.findOrganization(byID)), answerOf(p.real.Organization(ctx, id))
+		byID := func(stored org.Organization) bool { return stored.ID == id }
+		return "Organization " + id, answerOf(p.simulated.findOrganization(byID)), answerOf(p.store.Organization(ctx, id))
 	case 9:
-		matching := all(func(there org.Organization) bool {
-			return there.Status == org.Active && slices.Contains(there.Claims, c.ID)
+		matching := all(func(stored org.Organization) bool {
+			return stored.Status == org.Active && slices.Contains(stored.Claims, c.ID)
 		})
-		real := answerOf(p.real.OrganizationByClaim(ctx, c.ID))
+		actual := answerOf(p.store.OrganizationByClaim(ctx, c.ID))
 		found, _ := matching.Value.([]org.Organization)
 		if len(found) == 0 {
-			return "OrganizationByClaim " + c.ID, answerOf(nil, notFound("")), real
+			return "OrganizationByClaim " + c.ID, answerOf(nil, notFound("")), actual
 		}
-		for _, o := range found { // any of them
-			if cmp.Equal(answer{Value: o}, real, cmpopts.EquateEmpty()) {
+		for _, o := range found { // the store may return any of them
+			if cmp.Equal(answer{Value: o}, actual, cmpopts.EquateEmpty()) {
 				return "", answer{}, answer{}
 			}
 		}
-		return "OrganizationByClaim " + c.ID, answer{Value: found[0]}, real
+		return "OrganizationByClaim " + c.ID, answer{Value: found[0]}, actual
 	case 10:
-		organizations, err := p.real.UnfinishedOrganizations(ctx, o.CreatedAt)
+		organizations, err := p.store.UnfinishedOrganizations(ctx, o.CreatedAt)
 		sortByID(organizations)
-		return fmt.Sprint("UnfinishedOrganizations ", o.CreatedAt), all(func(there org.Organization) bool {
-			return there.Operation != nil && !there.Operation.TouchedAt.After(o.CreatedAt)
+		return fmt.Sprint("UnfinishedOrganizations ", o.CreatedAt), all(func(stored org.Organization) bool {
+			return stored.Operation != nil && !stored.Operation.TouchedAt.After(o.CreatedAt)
 		}), answerOf(organizations, err)
 	case 11, 12:
-		seen, err := p.fake.findOrganization(func(there org.Organization) bool { return there.ID == o.ID })
+		seen, err := p.simulated.findOrganization(func(stored org.Organization) bool { return stored.ID == o.ID })
 		if err != nil || p.rng.IntN(3) == 0 {
 			seen.ID, seen.Status, seen.Revision = o.ID, pickOf(p, seen.Status, o.Status), pickOf(p, seen.Revision, o.Revision)
 		}
-		return fmt.Sprint("ReplaceOrganization ", seen, o), answerOf(p.fake.replaceOrganization(seen, o)), answerOf(p.real.ReplaceOrganization(ctx, seen, o))
+		return fmt.Sprint("ReplaceOrganization ", seen, o), answerOf(p.simulated.replaceOrganization(seen, o)), answerOf(p.store.ReplaceOrganization(ctx, seen, o))
 	case 13:
-		return fmt.Sprint("DeleteOrganization ", id, o.Revision), only(p.fake.deleteOrganization(id, o.Revision)), only(p.real.DeleteOrganization(ctx, id, o.Revision))
+		return fmt.Sprint("DeleteOrganization ", id, o.Revision), errorOnly(p.simulated.deleteOrganization(id, o.Revision)), errorOnly(p.store.DeleteOrganization(ctx, id, o.Revision))
 	case 14:
-		if _, err := p.fake.findAdmin(func(there org.Admin) bool { return there.ID == a.ID }); err == nil {
+		if _, err := p.simulated.findAdmin(func(stored org.Admin) bool { return stored.ID == a.ID }); err == nil {
 			return "", answer{}, answer{}
 		}
-		return fmt.Sprint("InsertAdmin ", a), only(p.fake.insertAdmin(a)), only(p.real.InsertAdmin(ctx, a))
+		return fmt.Sprint("InsertAdmin ", a), errorOnly(p.simulated.insertAdmin(a)), errorOnly(p.store.InsertAdmin(ctx, a))
 	case 15:
-		match := func(there org.Admin) bool { return there.ID == a.ID && there.OrganizationID == a.OrganizationID }
-		return fmt.Sprint("Admin ", a), answerOf(p.fake.findAdmin(match)), answerOf(p.real.Admin(ctx, a.OrganizationID, a.ID))
+		match := func(stored org.Admin) bool { return stored.ID == a.ID && stored.OrganizationID == a.OrganizationID }
+		return fmt.Sprint("Admin ", a), answerOf(p.simulated.findAdmin(match)), answerOf(p.store.Admin(ctx, a.OrganizationID, a.ID))
 	case 16:
-		admins, err := p.real.AdminsByEmail(ctx, a.Email)
+		admins, err := p.store.AdminsByEmail(ctx, a.Email)
 		slices.SortFunc(admins, func(a, b org.Admin) int { return strings.Compare(a.ID, b.ID) })
-		fake := p.fake.findAdmins(func(there org.Admin) bool { return there.Email == a.Email })
-		return "AdminsByEmail " + a.Email, answer{Value: len(fake)}, answerOf(len(admins), err)
+		simulated := p.simulated.findAdmins(func(stored org.Admin) bool { return stored.Email == a.Email })
+		return "AdminsByEmail " + a.Email, answer{Value: len(simulated)}, answerOf(len(admins), err)
 	case 17, 18:
-		a.Revision++ // a record's is never 0
-		return fmt.Sprint("UpdateAdmin ", a), only(p.fake.updateAdmin(a)), only(p.real.UpdateAdmin(ctx, a))
+		a.Revision++ // the revision of a record is never 0
+		return fmt.Sprint("UpdateAdmin ", a), errorOnly(p.simulated.updateAdmin(a)), errorOnly(p.store.UpdateAdmin(ctx, a))
 	case 19:
-		return "CreateCollection " + name2, only(ignoreConflict(p.fake.createCollection(name2))), only(p.real.CreateCollection(ctx, p.database, name2))
+		return "CreateCollection " + collection, errorOnly(ignoreConflict(p.simulated.createCollection(collection))), errorOnly(p.store.CreateCollection(ctx, p.database, collection))
 	case 20:
-		from, realFrom := p.collection(ctx, name2)
+		from, actualFrom := p.collection(ctx, collection)
 		to := pickOf(p, "org_a", "org_b", "org_c")
 		if from.Name == to {
-			return "", answer{}, answer{} // nobody does
+			return "", answer{}, answer{} // the service never does this
 		}
-		return fmt.Sprint("RenameCollection ", realFrom, to), only(p.fake.renameCollection(from, to)), only(p.real.RenameCollection(ctx, p.database, realFrom, to))
+		return fmt.Sprint("RenameCollection ", actualFrom, to), errorOnly(p.simulated.renameCollection(from, to)), errorOnly(p.store.RenameCollection(ctx, p.database, actualFrom, to))
 	default:
-		c, realC := p.collection(ctx, name2)
+		c, actualC := p.collection(ctx, collection)
 		if p.rng.IntN(2) == 0 {
-			return fmt.Sprint("DropCollection ", realC), only(p.fake.dropCollection(c)), only(p.real.DropCollection(ctx, p.database, realC))
+			return fmt.Sprint("DropCollection ", actualC), errorOnly(p.simulated.dropCollection(c)), errorOnly(p.store.DropCollection(ctx, p.database, actualC))
 		}
-		fake, real, err := p.collections(ctx, name2, "org_a")
-		return "Collections " + name2, answerOf(fake, nil), answerOf(real, err)
+		simulated, actual, err := p.collections(ctx, collection, "org_a")
+		return "Collections " + collection, answerOf(simulated, nil), answerOf(actual, err)
 	}
 }
 

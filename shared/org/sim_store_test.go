@@ -11,15 +11,15 @@ import (
 	"orgservice/shared/org"
 )
 
-// callKind says what may happen to a call.
+// callKind is the kind of a call. The fates that a call can have depend on it.
 type callKind int
 
 const (
-	read    callKind = iota
-	listing          // a read that MongoDB does of a node's local state, whatever the read concern
-	write            // of documents: the driver sends it again under the same number, so it happens once
-	names            // of the catalog: may also happen twice
-	done             // no call: the operation answers
+	read          callKind = iota
+	listing                // a read of a node's local state, whatever the read concern
+	write                  // of documents; the driver retries it with the same number, so it is executed once
+	catalogChange          // of the catalog; it may be executed twice
+	operationEnd           // no command: the operation has ended
 )
 
 // call is a command that waits for the scheduler.
@@ -31,8 +31,8 @@ type call struct {
 	ctx     context.Context
 	run     func(*state) (any, error)
 	reply   chan reply
-	delayed bool // it was put to sleep before it was sent
-	at      int  // the step at which it was last run
+	delayed bool // the process slept before it sent the command
+	at      int  // the step at which it was last executed
 }
 
 func (c *call) String() string { return c.method + "(" + c.args + ")" }
@@ -43,8 +43,8 @@ type reply struct {
 	crashed bool
 }
 
-// handle is an org.Store of one operation: every call waits at a gate until
-// the scheduler decides when it happens and what becomes of it.
+// handle is the org.Store of one operation. Every call waits until the
+// scheduler chooses it and its fate.
 type handle struct {
 	sim *sim
 	op  *operation
@@ -53,8 +53,8 @@ type handle struct {
 
 var _ org.Store = (*handle)(nil)
 
-// do sends a command and waits for what becomes of it. If the process dies
-// there, do does not return.
+// do submits a command and waits for the reply. If the process crashes, do does
+// not return.
 func do[T any](ctx context.Context, h *handle, method string, kind callKind, args string, run func(*state) (T, error)) (T, error) {
 	c := &call{op: h.op, method: method, args: args, kind: kind, ctx: ctx, reply: make(chan reply, 1)}
 	c.run = func(s *state) (any, error) { return run(s) }
@@ -74,17 +74,18 @@ func (h *handle) write(ctx context.Context, method, args string, run func(*state
 	return err
 }
 
-func (h *handle) names(ctx context.Context, method, args string, run func(*state) error) error {
-	_, err := do(ctx, h, method, names, args, func(s *state) (any, error) { return nil, run(s) })
+func (h *handle) changeCatalog(ctx context.Context, method, args string, run func(*state) error) error {
+	_, err := do(ctx, h, method, catalogChange, args, func(s *state) (any, error) { return nil, run(s) })
 	return err
 }
 
-// NewID returns an id that tells the operation: operationOf reads it.
+// NewID returns an id that holds the number of the operation.
 func (h *handle) NewID() string {
 	h.ids++
 	return fmt.Sprintf("%d.%d", h.op.n, h.ids)
 }
 
+// operationOf returns the number of the operation that made the id.
 func operationOf(id string) (n int) {
 	fmt.Sscanf(id, "%d.", &n)
 	return n
@@ -140,10 +141,10 @@ func (h *handle) RestClaims(ctx context.Context, organizationID string, below in
 
 func (h *handle) InsertOrganization(ctx context.Context, o org.Organization) error {
 	o = copyOf(o)
-	return h.write(ctx, "InsertOrganization", short(o), func(s *state) error { return s.insertOrganization(o) })
+	return h.write(ctx, "InsertOrganization", organizationText(o), func(s *state) error { return s.insertOrganization(o) })
 }
 
-// findOrganization is do for a query.
+// findOrganization submits a query.
 func (h *handle) findOrganization(ctx context.Context, method, args string, match func(org.Organization) bool) (org.Organization, error) {
 	return do(ctx, h, method, read, args, func(s *state) (org.Organization, error) { return s.findOrganization(match) })
 }
@@ -174,7 +175,7 @@ func (h *handle) UnfinishedOrganizations(ctx context.Context, before time.Time) 
 
 func (h *handle) ReplaceOrganization(ctx context.Context, seen, next org.Organization) (bool, error) {
 	seen, next = copyOf(seen), copyOf(next)
-	return do(ctx, h, "ReplaceOrganization", write, fmt.Sprintf("%s at %d", short(next), seen.Revision),
+	return do(ctx, h, "ReplaceOrganization", write, fmt.Sprintf("%s at %d", organizationText(next), seen.Revision),
 		func(s *state) (bool, error) { return s.replaceOrganization(seen, next) })
 }
 
@@ -219,7 +220,8 @@ func (h *handle) DeleteAdmins(ctx context.Context, organizationID string) error 
 	return h.write(ctx, "DeleteAdmins", organizationID, func(s *state) error { return s.deleteAdmins(organizationID) })
 }
 
-// The ids of sessions that the service makes are random: a trace shows none.
+// The service makes the ids of sessions with a random generator that has no
+// seed, so the trace has none of them.
 
 func (h *handle) InsertSession(ctx context.Context, session org.Session) error {
 	return h.write(ctx, "InsertSession", session.OrganizationID, func(s *state) error { s.sessions[session.ID] = session; return nil })
@@ -275,7 +277,7 @@ func (h *handle) MissingIndexes(ctx context.Context) ([]string, error) {
 	return do(ctx, h, "MissingIndexes", read, "", func(*state) ([]string, error) { return nil, nil })
 }
 
-// Clock is right: it is the clocks of the processes that are not.
+// Clock returns the right time. Only the clocks of the processes are wrong.
 func (h *handle) Clock(ctx context.Context) (time.Time, error) {
 	return do(ctx, h, "Clock", read, "", func(*state) (time.Time, error) { return time.Now(), nil })
 }

@@ -12,15 +12,15 @@ import (
 )
 
 var (
-	simSeed    = flag.Uint64("sim.seed", 0, "run the one schedule of this seed, and show it")
+	simSeed    = flag.Uint64("sim.seed", 0, "run only the schedule of this seed, and print it")
 	simStart   = flag.Uint64("sim.start", 1, "the first seed")
 	simN       = flag.Uint64("sim.n", 5000, "how many schedules to run")
 	simProfile = flag.String("sim.profile", "any", "what can go wrong: the name of a profile, or any")
 	simFirst   = flag.Bool("sim.first", false, "stop at the first problem")
-	simOnly    = flag.String("sim.only", "", "only problems of this kind count")
+	simOnly    = flag.String("sim.only", "", "ignore problems of other kinds")
 )
 
-// run runs the schedule of the seed and returns what is wrong with it.
+// runSim runs the schedule of the seed. The result holds the problems.
 func runSim(t *testing.T, seed uint64, profile string, traced bool) (s *sim) {
 	synctest.Test(t, func(t *testing.T) {
 		var err error
@@ -35,8 +35,8 @@ func runSim(t *testing.T, seed uint64, profile string, traced bool) (s *sim) {
 	return s
 }
 
-// TestSim runs the service against a database, clocks and processes that fail
-// in every way which the documentation of the package allows for.
+// TestSim runs the service with a database, clocks and processes that fail in
+// every way that the documentation of the package mentions.
 func TestSim(t *testing.T) {
 	if *simSeed != 0 {
 		s := runSim(t, *simSeed, *simProfile, true)
@@ -46,7 +46,7 @@ func TestSim(t *testing.T) {
 		}
 		return
 	}
-	found := &findings{kinds: map[string]*found{}}
+	all := &findings{kinds: map[string]*foundKind{}}
 	t.Run("schedules", func(t *testing.T) {
 		var next atomic.Uint64
 		for i := range runtime.GOMAXPROCS(0) {
@@ -59,7 +59,7 @@ func TestSim(t *testing.T) {
 					}
 					seed := *simStart + n
 					s := runSim(t, seed, *simProfile, false)
-					found.add(seed, s)
+					all.add(seed, s)
 					if *simFirst && len(s.problems) > 0 {
 						t.Fail()
 					}
@@ -67,22 +67,24 @@ func TestSim(t *testing.T) {
 			})
 		}
 	})
-	found.report(t)
+	all.report(t)
 }
 
-// findings counts problems by their kinds.
+// findings counts the schedules that have problems, by kind.
 type findings struct {
 	mu    sync.Mutex
-	kinds map[string]*found
+	kinds map[string]*foundKind
 }
 
-type found struct {
+// foundKind is how often a kind of problem was found, and the first one.
+type foundKind struct {
 	count int
-	seed  uint64 // the first
+	seed  uint64 // the lowest
 	problem
 	profile string
 }
 
+// add adds the problems of a schedule.
 func (f *findings) add(seed uint64, s *sim) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -93,7 +95,7 @@ func (f *findings) add(seed uint64, s *sim) {
 		}
 		kinds[p.kind] = true
 		if f.kinds[p.kind] == nil {
-			f.kinds[p.kind] = &found{}
+			f.kinds[p.kind] = &foundKind{}
 		}
 		k := f.kinds[p.kind]
 		k.count++
@@ -103,10 +105,10 @@ func (f *findings) add(seed uint64, s *sim) {
 	}
 }
 
-// report fails the test for every kind of problem and shows the first schedule
+// report fails the test for every kind of problem and prints the first schedule
 // that has one.
 func (f *findings) report(t *testing.T) {
-	var first *found
+	var first *foundKind
 	for _, k := range inOrder(f.kinds) {
 		t.Errorf("%s: in %d of %d schedules; first -sim.seed=%d (%s): %s", k.kind, k.count, *simN, k.seed, k.profile, k.text)
 		if first == nil || k.seed < first.seed {
@@ -119,12 +121,12 @@ func (f *findings) report(t *testing.T) {
 	}
 }
 
-// TestSimRepeats checks that a seed determines a schedule to the last byte.
+// TestSimRepeats checks that a seed always gives the same trace.
 func TestSimRepeats(t *testing.T) {
 	for seed := uint64(1); seed <= 200; seed++ {
 		a, b := runSim(t, seed, "any", true), runSim(t, seed, "any", true)
 		if a.trace.String() != b.trace.String() {
-			t.Fatalf("seed %d has two traces:\n%s\nand\n%s", seed, a.trace, b.trace)
+			t.Fatalf("seed %d has two different traces:\n%s\nand\n%s", seed, a.trace, b.trace)
 		}
 	}
 }

@@ -10,14 +10,15 @@ import (
 	"orgservice/shared/org"
 )
 
-// The names and addresses that the clients choose from.
+// The slugs and emails that clients use.
 var (
 	simSlugs  = []string{"acme", "bolt", "core", "dune"}
 	simEmails = []string{"a@x.test", "b@x.test", "c@x.test", "d@x.test"}
 )
 
-// spelled returns a spelling of the slug that tells the number.
-func spelled(slug string, n int) string {
+// spelling returns a name that has the slug, with another spelling for each
+// number.
+func spelling(slug string, n int) string {
 	b := []byte(slug)
 	for i := range b {
 		if n>>i&1 == 1 {
@@ -27,7 +28,7 @@ func spelled(slug string, n int) string {
 	return string(b) + strings.Repeat("!", n>>len(b))
 }
 
-// plainPasswords stand in for bcrypt, which takes a thousand times as long as
+// plainPasswords replaces bcrypt, which would take a thousand times as long as
 // everything else.
 type plainPasswords struct{}
 
@@ -39,6 +40,7 @@ func (plainPasswords) Verify(hash, password string) (bool, error) {
 
 func (plainPasswords) Outdated(string) bool { return false }
 
+// simSigner signs the access tokens of all simulations.
 var simSigner = func() *auth.Signer {
 	signer, err := auth.NewSigner([]byte(strings.Repeat("s", auth.MinSecretBytes)))
 	if err != nil {
@@ -47,40 +49,40 @@ var simSigner = func() *auth.Signer {
 	return signer
 }()
 
-// operation is what one client asks one process for.
+// operation is one request of a client to a process.
 type operation struct {
 	n       int
 	process *process
 	kind    string
-	what    string // with what
+	args    string // its arguments, for the trace
 	run     func(context.Context, *org.Service) error
 
-	organization string             // that it acts on
-	registration *org.CreateRequest // of a creation
-	change       *org.UpdateRequest // of an update
+	organization  string             // the id of the one that it acts on
+	createRequest *org.CreateRequest // of a creation
+	updateRequest *org.UpdateRequest // of an update
 
-	dead     bool // it is no longer run: the process died
-	ended    bool
-	answered bool
-	err      error // the answer
-	at       time.Time
-	fault    any // a panic
+	dead       bool // its process has crashed
+	ended      bool
+	answered   bool
+	err        error // the answer
+	answeredAt time.Time
+	panicked   any // the value of a panic
 
-	faults    int  // how many of its calls were not just executed
-	clean     int  // how many were since then
-	deceived  bool // it has read from, or written to, an old primary
-	committed bool // the record says so
-	claimed   int  // the step at which a creation gave its collection the name
+	faults         int  // how many of its calls had another fate than executed
+	cleanCalls     int  // how many calls were executed since the last fault
+	usedOldPrimary bool // it has read from, or written to, an old primary
+	committed      bool // the record says that it is committed
+	namedAt        int  // the step at which a creation gave its collection the name
 }
 
 func (op *operation) String() string { return fmt.Sprintf("p%d op%d %s", op.process.n, op.n, op.kind) }
 
-// start runs the operation in a goroutine until its first call.
+// start starts the operation in a goroutine.
 func (s *sim) start(op *operation) {
 	op.n = len(s.ops) + 1
 	s.ops = append(s.ops, op)
 	op.process.op = op
-	s.tracef("%v %s", op, op.what)
+	s.tracef("%v %s", op, op.args)
 	h := &handle{sim: s, op: op}
 	service := &org.Service{
 		Store: h, Database: "db", Passwords: plainPasswords{},
@@ -91,56 +93,60 @@ func (s *sim) start(op *operation) {
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
-				op.fault = p
-				do(context.Background(), h, "panic", done, "", nothing)
+				op.panicked = p
+				do(context.Background(), h, "panic", operationEnd, "", noCommand)
 			}
 		}()
 		op.err = op.run(context.Background(), service)
-		do(context.Background(), h, "answer", done, "", nothing)
+		do(context.Background(), h, "answer", operationEnd, "", noCommand)
 	}()
 }
 
-func nothing(*state) (any, error) { return nil, nil }
+// noCommand is the run of a call of kind operationEnd.
+func noCommand(*state) (any, error) { return nil, nil }
 
-// quietly runs an operation while nothing goes wrong and nothing else happens.
-func (s *sim) quietly(op *operation) error {
+// runAlone runs an operation to its end while nothing else happens. If the
+// budget is 0, nothing goes wrong.
+func (s *sim) runAlone(op *operation) error {
 	op.process = &process{}
 	s.start(op)
 	for !op.ended {
-		s.settled()
+		s.settle()
 		s.step++
-		s.happen(s.pending[s.rng.IntN(len(s.pending))])
+		s.resolve(s.pending[s.rng.IntN(len(s.pending))])
 	}
 	return op.err
 }
 
-// begin lets the process begin an operation of the seed's choice.
+// begin starts a random operation on the process.
 func (s *sim) begin(p *process) {
-	op := s.chooseCollection()
+	op := s.chooseOperation()
 	op.process = p
 	s.start(op)
 }
 
-func oneOf[T any](s *sim, of []T) T { return of[s.rng.IntN(len(of))] }
+// oneOf returns a random one of the values.
+func oneOf[T any](s *sim, values []T) T { return values[s.rng.IntN(len(values))] }
 
-// slugs returns those that are used.
+// slugs returns the slugs that clients use with this profile.
 func (s *sim) slugs() []string {
-	if s.renames {
+	if s.renamesOnly {
 		return simSlugs[:3]
 	}
 	return simSlugs
 }
 
-func (s *sim) chooseCollection() *operation {
+// chooseOperation returns a random operation.
+func (s *sim) chooseOperation() *operation {
 	active := s.active()
 	r := s.rng.IntN(100)
 	switch {
 	case r < 25 || len(active) == 0 && r < 70:
-		return s.creation(oneOf(s, s.slugs()), oneOf(s, simEmails))
+		return s.createOp(oneOf(s, s.slugs()), oneOf(s, simEmails))
 	case r < 60 && len(active) > 0:
-		return s.update(oneOf(s, active))
+		return s.randomUpdateOp(oneOf(s, active))
 	case r < 75 && len(active) > 0:
-		return s.deletion(oneOf(s, active))
+		return s.deleteOp(oneOf(s, active))
 	case r < 80:
 		c := org.LoginRequest{Email: oneOf(s, simEmails), Password: "nobody's password"}
 		for _, o := range active {
@@ -148,24 +154,24 @@ func (s *sim) chooseCollection() *operation {
 				c.Password = m.password
 			}
 		}
-		return s.login(c)
+		return s.loginOp(c)
 	case r < 85:
-		return s.get(oneOf(s, simSlugs))
+		return s.getOp(oneOf(s, simSlugs))
 	}
-	return s.reconcile(s.rng.IntN(3) > 0)
+	return s.reconcileOp(s.rng.IntN(3) > 0)
 }
 
-func (s *sim) creation(slug, email string) *operation {
+func (s *sim) createOp(slug, email string) *operation {
 	n := len(s.ops) + 1
-	r := org.CreateRequest{OrganizationName: spelled(slug, n), Email: email, Password: fmt.Sprint("password ", n)}
-	return &operation{kind: "Create", what: fmt.Sprint(r), registration: &r, run: func(ctx context.Context, service *org.Service) error {
+	r := org.CreateRequest{OrganizationName: spelling(slug, n), Email: email, Password: fmt.Sprint("password ", n)}
+	return &operation{kind: "Create", args: fmt.Sprint(r), createRequest: &r, run: func(ctx context.Context, service *org.Service) error {
 		_, err := service.Create(ctx, r)
 		return err
 	}}
 }
 
-// caller returns what a token of the organization's admin says, with a session
-// of its own.
+// caller returns the caller of a new token of the organization's admin, and
+// stores its session.
 func (s *sim) caller(o org.Organization) auth.Caller {
 	m := o.Admins[0]
 	session := org.Session{
@@ -173,20 +179,21 @@ func (s *sim) caller(o org.Organization) auth.Caller {
 		ExpiresAt: time.Now().AddDate(1, 0, 0),
 	}
 	s.durable.sessions[session.ID] = session
-	if s.old != nil {
-		s.old.local.sessions[session.ID], s.old.base.sessions[session.ID] = session, session
+	if s.oldPrimary != nil {
+		s.oldPrimary.local.sessions[session.ID], s.oldPrimary.majority.sessions[session.ID] = session, session
 	}
 	return auth.Caller{AdminID: m.AdminID, OrganizationID: o.ID, TokenVersion: m.TokenVersion, SessionID: session.ID, ExpiresAt: session.ExpiresAt}
 }
 
-func (s *sim) update(o org.Organization) *operation {
+// randomUpdateOp returns a random update of the organization.
+func (s *sim) randomUpdateOp(o org.Organization) *operation {
 	n := len(s.ops) + 1
 	m := s.models[o.ID]
 	var c org.UpdateRequest
 	kind := s.rng.IntN(10)
-	if s.renames {
+	if s.renamesOnly {
 		kind = 0
-	} else if s.thorough {
+	} else if s.changesAll {
 		kind = 9
 	}
 	rename, email, password := kind < 5 || kind == 9, kind == 5 || kind == 6 || kind == 9, kind == 7 || kind == 9
@@ -195,7 +202,7 @@ func (s *sim) update(o org.Organization) *operation {
 		if rename {
 			slug = oneOf(s, s.slugs())
 		}
-		name := spelled(slug, n)
+		name := spelling(slug, n)
 		c.OrganizationName = &name
 	}
 	if email {
@@ -210,35 +217,36 @@ func (s *sim) update(o org.Organization) *operation {
 		current := m.password
 		c.CurrentPassword = &current
 	}
-	return s.changing(o, c)
+	return s.updateOp(o, c)
 }
 
-func (s *sim) changing(o org.Organization, c org.UpdateRequest) *operation {
+func (s *sim) updateOp(o org.Organization, c org.UpdateRequest) *operation {
 	caller := s.caller(o)
-	return &operation{kind: "Update", what: fmt.Sprint(o.ID, " to ", text(c.OrganizationName), " ", text(c.Email), " ", text(c.Password)),
-		organization: o.ID, change: &c, run: func(ctx context.Context, service *org.Service) error {
+	return &operation{kind: "Update", args: fmt.Sprint(o.ID, " to ", textOf(c.OrganizationName), " ", textOf(c.Email), " ", textOf(c.Password)),
+		organization: o.ID, updateRequest: &c, run: func(ctx context.Context, service *org.Service) error {
 			_, err := service.Update(ctx, caller, c)
 			return err
 		}}
 }
 
-func text(s *string) string {
+// textOf returns the text of an optional field for the trace.
+func textOf(s *string) string {
 	if s == nil {
 		return "-"
 	}
 	return *s
 }
 
-func (s *sim) deletion(o org.Organization) *operation {
+func (s *sim) deleteOp(o org.Organization) *operation {
 	caller := s.caller(o)
-	return &operation{kind: "Delete", what: o.ID, organization: o.ID, run: func(ctx context.Context, service *org.Service) error {
+	return &operation{kind: "Delete", args: o.ID, organization: o.ID, run: func(ctx context.Context, service *org.Service) error {
 		_, err := service.Delete(ctx, caller, nil)
 		return err
 	}}
 }
 
-func (s *sim) login(c org.LoginRequest) *operation {
-	return &operation{kind: "Login", what: fmt.Sprint(c), run: func(ctx context.Context, service *org.Service) error {
+func (s *sim) loginOp(c org.LoginRequest) *operation {
+	return &operation{kind: "Login", args: fmt.Sprint(c), run: func(ctx context.Context, service *org.Service) error {
 		tokens, err := service.Login(ctx, c)
 		if err == nil {
 			_, err = service.Refresh(ctx, org.RefreshRequest{RefreshToken: tokens.Refresh})
@@ -247,18 +255,18 @@ func (s *sim) login(c org.LoginRequest) *operation {
 	}}
 }
 
-func (s *sim) get(name string) *operation {
-	return &operation{kind: "Get", what: name, run: func(ctx context.Context, service *org.Service) error {
+func (s *sim) getOp(name string) *operation {
+	return &operation{kind: "Get", args: name, run: func(ctx context.Context, service *org.Service) error {
 		_, err := service.Get(ctx, name)
 		return err
 	}}
 }
 
-func (s *sim) reconcile(full bool) *operation {
-	op := &operation{kind: "Reconcile", what: fmt.Sprint("full ", full)}
+func (s *sim) reconcileOp(full bool) *operation {
+	op := &operation{kind: "Reconcile", args: fmt.Sprint("full ", full)}
 	op.run = func(ctx context.Context, service *org.Service) error {
 		report, err := service.Reconcile(ctx, full)
-		op.what = fmt.Sprint(len(report.Finished)+len(report.Undone)+len(report.Removed), " repaired")
+		op.args = fmt.Sprint(len(report.Finished)+len(report.Undone)+len(report.Removed), " repaired")
 		return err
 	}
 	return op

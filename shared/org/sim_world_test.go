@@ -15,65 +15,67 @@ import (
 	"orgservice/shared/org"
 )
 
-// sim is one schedule: a database, processes that work on it, and a scheduler
-// that decides, by a seed, which of their calls happens next and what becomes
-// of it. Nothing in it depends on anything but the seed.
+// sim runs one schedule. It consists of a database, processes that use it, and
+// a scheduler that chooses the next call and its fate. Everything depends only
+// on the seed.
 type sim struct {
 	profile
 	rng  *rand.Rand
 	step int
 
-	durable *state      // what the majority of the database's nodes has
-	old     *oldPrimary // nil, or a node that is still asked though it lost the majority
+	durable    *state      // the state of the majority of the nodes
+	oldPrimary *oldPrimary // nil, or a node that has lost the majority and is still used
 
 	processes []*process
 	ops       []*operation
-	budget    int     // of fates other than to be executed
-	rate      float64 // of them
+	budget    int     // how many more faults there may be
+	rate      float64 // the rate of faults among the calls
 
 	mu      sync.Mutex
-	pending []*call // at the gate
+	pending []*call // the calls that wait for the scheduler
 	trace   *strings.Builder
 
-	held     []held // replies that the caller does not have yet
-	onTheWay []lateCall
+	held     []heldReply // replies that the caller has not got yet
+	inFlight []lateCall
 
 	history
 }
 
-// lateCall is a command that is still on its way.
+// lateCall is a command that the database has not got yet.
 type lateCall struct {
 	*call
 	due time.Time
 }
 
-type held struct {
+// heldReply is a reply that the caller gets when it is due and the process is
+// awake.
+type heldReply struct {
 	*call
 	reply reply
 	due   time.Time
 }
 
-// process runs one operation after the other.
+// process runs operations one after the other.
 type process struct {
-	n      int
-	clock  time.Duration // how far it is ahead
-	until  time.Time     // when it wakes
-	behind bool          // it is connected to the old primary
-	left   int           // how many operations it will begin
-	op     *operation    // the one it runs
+	n            int
+	clock        time.Duration // how far its clock is ahead
+	wakesAt      time.Time     // when it wakes
+	onOldPrimary bool          // it is connected to the old primary
+	remaining    int           // how many operations it will begin
+	op           *operation    // the operation that it runs, or nil
 }
 
-func (p *process) asleep() bool { return p.until.After(time.Now()) }
+func (p *process) asleep() bool { return p.wakesAt.After(time.Now()) }
 
-// oldPrimary is a node that has lost the majority and has not noticed: what is
-// written there is never acknowledged, and gone when the node finds out.
+// oldPrimary is a node that has lost the majority and does not know it. Its
+// writes are never acknowledged, and they are rolled back when it finds out.
 type oldPrimary struct {
-	local *state // what a local read sees
-	base  *state // what a majority read sees
-	until time.Time
+	local    *state // what a local read sees
+	majority *state // what a majority read sees
+	endsAt   time.Time
 }
 
-// majorityReads says that the service reads with that read concern.
+// majorityReads means that the service reads with read concern majority.
 const majorityReads = true
 
 func newSim(seed uint64, profileName string, traced bool) (*sim, error) {
@@ -90,12 +92,12 @@ func newSim(seed uint64, profileName string, traced bool) (*sim, error) {
 	if traced {
 		s.trace = &strings.Builder{}
 	}
-	s.durable.wrote = s.recordWritten
-	s.durable.createAnew = rng.Float64() < p.anew
-	s.durable.checks = rng.IntN(4) > 0
+	s.durable.onWrite = s.recordWritten
+	s.durable.idempotentCreate = rng.Float64() < p.idempotentCreate
+	s.durable.comparesUUIDs = rng.IntN(4) > 0
 	for i := range 2 + rng.IntN(p.processes-1) {
-		process := &process{n: i + 1, left: 1 + rng.IntN(4)}
-		if p.clocks {
+		process := &process{n: i + 1, remaining: 1 + rng.IntN(4)}
+		if p.clockSkew {
 			process.clock = time.Duration(rng.Int64N(int64(2*maxClockError))) - maxClockError
 		}
 		s.processes = append(s.processes, process)
@@ -132,7 +134,8 @@ func (s *sim) logger() *slog.Logger {
 	}}))
 }
 
-// submit puts a call at the gate; it reports false if the process is dead.
+// submit adds a call to the pending ones. It returns false if the process is
+// dead.
 func (s *sim) submit(c *call) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,9 +146,9 @@ func (s *sim) submit(c *call) bool {
 	return true
 }
 
-// settled waits until everybody waits for the scheduler, and puts what is at
-// the gate into an order that no race decides.
-func (s *sim) settled() {
+// settle waits until all goroutines wait for the scheduler. Then it sorts the
+// pending calls, so that their order does not depend on a race.
+func (s *sim) settle() {
 	synctest.Wait()
 	if len(s.pending) > 1 {
 		slices.SortStableFunc(s.pending, func(a, b *call) int {
@@ -154,14 +157,15 @@ func (s *sim) settled() {
 	}
 }
 
+// take removes a call from the pending ones.
 func (s *sim) take(c *call) {
 	s.pending = slices.DeleteFunc(s.pending, func(p *call) bool { return p == c })
 }
 
-// chaos lets the processes run until all their operations are over.
+// chaos runs the processes until all their operations have ended.
 func (s *sim) chaos() {
 	for {
-		s.settled()
+		s.settle()
 		s.step++
 		if s.environment() {
 			continue
@@ -177,12 +181,12 @@ func (s *sim) chaos() {
 	}
 }
 
-// ready returns what can go on now. One who went on last is there twice:
-// long runs of one process are as interesting as dense ones.
+// ready returns the steps that can be done now: a pending call, a reply that is
+// due, or the next operation of a process.
 func (s *sim) ready() (ready []func()) {
 	for _, c := range s.pending {
 		if !c.op.process.asleep() {
-			ready = append(ready, func() { s.happen(c) })
+			ready = append(ready, func() { s.resolve(c) })
 		}
 	}
 	for i, h := range s.held {
@@ -194,14 +198,14 @@ func (s *sim) ready() (ready []func()) {
 		}
 	}
 	for _, p := range s.processes {
-		if p.op == nil && p.left > 0 && !p.asleep() {
-			ready = append(ready, func() { p.left--; s.begin(p) })
+		if p.op == nil && p.remaining > 0 && !p.asleep() {
+			ready = append(ready, func() { p.remaining--; s.begin(p) })
 		}
 	}
 	return ready
 }
 
-// passTime lets time pass until somebody can go on, or reports that nobody is
+// passTime sleeps until a process can continue. It returns false if none is
 // left.
 func (s *sim) passTime() bool {
 	var next time.Time
@@ -211,24 +215,24 @@ func (s *sim) passTime() bool {
 		}
 	}
 	for _, c := range s.pending {
-		consider(c.op.process.until)
+		consider(c.op.process.wakesAt)
 	}
 	for _, h := range s.held {
 		if h.op.process.asleep() {
-			consider(h.op.process.until)
+			consider(h.op.process.wakesAt)
 		} else {
 			consider(h.due)
 		}
 	}
 	for _, p := range s.processes {
-		if p.op == nil && p.left > 0 {
-			consider(p.until)
+		if p.op == nil && p.remaining > 0 {
+			consider(p.wakesAt)
 		}
 	}
 	if next.IsZero() {
 		return false
 	}
-	for _, l := range s.onTheWay {
+	for _, l := range s.inFlight {
 		if l.due.After(time.Now()) {
 			consider(l.due)
 		}
@@ -237,37 +241,38 @@ func (s *sim) passTime() bool {
 	return true
 }
 
+// sleep lets time pass.
 func (s *sim) sleep(d time.Duration) {
 	time.Sleep(d)
 	s.tracef("-- %v later", d)
-	if s.old != nil && !s.old.until.After(time.Now()) {
+	if s.oldPrimary != nil && !s.oldPrimary.endsAt.After(time.Now()) {
 		s.endFailover()
 	}
 }
 
-// happen lets the call's fate come to pass.
-func (s *sim) happen(c *call) {
+// resolve chooses the fate of a call and carries it out.
+func (s *sim) resolve(c *call) {
 	f := s.fateOf(c)
 	p := c.op.process
 	if f == executed {
-		c.op.clean++
+		c.op.cleanCalls++
 	} else {
 		c.op.faults++
-		c.op.clean = 0
+		c.op.cleanCalls = 0
 	}
 	switch f {
 	case sleepBefore:
-		nap := s.pick(s.napsBefore(c))
-		p.until, c.delayed = time.Now().Add(nap), true
-		s.note(c, f, fmt.Sprint("for ", nap))
-		return // it is still at the gate
+		duration := s.pick(s.sleepTimesBefore(c))
+		p.wakesAt, c.delayed = time.Now().Add(duration), true
+		s.traceCall(c, f, fmt.Sprint("for ", duration))
+		return // it is still pending
 	case crashBefore:
-		s.note(c, f, "")
+		s.traceCall(c, f, "")
 		s.kill(c.op)
 		return
 	}
 	s.take(c)
-	if c.kind == done {
+	if c.kind == operationEnd {
 		s.finish(c)
 		return
 	}
@@ -275,102 +280,105 @@ func (s *sim) happen(c *call) {
 	case executed:
 		s.answerNow(c, f)
 	case unsent:
-		s.note(c, f, "")
+		s.traceCall(c, f, "")
 		s.hold(c, unreachable(c))
 	case denied:
-		s.note(c, f, "")
+		s.traceCall(c, f, "")
 		s.answer(c, reply{err: errDenied})
-	case lost, half:
-		r := s.execute(c, f == half)
-		s.note(c, f, r.text())
+	case lost, partial:
+		r := s.execute(c, f == partial)
+		s.traceCall(c, f, r.text())
 		s.hold(c, unreachable(c))
 	case late:
-		s.note(c, f, s.delay(c))
+		s.traceCall(c, f, s.delay(c))
 		s.hold(c, unreachable(c))
-	case doubled:
+	case duplicated:
 		after := s.delay(c)
 		r := s.execute(c, false)
-		s.note(c, f, r.text()+", again "+after)
+		s.traceCall(c, f, r.text()+", again "+after)
 		s.answer(c, r)
 	case crashAfter:
 		r := s.execute(c, false)
-		s.note(c, f, r.text())
+		s.traceCall(c, f, r.text())
 		s.kill(c.op)
 		s.answer(c, reply{crashed: true})
 	case crashLate:
-		s.note(c, f, s.delay(c))
+		s.traceCall(c, f, s.delay(c))
 		s.kill(c.op)
 		s.answer(c, reply{crashed: true})
 	case sleepAfter:
 		r := s.execute(c, false)
-		nap := s.pick(s.napsAfter(c))
-		p.until = time.Now().Add(nap)
-		s.note(c, f, fmt.Sprint(r.text(), ", for ", nap))
-		s.held = append(s.held, held{c, r, time.Now()})
+		duration := s.pick(s.sleepTimesAfter(c))
+		p.wakesAt = time.Now().Add(duration)
+		s.traceCall(c, f, fmt.Sprint(r.text(), ", for ", duration))
+		s.held = append(s.held, heldReply{c, r, time.Now()})
 	}
 }
 
-// answerNow executes the call and lets the caller go on, unless it is
-// connected to the old primary, which acknowledges no write.
+// answerNow executes the call and answers it. If the process is connected to
+// the old primary, a write gets no answer.
 func (s *sim) answerNow(c *call, f fate) {
-	if !c.op.process.behind || s.old == nil {
+	if !c.op.process.onOldPrimary || s.oldPrimary == nil {
 		r := s.execute(c, false)
-		s.note(c, f, r.text())
+		s.traceCall(c, f, r.text())
 		s.answer(c, r)
 		return
 	}
-	node := s.old.local
+	node := s.oldPrimary.local
 	if majorityReads && c.kind == read {
-		node = s.old.base
+		node = s.oldPrimary.majority
 	}
 	value, err := c.run(node)
 	r := reply{value: value, err: err}
 	s.tracef("%v %v on the OLD PRIMARY: %v", c.op, c, r.text())
-	c.op.deceived = true
-	if c.kind == write || c.kind == names {
-		// Even one that changes nothing is acknowledged only when the majority
-		// has what it saw.
+	c.op.usedOldPrimary = true
+	if c.kind == write || c.kind == catalogChange {
+		// Even a write that changes nothing is acknowledged only by a majority.
 		s.hold(c, unreachable(c))
 		return
 	}
 	s.answer(c, r)
 }
 
-func (s *sim) execute(c *call, half bool) reply {
-	s.durable.half = half
+// execute executes the call on the durable state.
+func (s *sim) execute(c *call, partial bool) reply {
+	s.durable.stopAfterFirst = partial
 	c.at, s.executing = s.step, c
 	value, err := c.run(s.durable)
-	s.durable.half, s.executing = false, nil
-	s.called(c, err)
+	s.durable.stopAfterFirst, s.executing = false, nil
+	s.commandExecuted(c, err)
 	return reply{value: value, err: err}
 }
 
 var errDenied = errors.New("the database refuses the command")
 
+// unreachable returns the reply to a call that got no answer.
 func unreachable(c *call) reply {
 	err := &org.Error{Kind: org.Unavailable, Message: "the database can't be reached", Err: c.ctx.Err()}
 	return reply{err: err}
 }
 
-// hold makes the caller wait until it gives up.
+// hold gives the caller the reply after 3 seconds, or at its deadline if that
+// is sooner.
 func (s *sim) hold(c *call, r reply) {
 	due := time.Now().Add(3 * time.Second)
 	if deadline, ok := c.ctx.Deadline(); ok && deadline.Before(due) {
 		due = deadline
 	}
-	s.held = append(s.held, held{c, r, due})
+	s.held = append(s.held, heldReply{c, r, due})
 }
 
-// delay lets the command arrive some time later.
+// delay makes the command a late one, and returns its delay for the trace.
 func (s *sim) delay(c *call) string {
 	d := s.pick(s.delaysOf(c))
-	s.onTheWay = append(s.onTheWay, lateCall{c, time.Now().Add(d)})
+	s.inFlight = append(s.inFlight, lateCall{c, time.Now().Add(d)})
 	return fmt.Sprint("after ", d)
 }
 
+// answer sends the reply to the caller.
 func (s *sim) answer(c *call, r reply) { c.reply <- r }
 
-// kill ends the process's operation, of which nobody hears any more.
+// kill ends the operation without an answer, as a crash of its process does.
 func (s *sim) kill(op *operation) {
 	op.dead, op.process.op, op.ended = true, nil, true
 	s.pending = slices.DeleteFunc(s.pending, func(c *call) bool {
@@ -379,7 +387,7 @@ func (s *sim) kill(op *operation) {
 		}
 		return c.op == op
 	})
-	s.held = slices.DeleteFunc(s.held, func(h held) bool {
+	s.held = slices.DeleteFunc(s.held, func(h heldReply) bool {
 		if h.op == op {
 			s.answer(h.call, reply{crashed: true})
 		}
@@ -388,12 +396,14 @@ func (s *sim) kill(op *operation) {
 	s.tracef("%v is DEAD", op)
 }
 
-func (s *sim) note(c *call, f fate, result string) {
+// traceCall adds a call and its fate to the trace.
+func (s *sim) traceCall(c *call, f fate, result string) {
 	if s.trace != nil {
 		s.tracef("%v %v: %s %s", c.op, c, fateNames[f], result)
 	}
 }
 
+// text returns the text of a reply for the trace.
 func (r reply) text() string {
 	if r.err != nil {
 		return "= " + r.err.Error()
@@ -402,7 +412,7 @@ func (r reply) text() string {
 	case nil:
 		return ""
 	case org.Organization:
-		return "= " + short(v)
+		return "= " + organizationText(v)
 	case org.Claim:
 		return "= " + claimText(v)
 	case org.Admin:
