@@ -282,10 +282,14 @@ func TestCollectionDropped(t *testing.T) {
 func TestHostileForeignCollection(t *testing.T) {
 	for verb, act := range map[string]func(t *testing.T, f *fixture, victim org.Organization){
 		"rename": func(t *testing.T, f *fixture, victim org.Organization) {
-			f.Update(t.Context(), f.mustLogin(t, "b@example.com", adminPassword), org.UpdateRequest{OrganizationName: new("Core")})
+			if _, err := f.Update(t.Context(), f.mustLogin(t, "b@example.com", adminPassword), org.UpdateRequest{OrganizationName: new("Core")}); err != nil {
+				t.Fatal(err)
+			}
 		},
 		"delete": func(t *testing.T, f *fixture, victim org.Organization) {
-			f.Delete(t.Context(), f.mustLogin(t, "b@example.com", adminPassword), nil)
+			if _, err := f.Delete(t.Context(), f.mustLogin(t, "b@example.com", adminPassword), nil); err != nil {
+				t.Fatal(err)
+			}
 		},
 		"reconcile": func(t *testing.T, f *fixture, victim org.Organization) { f.mustReconcile(t) },
 	} {

@@ -305,6 +305,7 @@ func TestCrash(t *testing.T) {
 // after each change that the repair makes. A repair that changed nothing leaves
 // the state that TestCrash repairs.
 func TestCrashInRepair(t *testing.T) {
+	var repairs atomic.Int64
 	forEachCrash(t, "repair", answerLost, func(t *testing.T, sc *scenario, n int, lost bool) (ended bool) {
 		for at := 1; at <= maxCommands; at++ {
 			repair := &crash{at: at, lost: true}
@@ -314,9 +315,13 @@ func TestCrashInRepair(t *testing.T) {
 			if ended || !repair.happened() {
 				break
 			}
+			repairs.Add(1)
 		}
 		return ended
 	})
+	if repairs.Load() == 0 {
+		t.Error("no repair was interrupted")
+	}
 }
 
 // TestGlitch fails one command of every operation, once, in both ways, with and
@@ -435,8 +440,14 @@ func forEachCrash(t *testing.T, name string, ways []bool, f func(t *testing.T, s
 						t.Run(fmt.Sprintf("at=%d lost=%v", n, lost), func(t *testing.T) {
 							ended = f(t, sc, n, lost)
 						})
+						if ended && n == 1 {
+							t.Error("no command was interrupted")
+						}
 						if ended {
 							break
+						}
+						if n == maxCommands {
+							t.Errorf("the operation sends more than %d commands", maxCommands)
 						}
 					}
 				}
