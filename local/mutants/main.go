@@ -16,8 +16,8 @@
 // survive. It is 1 if the tests fail without a mutant, or can't run.
 //
 // The program reads the working tree only once. It compiles a copy of the module,
-// with each mutant as an overlay, and runs the tests in a copy of the folder. So
-// the tests can't use files from other folders.
+// with each mutant as an overlay, and runs the tests in a copy of the folder beside
+// the copied one.
 package main
 
 import (
@@ -342,7 +342,7 @@ func (r *runner) compile(ctx context.Context, testBinary string, flags ...string
 // test runs compiled tests in a copy of the folder, because tests may write
 // files. It returns their output.
 func (r *runner) test(ctx context.Context, testBinary, tests string, flags ...string) (verdict, []byte, error) {
-	folder, err := os.MkdirTemp(r.temp, "run")
+	folder, err := os.MkdirTemp(filepath.Dir(r.dir), "run")
 	if err != nil {
 		return 0, nil, err
 	}
