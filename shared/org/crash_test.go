@@ -225,9 +225,6 @@ const (
 	newPassword           = "battery staple"
 )
 
-// ptr returns a pointer to s.
-func ptr(s string) *string { return &s }
-
 // update returns the run of a crashCase that sends the request.
 func update(c org.UpdateRequest) func(w *world, s *org.Service, o org.Organization) error {
 	return func(w *world, s *org.Service, o org.Organization) error {
@@ -243,12 +240,12 @@ func crashCases() []crashCase {
 			_, err := s.Create(context.Background(), org.CreateRequest{OrganizationName: renamed, Email: newEmail, Password: newPassword})
 			return err
 		}, []org.LoginRequest{{Email: newEmail, Password: newPassword}}},
-		{"rename", subject, renamed, update(org.UpdateRequest{OrganizationName: ptr(renamed)}), []org.LoginRequest{old}},
-		{"display name", subject, "ACME", update(org.UpdateRequest{OrganizationName: ptr("ACME")}), []org.LoginRequest{old}},
-		{"password", subject, subject, update(org.UpdateRequest{Password: ptr(newPassword), CurrentPassword: ptr(password)}),
+		{"rename", subject, renamed, update(org.UpdateRequest{OrganizationName: new(renamed)}), []org.LoginRequest{old}},
+		{"display name", subject, "ACME", update(org.UpdateRequest{OrganizationName: new("ACME")}), []org.LoginRequest{old}},
+		{"password", subject, subject, update(org.UpdateRequest{Password: new(newPassword), CurrentPassword: new(password)}),
 			[]org.LoginRequest{old, {Email: subjectEmail, Password: newPassword}}},
 		{"everything", subject, renamed,
-			update(org.UpdateRequest{OrganizationName: ptr(renamed), Email: ptr(newEmail), Password: ptr(newPassword), CurrentPassword: ptr(password)}),
+			update(org.UpdateRequest{OrganizationName: new(renamed), Email: new(newEmail), Password: new(newPassword), CurrentPassword: new(password)}),
 			[]org.LoginRequest{old, {Email: newEmail, Password: newPassword}}},
 		{"delete", subject, "", func(w *world, s *org.Service, o org.Organization) error {
 			_, err := s.Delete(context.Background(), w.callerOf(o), nil)
@@ -336,7 +333,7 @@ func TestGlitch(t *testing.T) {
 			if meanwhile && o.ID != "" {
 				other := w.service()
 				c.meanwhile = func() {
-					other.Update(context.Background(), w.callerOf(o), org.UpdateRequest{Password: ptr("third password"), CurrentPassword: ptr(password)})
+					other.Update(context.Background(), w.callerOf(o), org.UpdateRequest{Password: new("third password"), CurrentPassword: new(password)})
 				}
 			}
 			err := sc.run(w, w.crashing(c), o)

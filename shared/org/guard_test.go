@@ -21,8 +21,8 @@ func TestCommitAnswerLost(t *testing.T) {
 		at int // the number of the update command that commits
 		do func(w *world, s *org.Service, o org.Organization) error
 	}{
-		"rename":  {2, update(org.UpdateRequest{OrganizationName: ptr(renamed)})},
-		"display": {1, update(org.UpdateRequest{OrganizationName: ptr("ACME")})},
+		"rename":  {2, update(org.UpdateRequest{OrganizationName: new(renamed)})},
+		"display": {1, update(org.UpdateRequest{OrganizationName: new("ACME")})},
 		"create": {1, func(w *world, s *org.Service, _ org.Organization) error {
 			_, err := s.Create(t.Context(), org.CreateRequest{OrganizationName: renamed, Email: newEmail, Password: newPassword})
 			return err

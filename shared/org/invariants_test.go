@@ -183,11 +183,9 @@ func (w *world) problems() (problems []string) {
 			}
 		}
 	}
-	alive := map[string]bool{}
 	for _, o := range w.documents("organizations") {
 		id := o["_id"].(bson.ObjectID)
 		collection := o["collection_name"].(string)
-		alive[id.Hex()] = true
 		if o["status"] != "active" || o["operation"] != nil {
 			addProblem("organization %v is %v with operation %v", id.Hex(), o["status"], o["operation"])
 			continue

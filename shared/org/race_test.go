@@ -235,7 +235,7 @@ func TestRaceCredentials(t *testing.T) {
 		var functions []func() error
 		for i := range 6 { // few enough that none is throttled
 			functions = append(functions, change(w, services[i], o, org.UpdateRequest{
-				Email: ptr(fmt.Sprintf("admin%d@acme.test", i)), Password: ptr(newPassword), CurrentPassword: ptr(password),
+				Email: new(fmt.Sprintf("admin%d@acme.test", i)), Password: new(newPassword), CurrentPassword: new(password),
 			}))
 		}
 		// The winner's change revokes the token of all others.

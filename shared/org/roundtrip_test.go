@@ -43,16 +43,16 @@ func TestRoundTrips(t *testing.T) {
 			return err
 		}},
 		{"rename", []int{2, 2, 1, 1, 1, 1}, func() error {
-			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: ptr("Core")})
+			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: new("Core")})
 			return err
 		}},
 		{"rename of the display name", []int{2, 1}, func() error {
-			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: ptr("CORE")})
+			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: new("CORE")})
 			return err
 		}},
 		{"rename with a new password", []int{3, 1, 3, 1, 1, 1, 1, 1}, func() error {
 			o, err := s.Update(ctx, caller, org.UpdateRequest{
-				OrganizationName: ptr("Dyne"), Password: ptr(newPassword), CurrentPassword: ptr(password),
+				OrganizationName: new("Dyne"), Password: new(newPassword), CurrentPassword: new(password),
 			})
 			if err == nil {
 				caller.TokenVersion = o.Admins[0].TokenVersion

@@ -153,10 +153,10 @@ func TestRefresh(t *testing.T) {
 	ends := map[string]func(*testing.T, *world, *org.Service, org.Organization, auth.Caller){
 		"logout": func(t *testing.T, w *world, s *org.Service, o org.Organization, c auth.Caller) {},
 		"password": func(t *testing.T, w *world, s *org.Service, o org.Organization, c auth.Caller) {
-			mustUpdate(t, s, c, org.UpdateRequest{Password: ptr(newPassword), CurrentPassword: ptr(password)})
+			mustUpdate(t, s, c, org.UpdateRequest{Password: new(newPassword), CurrentPassword: new(password)})
 		},
 		"email": func(t *testing.T, w *world, s *org.Service, o org.Organization, c auth.Caller) {
-			mustUpdate(t, s, c, org.UpdateRequest{Email: ptr("other@acme.test"), CurrentPassword: ptr(password)})
+			mustUpdate(t, s, c, org.UpdateRequest{Email: new("other@acme.test"), CurrentPassword: new(password)})
 		},
 		"delete": func(t *testing.T, w *world, s *org.Service, o org.Organization, c auth.Caller) {
 			if _, err := s.Delete(t.Context(), c, nil); err != nil {
@@ -191,7 +191,7 @@ func TestRefresh(t *testing.T) {
 			}
 			_, _, err := s.Me(t.Context(), caller)
 			wantUnauthenticated(t, "the access token", err)
-			_, err = s.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: ptr("Bolt")})
+			_, err = s.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: new("Bolt")})
 			wantUnauthenticated(t, "a change", err)
 			_, err = refresh(s, tokens.Refresh)
 			wantUnauthenticated(t, "the refresh token", err)
@@ -375,7 +375,7 @@ func TestThrottle(t *testing.T) {
 		w, s, o := setUp(t)
 		w.startWindow()
 		guess := func() error {
-			_, err := s.Update(t.Context(), w.callerOf(o), org.UpdateRequest{Password: ptr(newPassword), CurrentPassword: ptr("wrong")})
+			_, err := s.Update(t.Context(), w.callerOf(o), org.UpdateRequest{Password: new(newPassword), CurrentPassword: new("wrong")})
 			return err
 		}
 		for i := range freeAttempts {
@@ -413,7 +413,7 @@ func TestCommonPasswords(t *testing.T) {
 		if !errors.Is(err, org.ErrInvalid) {
 			t.Errorf("create with %q: %v; want ErrInvalid", common, err)
 		}
-		_, err = s.Update(t.Context(), auth.Caller{OrganizationID: o.ID}, org.UpdateRequest{Password: &common, CurrentPassword: ptr(password)})
+		_, err = s.Update(t.Context(), auth.Caller{OrganizationID: o.ID}, org.UpdateRequest{Password: &common, CurrentPassword: new(password)})
 		if !errors.Is(err, org.ErrInvalid) {
 			t.Errorf("update to %q: %v; want ErrInvalid", common, err)
 		}

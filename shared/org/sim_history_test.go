@@ -28,9 +28,8 @@ type problem struct{ kind, text string }
 type tenantModel struct {
 	id                          string
 	name, slug, email, password string
-	wasActive                   bool // it was active at some time
-	deleting                    bool // a deletion was committed
-	deleted                     bool
+	wasActive                   bool     // it was active at some time
+	deleting                    bool     // a deletion was committed
 	suspended                   bool     // by the operator
 	uuid                        int      // the UUID of its collection
 	documents                   []int    // the documents in it that must not be lost
@@ -53,7 +52,6 @@ func (s *sim) recordWritten(before, after org.Organization) {
 		s.models[after.ID] = m
 	}
 	if after.Revision == 0 {
-		m.deleted = true
 		if m.wasActive && !m.deleting {
 			s.addProblem("organization lost", "the record of %s is deleted, but no deletion was committed", m.id)
 		}

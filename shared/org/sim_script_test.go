@@ -53,7 +53,7 @@ func (s *sim) runHooked(op *operation, clock time.Duration, hook func(c *call) b
 }
 
 // meanwhile runs f while the pending calls wait.
-func (s *sim) meanwhile(c *call, f func()) {
+func (s *sim) meanwhile(f func()) {
 	before := s.pending
 	s.pending = nil
 	f()
@@ -164,7 +164,7 @@ func TestScriptRefusedButCommitted(t *testing.T) {
 			if c.method != "UpdateAdmin" {
 				return false
 			}
-			s.meanwhile(c, func() {
+			s.meanwhile(func() {
 				s.sleep(2 * time.Minute)
 				s.runHooked(s.reconcileOp(false), 0, nil)
 				if err := s.runHooked(s.renameOp(s.onlyOrganization(t), "Acme!"), 0, nil); err != nil {
@@ -201,7 +201,7 @@ func TestScriptLateDropWithoutLease(t *testing.T) {
 					return true
 				}
 			case "DropCollection":
-				s.meanwhile(c, func() {
+				s.meanwhile(func() {
 					at(50 * time.Second)
 					s.runHooked(s.reconcileOp(false), 0, nil)
 					at(100 * time.Second)

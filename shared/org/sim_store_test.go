@@ -32,7 +32,6 @@ type call struct {
 	run     func(*state) (any, error)
 	reply   chan reply
 	delayed bool // the process slept before it sent the command
-	at      int  // the step at which it was last executed
 }
 
 func (c *call) String() string { return c.method + "(" + c.args + ")" }

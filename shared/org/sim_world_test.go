@@ -343,7 +343,7 @@ func (s *sim) answerNow(c *call, f fate) {
 // execute executes the call on the durable state.
 func (s *sim) execute(c *call, partial bool) reply {
 	s.durable.stopAfterFirst = partial
-	c.at, s.executing = s.step, c
+	s.executing = c
 	value, err := c.run(s.durable)
 	s.durable.stopAfterFirst, s.executing = false, nil
 	s.commandExecuted(c, err)
