@@ -63,22 +63,20 @@ func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err err
 	if strings.HasPrefix(c.ID, emailClaimPrefix) {
 		taken = refuse(Conflict, "the email is taken")
 	}
+	own, resting := holder.OrganizationID == c.OrganizationID, !holder.RestingSince.IsZero()
 	switch {
-	case holder.OrganizationID == c.OrganizationID:
-		switch {
-		case holder.Revision > c.Revision:
-			return false, errBusy // the operation of c can't write its journal any more
-		case holder.Revision == c.Revision && holder.RestingSince.IsZero():
-			return true, nil // the first operation to write its journal gets it
-		}
-		return s.Store.ReplaceClaim(ctx, holder, c)
-	case !holder.RestingSince.IsZero():
-		if !s.stale(holder.RestingSince) {
-			resting := *taken
-			resting.Message = strings.Replace(taken.Message, "taken", "given up a moment ago: it can be had in a minute", 1)
-			resting.RetryAfter = StaleAfter
-			return false, &resting
-		}
+	case own && holder.Revision > c.Revision:
+		return false, errBusy // the operation of c can't write its journal any more
+	case resting && !s.stale(holder.RestingSince):
+		// Not even its organization may have it: a late command could rename
+		// its collection once more.
+		given := *taken
+		given.Message = strings.Replace(taken.Message, "taken", "given up a moment ago: it can be had in a minute", 1)
+		given.RetryAfter = StaleAfter
+		return false, &given
+	case own && !resting && holder.Revision == c.Revision:
+		return true, nil // the first operation to write its journal gets it
+	case own, resting:
 		return s.Store.ReplaceClaim(ctx, holder, c)
 	}
 	owner, err := s.Store.Organization(ctx, holder.OrganizationID)

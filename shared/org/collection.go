@@ -192,6 +192,31 @@ func (s *Service) clearName(ctx context.Context, o Organization, name string) er
 	return err
 }
 
+// asidePrefix begins the name of a stray collection that was set aside. No slug
+// has a hyphen.
+const asidePrefix = CollectionPrefix + "-stray-"
+
+// setAside gives another name to a collection with documents that has the name
+// which the organization's is to get, so that a person can look at them. It
+// returns ErrConflict if that collection is another organization's, or if the
+// server does not compare UUIDs.
+func (s *Service) setAside(ctx context.Context, o Organization, name string) error {
+	found, err := s.Store.Collections(ctx, o.Database, name)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	stray, err := s.isStray(ctx, o, found[0])
+	if err != nil {
+		return err
+	}
+	if !stray || !s.Store.ChecksCollections() {
+		return errNameUnusable
+	}
+	aside := asidePrefix + found[0].UUID
+	s.log().WarnContext(ctx, "stray collection set aside", "organization_id", o.ID, "collection", name, "now", aside)
+	return s.Store.RenameCollection(ctx, o.Database, found[0], aside)
+}
+
 // isStray reports whether a collection belongs to no organization and has a name
 // that this one has claimed.
 func (s *Service) isStray(ctx context.Context, o Organization, c Collection) (bool, error) {

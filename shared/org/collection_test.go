@@ -2,6 +2,7 @@ package org_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -168,18 +169,92 @@ func TestFreedName(t *testing.T) {
 	})
 }
 
-// TestFreedNameTakenBack renames an organization to a name that it had before,
-// for which it need not wait.
+// TestFreedNameTakenBack renames an organization to a name that it had before.
+// If the server does not compare UUIDs the name must rest first, because a late
+// rename could move the organization's own collection away from it.
 func TestFreedNameTakenBack(t *testing.T) {
 	onBoth(t, func(t *testing.T, f *fixture) {
 		f.mustCreate(t, "Acme", "a@example.com")
 		caller := f.mustLogin(t, "a@example.com", adminPassword)
-		for _, name := range []string{"Bolt", "Acme", "Bolt"} {
-			if _, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: &name}); err != nil {
+		for i, name := range []string{"Bolt", "Acme", "Bolt"} {
+			_, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: &name})
+			if !f.Store.ChecksCollections() && i > 0 {
+				if !errors.Is(err, org.ErrConflict) {
+					t.Errorf("%v; want ErrConflict as long as the name rests", err)
+				}
+				f.advance(org.StaleAfter + time.Second)
+				_, err = f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: &name})
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
 	})
+}
+
+// TestReconcileSetsAside makes a collection under the name of an organization
+// whose own collection a late command has renamed. If the server compares UUIDs,
+// Reconcile gives the organization's collection its name back, and the other one
+// a name for a person to find.
+func TestReconcileSetsAside(t *testing.T) {
+	onBoth(t, func(t *testing.T, f *fixture) {
+		o := f.mustCreate(t, "Acme", "a@example.com")
+		f.fillTenant(t, o.Collection)
+		f.rename(t, o.Collection, "org_bolt")
+		f.insert(t, o.Collection, bson.D{{Key: "_id", Value: "late"}})
+		stray, err := f.Store.Collections(t.Context(), f.db.Name, o.Collection)
+		if err != nil || len(stray) != 1 {
+			t.Fatalf("%v, %v", stray, err)
+		}
+		before := f.snapshot(t)
+		report := f.mustReconcile(t)
+		after := f.snapshot(t)
+		if !f.Store.ChecksCollections() {
+			if !slices.ContainsFunc(report.NeedsAttention, func(f org.Finding) bool { return f.Kind == org.MisnamedCollection }) {
+				t.Errorf("%+v; want the collection reported", report)
+			}
+			for _, name := range []string{"org_bolt", o.Collection} {
+				if diff := cmp.Diff(before[name], after[name]); diff != "" {
+					t.Errorf("reconcile changed %s (-before +after):\n%s", name, diff)
+				}
+			}
+			return
+		}
+		if len(report.Repaired) != 1 || report.Repaired[0].Kind != org.MisnamedCollection {
+			t.Errorf("%+v; want the collection renamed back", report)
+		}
+		aside := "org_-stray-" + stray[0].UUID
+		if diff := cmp.Diff(before["org_bolt"], after[o.Collection]); diff != "" {
+			t.Errorf("the organization's collection (-before +after):\n%s", diff)
+		}
+		if diff := cmp.Diff(before[o.Collection], after[aside]); diff != "" {
+			t.Errorf("the stray (-before +after):\n%s", diff)
+		}
+		report = f.mustReconcile(t)
+		if len(report.NeedsAttention) != 1 || report.NeedsAttention[0].Kind != org.OrphanCollection || report.NeedsAttention[0].Subject != f.db.Name+"."+aside {
+			t.Errorf("%+v; want the stray reported", report)
+		}
+	})
+}
+
+// TestReconcileMisnamedBoth reconciles two organizations after late commands, of
+// which one has moved the collection of one to the name of the other. No
+// collection of an organization may be set aside.
+func TestReconcileMisnamedBoth(t *testing.T) {
+	f := newFixtureWithUUIDs(t)
+	a, b := f.mustCreate(t, "Acme", "a@example.com"), f.mustCreate(t, "Bolt", "b@example.com")
+	f.fillTenant(t, b.Collection)
+	f.rename(t, a.Collection, "org_core")
+	f.rename(t, b.Collection, a.Collection)
+	before := f.snapshot(t)[a.Collection]
+	f.mustReconcile(t)
+	if diff := cmp.Diff(before, f.snapshot(t)[b.Collection]); diff != "" {
+		t.Errorf("%s (-before +after):\n%s", b.Collection, diff)
+	}
+	f.mustReconcile(t)
+	if findings, err := f.Inspect(t.Context()); err != nil || len(findings) > 0 {
+		t.Errorf("Inspect = %+v, %v; want nothing", findings, err)
+	}
 }
 
 // collectionChanges change an organization's collection or its record without

@@ -95,9 +95,9 @@
 //	rename collection         only the collection of the UUID: at worst an organization's
 //	                          own collection gets a name that the organization wanted
 //	                          before. Updates and deletions find it there, others can't
-//	                          use that name, and Reconcile renames it back. If by then the
-//	                          tenant's application has written under the old name, a person
-//	                          must decide
+//	                          use that name, and Reconcile renames it back. What the
+//	                          tenant's application has written under its name by then is
+//	                          set aside for a person
 //
 // MongoDB compares UUIDs from version 6.0 on. For older servers the store
 // compares them before it sends the command, and names that are given up rest

@@ -148,12 +148,16 @@ func (s *Service) repair(ctx context.Context, f Finding, report *Report) (*[]Fin
 	case MisnamedCollection:
 		err := s.Store.RenameCollection(ctx, f.org.Database, f.collection, f.org.Collection)
 		if errors.Is(err, ErrConflict) {
-			if err = s.clearName(ctx, f.org, f.org.Collection); err == nil {
+			if err = s.clearName(ctx, f.org, f.org.Collection); errors.Is(err, ErrConflict) {
+				// The tenant's application has written under the name.
+				err = s.setAside(ctx, f.org, f.org.Collection)
+			}
+			if err == nil {
 				err = s.Store.RenameCollection(ctx, f.org.Database, f.collection, f.org.Collection)
 			}
 		}
 		if errors.Is(err, ErrConflict) {
-			return &report.NeedsAttention, nil // the tenant's application has written under the name
+			return &report.NeedsAttention, nil
 		}
 		return &report.Repaired, err
 	case OrphanCollection:
