@@ -180,6 +180,43 @@ func TestScriptRefusedButCommitted(t *testing.T) {
 	})
 }
 
+// TestScriptLateRename delays the rename of a collection until others have
+// finished the operation, and both names are free again. Another organization has
+// the old name by then. The command must not rename its collection.
+func TestScriptLateRename(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		o, delayed := s.onlyOrganization(t), false
+		s.runHooked(s.renameOp(o, "Bolt"), 0, func(c *call) bool {
+			if c.method != "RenameCollection" || delayed {
+				return false
+			}
+			delayed = true
+			s.meanwhile(func() {
+				s.sleep(2 * time.Minute)
+				s.runHooked(s.reconcileOp(false), 0, nil)
+				if err := s.runHooked(s.renameOp(s.onlyOrganization(t), "Core"), 0, nil); err != nil {
+					t.Fatal(err)
+				}
+				s.mustCreate(t, "acme", "b@x.test")
+				for id, m := range s.models {
+					if id != o.ID {
+						s.writeDocument(m, "org_acme")
+					}
+				}
+			})
+			return false
+		})
+		if !delayed {
+			t.Error("no rename was delayed")
+		}
+		if found := s.durable.catalog.collections["org_acme"]; len(found.docs) != 1 {
+			t.Errorf("org_acme has %v; want the other organization's document", found.docs)
+		}
+		s.repairAndCheck()
+	})
+}
+
 // TestScriptLateDropWithoutLease runs on a server that does not compare UUIDs.
 // A drop is sent 50 s after the operation began and arrives 59 s later. The
 // clocks are within MaxSkew.
