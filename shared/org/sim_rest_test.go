@@ -1,6 +1,8 @@
 package org_test
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -243,9 +245,29 @@ func (s *sim) checkUsable() {
 		}
 	}
 	for i, o := range inOrder(s.durable.organizations) {
-		name := "Zulu" + string(rune('a'+i))
+		m := s.models[o.ID]
+		if err := s.runAlone(s.createOp(slugOf(o), "new@x.test")); !errors.Is(err, org.ErrConflict) || err.Error() != "the organization name is taken" {
+			s.addProblem("wrong answer", "%s is taken, but: %v", slugOf(o), err)
+		}
+		if err := s.runAlone(s.createOp("new", m.email)); !errors.Is(err, org.ErrConflict) || err.Error() != "the email is taken" {
+			s.addProblem("wrong answer", "%s is taken, but: %v", m.email, err)
+		}
+		name, email, password, current := "Zulu"+string(rune('a'+i)), fmt.Sprintf("zulu%d@x.test", i), "password new", m.password
 		if err := s.runAlone(s.updateOp(o, org.UpdateRequest{OrganizationName: &name})); err != nil {
 			s.addProblem("liveness", "%s can't be renamed: %v", o.ID, err)
+		}
+		o = s.durable.organizations[o.ID]
+		if err := s.runAlone(s.updateOp(o, org.UpdateRequest{Email: &email, Password: &password, CurrentPassword: &current})); err != nil {
+			s.addProblem("liveness", "%s can't change email and password: %v", o.ID, err)
+		}
+		if err := s.runAlone(s.loginOp(org.LoginRequest{Email: email, Password: password})); err != nil {
+			s.addProblem("login", "%s, with a new password: %v", o.ID, err)
+		}
+		if err := s.runAlone(s.getOp(name)); err != nil {
+			s.addProblem("liveness", "%s is not found: %v", name, err)
+		}
+		if used := s.durable.claimsOf(o.ID); s.durable.comparesUUIDs && len(used) != 2 {
+			s.addProblem("unused claim", "%s has %v", o.ID, used)
 		}
 		if err := s.runAlone(s.deleteOp(s.durable.organizations[o.ID])); err != nil {
 			s.addProblem("liveness", "%s can't be deleted: %v", o.ID, err)

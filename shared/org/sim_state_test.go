@@ -137,6 +137,16 @@ func (s *state) anyClaimRests() bool {
 	return false
 }
 
+// claimsOf returns the ids of the organization's claims.
+func (s *state) claimsOf(organizationID string) (ids []string) {
+	for _, c := range inOrder(s.claims) {
+		if c.OrganizationID == organizationID {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
+}
+
 // eachClaim calls change for the claims that the organization made below the
 // revision, except those in keep.
 func (s *state) eachClaim(organizationID string, below int64, keep []string, updateRequest func(org.Claim)) error {
