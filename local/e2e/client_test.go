@@ -10,9 +10,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -211,8 +214,12 @@ func (c *client) check(a answer, requestID string) {
 	}
 	p := a.object()
 	detail, _ := p["detail"].(string)
+	problemType, _ := p["type"].(string)
+	if status := problemTypes()[strings.TrimPrefix(problemType, "/problems/")]; status != a.status {
+		c.t.Errorf("%v: the README lists the type %q with status %d", a, problemType, status)
+	}
 	want := object{
-		"type": "about:blank", "title": http.StatusText(a.status), "status": float64(a.status),
+		"type": problemType, "title": http.StatusText(a.status), "status": float64(a.status),
 		"detail": detail, "request_id": id,
 	}
 	if fieldErrors, ok := p["errors"]; ok && a.status == 422 {
@@ -231,6 +238,22 @@ func (c *client) check(a answer, requestID string) {
 		c.t.Errorf("%v: Retry-After is %q", a, got)
 	}
 }
+
+// problemTypes returns the types of problems that the README lists, with their
+// statuses.
+var problemTypes = sync.OnceValue(func() map[string]int {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		panic(err)
+	}
+	types := map[string]int{}
+	for _, row := range regexp.MustCompile(`(?m)^\| (\d{3}) \|(.*)\|$`).FindAllStringSubmatch(string(readme), -1) {
+		for _, code := range regexp.MustCompile("`([a-z]+(?:-[a-z]+)+)`: ").FindAllStringSubmatch(row[2], -1) {
+			types[code[1]], _ = strconv.Atoi(row[1])
+		}
+	}
+	return types
+})
 
 var retryAfter = regexp.MustCompile(`^[1-9]\d*$`)
 

@@ -46,7 +46,7 @@ var dialects = map[string]*dialect{
 		failed:         refusal{500, "Internal Server Error"},
 		throttled:      refusal{429, "Too Many Requests"},
 		preflight:      204,
-		exposedHeaders: "X-Request-Id,Retry-After,WWW-Authenticate",
+		exposedHeaders: "Location,X-Request-Id,Retry-After,WWW-Authenticate",
 		corsOnRefusals: true,
 		uniqueIDs:      true,
 		atOnce:         20,

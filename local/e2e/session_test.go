@@ -20,7 +20,11 @@ func session(t *testing.T, c *client, r registration, collection string) {
 		Name       string `json:"organization_name"`
 		Collection string `json:"collection_name"`
 	}
-	c.create(r).want(t, 201).strictly(t, &created)
+	answer := c.create(r).want(t, 201)
+	answer.strictly(t, &created)
+	if found := c.call("GET", answer.header.Get("Location"), nil).want(t, 200); found.text("id") != created.ID {
+		t.Errorf("at the Location %s is %v", answer.header.Get("Location"), found)
+	}
 	if created.ID == "" || created.Name != r.Name || created.Collection != collection {
 		t.Fatalf("created %+v", created)
 	}

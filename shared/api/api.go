@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -202,8 +201,11 @@ func handler[T validator](e endpoint, f func(request[T]) (any, error)) http.Hand
 			w.WriteHeader(status)
 			return
 		}
-		if _, ok := body.(cacheable); ok {
+		switch body := body.(type) {
+		case cacheable:
 			header.Set("Cache-Control", "public, max-age=300")
+		case createdOrganization:
+			header.Set("Location", "/org/get?organization_name="+url.QueryEscape(body.Name))
 		}
 		encoded, err := json.Marshal(body)
 		if err != nil {
@@ -303,69 +305,7 @@ func readQuery(r *http.Request, known []string) (map[string]*string, error) {
 		}
 	}
 	if wrong != nil {
-		return nil, &org.Error{Kind: org.Invalid, Message: "some parameters are not known here or are given twice", Fields: wrong}
+		return nil, &org.Error{Kind: org.Invalid, Reason: invalidParameters, Message: "some parameters are not known here or are given twice", Fields: wrong}
 	}
 	return query, nil
-}
-
-// requestError is the refusal of a request that can't be read.
-type requestError struct {
-	status int
-	detail string
-}
-
-func (e *requestError) Error() string { return e.detail }
-
-func badRequest(format string, args ...any) error {
-	return &requestError{http.StatusBadRequest, fmt.Sprintf(format, args...)}
-}
-
-// problem is the response body of every failure (RFC 9457).
-type problem struct {
-	Type      string           `json:"type"`
-	Title     string           `json:"title"`
-	Status    int              `json:"status"`
-	Detail    string           `json:"detail"`
-	RequestID string           `json:"request_id"`
-	Errors    []org.FieldError `json:"errors,omitempty"`
-
-	retryAfter time.Duration
-}
-
-// statuses has the HTTP status of each kind of error.
-var statuses = map[org.Kind]int{
-	org.Invalid:         http.StatusUnprocessableEntity,
-	org.Unauthenticated: http.StatusUnauthorized,
-	org.Forbidden:       http.StatusForbidden,
-	org.NotFound:        http.StatusNotFound,
-	org.Conflict:        http.StatusConflict,
-	org.Throttled:       http.StatusTooManyRequests,
-	org.Unavailable:     http.StatusServiceUnavailable,
-}
-
-// newProblem returns the problem document for an error. If the error is neither
-// a requestError nor an org.Error, the document says nothing about it.
-func newProblem(err error, requestID string) problem {
-	p := problem{Type: "about:blank", Status: http.StatusInternalServerError, Detail: "internal error", RequestID: requestID}
-	var refused *requestError
-	var e *org.Error
-	switch {
-	case errors.As(err, &refused):
-		p.Status, p.Detail = refused.status, refused.detail
-	case errors.As(err, &e) && statuses[e.Kind] != 0:
-		p.Status, p.Detail, p.Errors, p.retryAfter = statuses[e.Kind], e.Message, e.Fields, e.RetryAfter
-	}
-	p.Title = http.StatusText(p.Status)
-	return p
-}
-
-// setHeader sets the headers that the status of the problem needs.
-func (p problem) setHeader(h http.Header) {
-	if p.Status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", "Bearer")
-	}
-	if p.retryAfter > 0 {
-		seconds := int64((p.retryAfter + time.Second - 1) / time.Second)
-		h.Set("Retry-After", fmt.Sprint(seconds))
-	}
 }

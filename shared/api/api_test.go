@@ -226,7 +226,10 @@ func checkAnswer(t testing.TB, r events.APIGatewayV2HTTPResponse) {
 		t.Errorf("Content-Type: %q", got)
 	}
 	p := problemOf(t, r)
-	if p.Type != "about:blank" || p.Title != http.StatusText(r.StatusCode) || p.Status != r.StatusCode || p.Detail == "" || p.RequestID != id {
+	if api.StatusOfProblem(p.Type) != r.StatusCode {
+		t.Errorf("%d with the type %s, whose status is %d", r.StatusCode, p.Type, api.StatusOfProblem(p.Type))
+	}
+	if p.Title != http.StatusText(r.StatusCode) || p.Status != r.StatusCode || p.Detail == "" || p.RequestID != id {
 		t.Errorf("%d with X-Request-Id %q and the problem %s", r.StatusCode, id, r.Body)
 	}
 	if got, want := len(p.Errors) > 0, r.StatusCode == 422; got != want || !want && strings.Contains(r.Body, `"errors"`) {
@@ -318,8 +321,11 @@ func TestOK(t *testing.T) {
 	s, _ := newService(t)
 	ids, times := map[string]*regexp.Regexp{"id": anID}, map[string]*regexp.Regexp{"id": anID, "created_at": aTime, "updated_at": aTime}
 
-	wantBody(t, call(t, api.Create(s), createRequest(registration("Akshay Pvt Ltd", "admin@example.com"))), 201,
-		map[string]any{"organization_name": "Akshay Pvt Ltd", "collection_name": "org_akshay_pvt_ltd"}, ids)
+	created := call(t, api.Create(s), createRequest(registration("Akshay Pvt Ltd", "admin@example.com")))
+	wantBody(t, created, 201, map[string]any{"organization_name": "Akshay Pvt Ltd", "collection_name": "org_akshay_pvt_ltd"}, ids)
+	if got, want := headerOf(created, "Location"), "/org/get?organization_name=Akshay+Pvt+Ltd"; got != want {
+		t.Errorf("Location: %q, want %q", got, want)
+	}
 
 	wantBody(t, call(t, api.Get(s), request("GET", "/org/get", "organization_name=AKSHAY+pvt%20ltd")), 200,
 		map[string]any{"organization_name": "Akshay Pvt Ltd", "collection_name": "org_akshay_pvt_ltd"}, times)
@@ -506,7 +512,7 @@ func TestErrInternal(t *testing.T) {
 			response := call(t, tt.handler, tt.request)
 			wantStatus(t, response, 500)
 			want := problem{
-				Type: "about:blank", Title: "Internal Server Error", Status: 500, Detail: "internal error", RequestID: lambdaID,
+				Type: "/problems/internal-error", Title: "Internal Server Error", Status: 500, Detail: "internal error", RequestID: lambdaID,
 			}
 			if diff := cmp.Diff(want, problemOf(t, response)); diff != "" {
 				t.Errorf("problem (-want +got):\n%s", diff)

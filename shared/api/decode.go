@@ -93,7 +93,7 @@ func decode[T validator](r *http.Request) (T, error) {
 			wrong = append(wrong, f)
 		}
 	}
-	return v, &org.Error{Kind: org.Invalid, Message: "some fields are missing or not valid", Fields: wrong}
+	return v, &org.Error{Kind: org.Invalid, Reason: org.InvalidFields, Message: "some fields are missing or not valid", Fields: wrong}
 }
 
 // readJSON returns the request body if it is small enough, is sent as JSON and
@@ -101,12 +101,12 @@ func decode[T validator](r *http.Request) (T, error) {
 func readJSON(r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	if err != nil {
-		return nil, &requestError{http.StatusRequestEntityTooLarge, "the body is larger than 64 KiB"}
+		return nil, &requestError{http.StatusRequestEntityTooLarge, bodyTooLarge, "the body is larger than 64 KiB"}
 	}
 	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	isJSON := mediaType == "application/json" || strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
 	if charset := params["charset"]; err != nil || !isJSON || charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return nil, &requestError{http.StatusUnsupportedMediaType, "the body must be JSON, sent with the header Content-Type: application/json"}
+		return nil, &requestError{http.StatusUnsupportedMediaType, unsupportedMediaType, "the body must be JSON, sent with the header Content-Type: application/json"}
 	}
 	if !utf8.Valid(body) {
 		return nil, badRequest("the body is not UTF-8")

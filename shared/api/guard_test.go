@@ -9,9 +9,13 @@ import (
 	"go/token"
 	"go/types"
 	"maps"
+	"net/http"
+	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,8 +24,9 @@ import (
 	"orgservice/shared/org"
 )
 
-// kindsOf returns the constants of type Kind in the source of package org.
-func kindsOf(t *testing.T) map[org.Kind]string {
+// constantsOf returns the names and values of the constants of a type in the
+// source of package org.
+func constantsOf(t *testing.T, typeName string) map[string]constant.Value {
 	t.Helper()
 	paths, err := filepath.Glob("../org/*.go")
 	if err != nil {
@@ -43,25 +48,26 @@ func kindsOf(t *testing.T) map[org.Kind]string {
 	// constants have their values.
 	check := types.Config{IgnoreFuncBodies: true, Error: func(error) {}}
 	checked, _ := check.Check("org", files, parsed, nil)
-	kinds := map[org.Kind]string{}
+	constants := map[string]constant.Value{}
 	for _, name := range checked.Scope().Names() {
-		c, ok := checked.Scope().Lookup(name).(*types.Const)
-		if !ok || c.Type().String() != "org.Kind" {
-			continue
+		if c, ok := checked.Scope().Lookup(name).(*types.Const); ok && c.Type().String() == "org."+typeName {
+			constants[name] = c.Val()
 		}
-		value, exact := constant.Int64Val(c.Val())
-		if !exact {
-			t.Fatalf("org.%s = %v", name, c.Val())
-		}
-		kinds[org.Kind(value)] = name
 	}
-	return kinds
+	return constants
 }
 
 // TestEveryKindHasAStatus fails for a new kind of error in package org that
 // statuses lacks.
 func TestEveryKindHasAStatus(t *testing.T) {
-	kinds := kindsOf(t)
+	kinds := map[org.Kind]string{}
+	for name, value := range constantsOf(t, "Kind") {
+		kind, exact := constant.Int64Val(value)
+		if !exact {
+			t.Fatalf("org.%s = %v", name, value)
+		}
+		kinds[org.Kind(kind)] = name
+	}
 	if kinds[org.Invalid] != "Invalid" || kinds[org.Unavailable] != "Unavailable" {
 		t.Fatalf("the kinds of package org: %v", kinds)
 	}
@@ -78,6 +84,45 @@ func TestEveryKindHasAStatus(t *testing.T) {
 		if p := newProblem(err, "id"); p.Status != 500 || p.Detail != "internal error" {
 			t.Errorf("%#v: %+v", err, p)
 		}
+	}
+}
+
+// TestEveryReasonHasAProblemType fails for a new reason in package org that
+// problemTypes lacks, and for a type of problem that the README does not list
+// with its status.
+func TestEveryReasonHasAProblemType(t *testing.T) {
+	byReason := map[org.Reason]problemType{}
+	for _, p := range problemTypes {
+		if _, duplicate := byReason[p.reason]; duplicate || p.meaning == "" || http.StatusText(p.status) == "" {
+			t.Errorf("%+v is a duplicate, or not complete", p)
+		}
+		byReason[p.reason] = p
+	}
+	reasons := constantsOf(t, "Reason")
+	if len(reasons) < 10 {
+		t.Fatalf("the reasons of package org: %v", reasons)
+	}
+	for name, value := range reasons {
+		if _, ok := byReason[org.Reason(constant.StringVal(value))]; !ok {
+			t.Errorf("problemTypes lacks org.%s", name)
+		}
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[org.Reason]int{}
+	for _, row := range regexp.MustCompile(`(?m)^\| (\d{3}) \|(.*)\|$`).FindAllStringSubmatch(string(readme), -1) {
+		for _, code := range regexp.MustCompile("`([a-z]+(?:-[a-z]+)+)`: ").FindAllStringSubmatch(row[2], -1) {
+			listed[org.Reason(code[1])], _ = strconv.Atoi(row[1])
+		}
+	}
+	want := map[org.Reason]int{}
+	for reason, p := range byReason {
+		want[reason] = p.status
+	}
+	if diff := cmp.Diff(want, listed); diff != "" {
+		t.Errorf("types of problems (-problemTypes +README):\n%s", diff)
 	}
 }
 

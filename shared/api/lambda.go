@@ -78,7 +78,7 @@ func unreadable(ctx context.Context) events.APIGatewayV2HTTPResponse {
 // callerOf returns the caller that the authorizer found in the token. It is in
 // the authorizer's part of the event, which no client can write.
 func callerOf(r *http.Request) (auth.Caller, error) {
-	missing := &org.Error{Kind: org.Unauthenticated, Message: "an access token is required: log in first"}
+	missing := &org.Error{Kind: org.Unauthenticated, Reason: tokenRequired, Message: "an access token is required: log in first"}
 	event, ok := core.GetAPIGatewayV2ContextFromContext(r.Context())
 	if !ok || event.Authorizer == nil {
 		return auth.Caller{}, missing

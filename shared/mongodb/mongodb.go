@@ -161,7 +161,11 @@ func convert(doing string, err error) error {
 		return &org.Error{Kind: org.NotFound, Message: "not found", Err: err}
 	}
 	if isDuplicateKey(err) {
-		return &org.Error{Kind: org.Conflict, Message: "the organization name or the email is taken", Err: err}
+		// One of the unique indexes that older versions of the service made.
+		if strings.Contains(err.Error(), "email") {
+			return &org.Error{Kind: org.Conflict, Reason: org.EmailTaken, Message: "the email is taken", Err: err}
+		}
+		return &org.Error{Kind: org.Conflict, Reason: org.NameTaken, Message: "the organization name is taken", Err: err}
 	}
 	var server mongo.ServerError
 	if errors.As(err, &server) && !isTransient(server) {
@@ -190,6 +194,7 @@ func isTransient(err mongo.ServerError) bool {
 func unavailable(err error) error {
 	return &org.Error{
 		Kind:       org.Unavailable,
+		Reason:     org.DatabaseUnavailable,
 		Message:    "the database can't be reached in time: nothing was changed, or the change will be finished or undone by itself",
 		RetryAfter: retryAfter,
 		Err:        err,

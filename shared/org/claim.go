@@ -59,9 +59,9 @@ func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err err
 	if err != nil {
 		return false, err
 	}
-	taken := refuse(Conflict, "the organization name is taken")
+	taken := refuse(Conflict, NameTaken, "the organization name is taken")
 	if strings.HasPrefix(c.ID, emailClaimPrefix) {
-		taken = refuse(Conflict, "the email is taken")
+		taken = refuse(Conflict, EmailTaken, "the email is taken")
 	}
 	own, resting := holder.OrganizationID == c.OrganizationID, !holder.RestingSince.IsZero()
 	switch {

@@ -20,9 +20,33 @@ const (
 	Unavailable                     // the database can't be reached in time
 )
 
+// Reason says what exactly is wrong, for programs. Every error that the service
+// itself refuses something with has one, and each belongs to one [Kind]. Its text
+// never changes.
+type Reason string
+
+// The reasons of errors.
+const (
+	InvalidFields        Reason = "invalid-fields"         // of a request
+	WrongCredentials     Reason = "wrong-credentials"      // of a login
+	TokenRevoked         Reason = "token-revoked"          // or expired
+	RefreshTokenInvalid  Reason = "invalid-refresh-token"  // expired, used or revoked
+	WrongCurrentPassword Reason = "wrong-current-password" // of an update
+	WrongConfirmation    Reason = "wrong-confirmation"     // of a delete
+	OrganizationNotFound Reason = "organization-not-found"
+	NameTaken            Reason = "name-taken"
+	EmailTaken           Reason = "email-taken"
+	NameUnusable         Reason = "name-unusable"     // a stray collection has it
+	OrganizationBusy     Reason = "organization-busy" // another change is under way
+	TooManyAttempts      Reason = "too-many-attempts"
+	DatabaseUnavailable  Reason = "database-unavailable"
+	ChangePending        Reason = "change-pending" // it will be finished or undone
+)
+
 // Error is an error that a client may see.
 type Error struct {
 	Kind       Kind
+	Reason     Reason        // empty: it is not known, or the kind says all
 	Message    string        // for people; holds nothing secret
 	Fields     []FieldError  // of kind Invalid: every field that is wrong
 	RetryAfter time.Duration // how long to wait before the next attempt; 0: not known
@@ -67,13 +91,13 @@ var (
 	ErrUnavailable     error = &Error{Kind: Unavailable}
 )
 
-func refuse(kind Kind, format string, args ...any) *Error {
-	return &Error{Kind: kind, Message: fmt.Sprintf(format, args...)}
+func refuse(kind Kind, reason Reason, message string) *Error {
+	return &Error{Kind: kind, Reason: reason, Message: message}
 }
 
 func invalid(fields []FieldError) error {
 	if len(fields) == 0 {
 		return nil
 	}
-	return &Error{Kind: Invalid, Message: "some fields are missing or not valid", Fields: fields}
+	return &Error{Kind: Invalid, Reason: InvalidFields, Message: "some fields are missing or not valid", Fields: fields}
 }

@@ -28,8 +28,8 @@ const (
 )
 
 var (
-	errBusy      = refuse(Conflict, "another change of this organization is under way: try again")
-	errOvertaken = &Error{Kind: Unavailable, RetryAfter: StaleAfter,
+	errBusy      = refuse(Conflict, OrganizationBusy, "another change of this organization is under way: try again")
+	errOvertaken = &Error{Kind: Unavailable, Reason: ChangePending, RetryAfter: StaleAfter,
 		Message: "the change took too long: it will be finished or undone by itself"}
 )
 
@@ -98,7 +98,7 @@ func unlessUndone(err error) error {
 	if err == nil || errors.Is(err, ErrUnavailable) || errors.As(err, new(undoneError)) {
 		return err
 	}
-	return &Error{Kind: Unavailable, Message: errOvertaken.Message, RetryAfter: StaleAfter, Err: err}
+	return &Error{Kind: Unavailable, Reason: ChangePending, Message: errOvertaken.Message, RetryAfter: StaleAfter, Err: err}
 }
 
 // finish completes an operation that the caller has taken over, from any point

@@ -192,12 +192,12 @@ func (s *Service) Get(ctx context.Context, name string) (Organization, error) {
 	}
 	// The operation that was finished may have renamed it.
 	if errors.Is(err, ErrNotFound) || err == nil && (o.Status != Active || o.Collection != n.Collection()) {
-		return Organization{}, refuse(NotFound, "there is no organization of that name")
+		return Organization{}, refuse(NotFound, OrganizationNotFound, "there is no organization of that name")
 	}
 	return o, err
 }
 
-var errRevoked = refuse(Unauthenticated, "the access token has expired or was revoked: log in again")
+var errRevoked = refuse(Unauthenticated, TokenRevoked, "the access token has expired or was revoked: log in again")
 
 // authorize returns the organization that the caller may act for, or
 // errRevoked. The authorizer has verified the token, perhaps some time ago, so

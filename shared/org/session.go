@@ -27,8 +27,8 @@ type Tokens struct {
 }
 
 var (
-	errWrongCredentials = refuse(Unauthenticated, "email or password is wrong")
-	errInvalidRefresh   = refuse(Unauthenticated, "the refresh token has expired, was used or was revoked: log in again")
+	errWrongCredentials = refuse(Unauthenticated, WrongCredentials, "email or password is wrong")
+	errInvalidRefresh   = refuse(Unauthenticated, RefreshTokenInvalid, "the refresh token has expired, was used or was revoked: log in again")
 )
 
 // Login returns tokens for the admin who has the email and the password. Its

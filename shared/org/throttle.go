@@ -59,7 +59,7 @@ func (s *Service) countAttempt(ctx context.Context, email, address string) (atte
 	if wait := max(accountWait, addressWait); wait > 0 {
 		s.takeBack(ctx, a.account)
 		s.takeBack(ctx, a.address)
-		return a, &Error{Kind: Throttled, Message: "too many failed attempts: try again later", RetryAfter: min(wait, maxAttemptWait)}
+		return a, &Error{Kind: Throttled, Reason: TooManyAttempts, Message: "too many failed attempts: try again later", RetryAfter: min(wait, maxAttemptWait)}
 	}
 	return a, nil
 }

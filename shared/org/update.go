@@ -36,7 +36,7 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 			return Organization{}, err
 		}
 		if !ok {
-			return Organization{}, refuse(Forbidden, "current_password is wrong")
+			return Organization{}, refuse(Forbidden, WrongCurrentPassword, "current_password is wrong")
 		}
 		proven = func() error { s.succeeded(ctx, attempt); return nil }
 	}

@@ -1,0 +1,122 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"orgservice/shared/org"
+)
+
+// problem is the response body of every failure (RFC 9457).
+type problem struct {
+	Type      string           `json:"type"`
+	Title     string           `json:"title"`
+	Status    int              `json:"status"`
+	Detail    string           `json:"detail"`
+	RequestID string           `json:"request_id"`
+	Errors    []org.FieldError `json:"errors,omitempty"`
+
+	retryAfter time.Duration
+}
+
+// problemType is a kind of problem that programs can tell from others. Its type
+// is problemPath and the reason, and never changes.
+type problemType struct {
+	reason  org.Reason
+	status  int
+	meaning string // a sentence for people
+}
+
+// problemPath is the path before the reason in the type of a problem.
+const problemPath = "/problems/"
+
+// The reasons that package org does not know.
+const (
+	malformedRequest     org.Reason = "malformed-request"
+	bodyTooLarge         org.Reason = "body-too-large"
+	unsupportedMediaType org.Reason = "unsupported-media-type"
+	invalidParameters    org.Reason = "invalid-parameters"
+	tokenRequired        org.Reason = "token-required"
+	internalError        org.Reason = "internal-error"
+)
+
+// problemTypes has every type of problem of the service.
+var problemTypes = []problemType{
+	{malformedRequest, 400, "The body is not one JSON object, has an unknown or duplicate field, or is not allowed, or the query can't be read."},
+	{org.WrongCredentials, 401, "The email or the password is wrong."},
+	{tokenRequired, 401, "The request has no access token."},
+	{org.TokenRevoked, 401, "The access token was revoked, or has expired since the authorizer accepted it."},
+	{org.RefreshTokenInvalid, 401, "The refresh token has expired, was revoked, or was used before, which ends its session."},
+	{org.WrongCurrentPassword, 403, "The current password is wrong."},
+	{org.WrongConfirmation, 403, "The confirmation of a delete names another organization."},
+	{org.OrganizationNotFound, 404, "There is no organization of that name."},
+	{org.NameTaken, 409, "Another organization has the name, or one with the same slug, or has given it up a moment ago."},
+	{org.EmailTaken, 409, "Another admin has the email, or has given it up a moment ago."},
+	{org.NameUnusable, 409, "A collection of that name exists and holds documents."},
+	{org.OrganizationBusy, 409, "Another change of the organization is under way."},
+	{bodyTooLarge, 413, "The body is larger than 64 KiB."},
+	{unsupportedMediaType, 415, "The body is not sent as JSON."},
+	{org.InvalidFields, 422, "Fields of the body, or parameters, are missing or not valid."},
+	{invalidParameters, 422, "Parameters of the query are unknown or duplicate."},
+	{org.TooManyAttempts, 429, "There were too many failed logins."},
+	{internalError, 500, "The service has a fault, or is set up wrongly."},
+	{org.DatabaseUnavailable, 503, "The database can't be reached in time: nothing was changed, or the change will be finished or undone by itself."},
+	{org.ChangePending, 503, "The change took too long: it will be finished or undone by itself."},
+}
+
+// statuses has the HTTP status of each kind of error.
+var statuses = map[org.Kind]int{
+	org.Invalid:         http.StatusUnprocessableEntity,
+	org.Unauthenticated: http.StatusUnauthorized,
+	org.Forbidden:       http.StatusForbidden,
+	org.NotFound:        http.StatusNotFound,
+	org.Conflict:        http.StatusConflict,
+	org.Throttled:       http.StatusTooManyRequests,
+	org.Unavailable:     http.StatusServiceUnavailable,
+}
+
+// requestError is the refusal of a request that can't be read.
+type requestError struct {
+	status int
+	reason org.Reason
+	detail string
+}
+
+func (e *requestError) Error() string { return e.detail }
+
+func badRequest(format string, args ...any) error {
+	return &requestError{http.StatusBadRequest, malformedRequest, fmt.Sprintf(format, args...)}
+}
+
+// newProblem returns the problem document for an error. If the error is neither
+// a requestError nor an org.Error, the document says nothing about it.
+func newProblem(err error, requestID string) problem {
+	p := problem{Status: http.StatusInternalServerError, Detail: "internal error", RequestID: requestID}
+	reason := internalError
+	var refused *requestError
+	var e *org.Error
+	switch {
+	case errors.As(err, &refused):
+		p.Status, p.Detail, reason = refused.status, refused.detail, refused.reason
+	case errors.As(err, &e) && statuses[e.Kind] != 0:
+		p.Status, p.Detail, reason, p.Errors, p.retryAfter = statuses[e.Kind], e.Message, e.Reason, e.Fields, e.RetryAfter
+	}
+	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
+	if reason != "" {
+		p.Type = problemPath + string(reason)
+	}
+	return p
+}
+
+// setHeader sets the headers that the status of the problem needs.
+func (p problem) setHeader(h http.Header) {
+	if p.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	if p.retryAfter > 0 {
+		seconds := int64((p.retryAfter + time.Second - 1) / time.Second)
+		h.Set("Retry-After", fmt.Sprint(seconds))
+	}
+}
