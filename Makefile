@@ -51,12 +51,15 @@ fuzz: ## run all fuzz targets, for FUZZTIME each
 		done || exit 1; \
 	done
 
-# One line for each package. -run names the tests (by default all), and -timeout
-# limits their time for one mutant. The file survivors.txt in the package lists
-# the mutants that may survive, with the reasons.
+# One command for each package. -run names tests (by default all), the fast ones
+# first, and -timeout limits their time for one mutant. The file survivors.txt in
+# the package lists the mutants that may survive, with the reasons.
 .PHONY: mutants
 mutants: ## change the code in small ways and print the changes that no test notices
 	@go run ./local/mutants shared/auth
+	@go run ./local/mutants -timeout 2m -run '^Test(Sim$$|Script)' \
+		-run '^Test(Check|Collection|Commit|Create|Delete|Err|Freed|Get|Different|Email|Hostile|Login|Long|Parse|Password|Reconcile|Refresh|Restored|RollBack|RoundTrips|Same|Throttle|Update|Upgrade)' \
+		-run '^Test(Crash|Glitch|Late)$$' shared/org -sim.n=2000 -sim.first
 
 .PHONY: lint
 lint: ## check formatting, go vet, staticcheck, go.mod
