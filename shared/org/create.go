@@ -73,6 +73,9 @@ func (s *Service) create(ctx context.Context, o Organization, admin Admin, passw
 			err = s.Store.RenameCollection(ctx, o.Database, c, o.Collection)
 		}
 	}
+	if errors.Is(err, ErrConflict) {
+		return o, errNameUnusable // somebody makes the stray again and again
+	}
 	if errors.Is(err, ErrNotFound) {
 		return o, errOvertaken
 	}
