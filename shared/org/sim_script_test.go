@@ -180,6 +180,25 @@ func TestScriptRefusedButCommitted(t *testing.T) {
 	})
 }
 
+// TestScriptStrayComesBack creates a stray collection before each attempt of a
+// creation to give its collection the name. The answer must tell that the name
+// can't be used.
+func TestScriptStrayComesBack(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		err := s.runHooked(s.createOp("acme", "a@x.test"), 0, func(c *call) bool {
+			if _, exists := s.durable.collections["org_acme"]; c.method == "RenameCollection" && !exists {
+				s.durable.make("org_acme")
+			}
+			return false
+		})
+		var e *org.Error
+		if !errors.As(err, &e) || e.Reason != org.NameUnusable {
+			t.Errorf("%v; want an error of the reason %s", err, org.NameUnusable)
+		}
+		s.repairAndCheck()
+	})
+}
+
 // TestScriptLateRename delays the rename of a collection until others have
 // finished the operation, and both names are free again. Another organization has
 // the old name by then. The command must not rename its collection.
