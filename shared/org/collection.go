@@ -196,9 +196,9 @@ func (s *Service) clearName(ctx context.Context, o Organization, name string) er
 // has a hyphen.
 const asidePrefix = CollectionPrefix + "-stray-"
 
-// setAside gives another name to a collection with documents that has the name
-// which the organization's is to get, so that a person can look at them. It
-// returns ErrConflict if that collection is another organization's, or if the
+// setAside gives another name to the collection that has the name which the
+// organization's is to get. Reconcile drops it later if it is empty; otherwise a
+// person can look at its documents. setAside returns ErrConflict if that collection is another organization's, or if the
 // server does not compare UUIDs.
 func (s *Service) setAside(ctx context.Context, o Organization, name string) error {
 	found, err := s.Store.Collections(ctx, o.Database, name)

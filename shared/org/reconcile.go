@@ -148,11 +148,9 @@ func (s *Service) repair(ctx context.Context, f Finding, report *Report) (*[]Fin
 	case MisnamedCollection:
 		err := s.Store.RenameCollection(ctx, f.org.Database, f.collection, f.org.Collection)
 		if errors.Is(err, ErrConflict) {
-			if err = s.clearName(ctx, f.org, f.org.Collection); errors.Is(err, ErrConflict) {
-				// The tenant's application has written under the name.
-				err = s.setAside(ctx, f.org, f.org.Collection)
-			}
-			if err == nil {
+			// The tenant's application has written under the name, and may do
+			// so just now. So the collection is not dropped, even if it is empty.
+			if err = s.setAside(ctx, f.org, f.org.Collection); err == nil {
 				err = s.Store.RenameCollection(ctx, f.org.Database, f.collection, f.org.Collection)
 			}
 		}
