@@ -4,7 +4,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,7 +25,7 @@ import (
 
 // Create handles POST /org/create.
 func Create(s *org.Service) http.Handler {
-	return handler(endpoint{status: http.StatusCreated}, func(r request[org.CreateRequest]) (any, error) {
+	return handler(&createRoute, func(r request[org.CreateRequest]) (createdOrganization, error) {
 		o, err := s.Create(r.Context(), r.content)
 		return createdOrganization{ID: o.ID, Name: o.Name, Collection: o.Collection}, err
 	})
@@ -34,7 +33,7 @@ func Create(s *org.Service) http.Handler {
 
 // Get handles GET /org/get.
 func Get(s *org.Service) http.Handler {
-	return handler(endpoint{query: []string{"organization_name"}}, func(r request[nothing]) (any, error) {
+	return handler(&getRoute, func(r request[nothing]) (organization, error) {
 		name := r.query["organization_name"]
 		if name == nil {
 			name = new(string) // an empty name is not valid
@@ -46,7 +45,7 @@ func Get(s *org.Service) http.Handler {
 
 // Update handles PUT /org/update.
 func Update(s *org.Service) http.Handler {
-	return handler(endpoint{private: true}, func(r request[org.UpdateRequest]) (any, error) {
+	return handler(&updateRoute, func(r request[org.UpdateRequest]) (organization, error) {
 		o, err := s.Update(r.Context(), r.caller, r.content)
 		return newOrganization(o), err
 	})
@@ -54,7 +53,7 @@ func Update(s *org.Service) http.Handler {
 
 // Delete handles DELETE /org/delete.
 func Delete(s *org.Service) http.Handler {
-	return handler(endpoint{private: true, query: []string{"organization_name"}}, func(r request[nothing]) (any, error) {
+	return handler(&deleteRoute, func(r request[nothing]) (deletedOrganization, error) {
 		o, err := s.Delete(r.Context(), r.caller, r.query["organization_name"])
 		return deletedOrganization{ID: o.ID, Name: o.Name, DeletedAt: o.UpdatedAt}, err
 	})
@@ -62,7 +61,7 @@ func Delete(s *org.Service) http.Handler {
 
 // Login handles POST /admin/login.
 func Login(s *org.Service) http.Handler {
-	return handler(endpoint{}, func(r request[org.LoginRequest]) (any, error) {
+	return handler(&loginRoute, func(r request[org.LoginRequest]) (tokens, error) {
 		r.content.ClientAddress = clientAddress(r.Request)
 		tokens, err := s.Login(r.Context(), r.content)
 		return newTokens(tokens), err
@@ -71,7 +70,7 @@ func Login(s *org.Service) http.Handler {
 
 // Refresh handles POST /admin/refresh.
 func Refresh(s *org.Service) http.Handler {
-	return handler(endpoint{}, func(r request[org.RefreshRequest]) (any, error) {
+	return handler(&refreshRoute, func(r request[org.RefreshRequest]) (tokens, error) {
 		tokens, err := s.Refresh(r.Context(), r.content)
 		return newTokens(tokens), err
 	})
@@ -79,14 +78,14 @@ func Refresh(s *org.Service) http.Handler {
 
 // Logout handles POST /admin/logout.
 func Logout(s *org.Service) http.Handler {
-	return handler(endpoint{status: http.StatusNoContent}, func(r request[org.RefreshRequest]) (any, error) {
-		return nil, s.Logout(r.Context(), r.content)
+	return handler(&logoutRoute, func(r request[org.RefreshRequest]) (nothing, error) {
+		return nothing{}, s.Logout(r.Context(), r.content)
 	})
 }
 
 // Me handles GET /admin/me.
 func Me(s *org.Service) http.Handler {
-	return handler(endpoint{private: true}, func(r request[nothing]) (any, error) {
+	return handler(&meRoute, func(r request[nothing]) (me, error) {
 		admin, o, err := s.Me(r.Context(), r.caller)
 		return me{
 			AdminID: admin.ID, Email: admin.Email, OrganizationID: o.ID, OrganizationName: o.Name,
@@ -98,7 +97,7 @@ func Me(s *org.Service) http.Handler {
 // JWKS handles GET /.well-known/jwks.json: it returns the key set, which is
 // JSON. Caches may keep it for 5 minutes.
 func JWKS(set []byte) http.Handler {
-	return handler(endpoint{}, func(request[nothing]) (any, error) {
+	return handler(&jwksRoute, func(request[nothing]) (cacheable, error) {
 		return cacheable(set), nil
 	})
 }
@@ -155,26 +154,33 @@ func newOrganization(o org.Organization) organization {
 	}
 }
 
-// endpoint says how one endpoint differs from the others, except in its bodies.
-type endpoint struct {
-	status  int      // of a success; 0 means 200
-	private bool     // the caller needs an access token
-	query   []string // the names of the query parameters
-}
-
 // request is an HTTP request to an endpoint. It has no query parameter and no
 // field in its body that the endpoint does not know.
 type request[T validator] struct {
 	*http.Request
-	caller  auth.Caller        // zero unless the endpoint is private
+	caller  auth.Caller        // zero unless the endpoint is an admin's
 	query   map[string]*string // the parameters that are given
 	content T                  // the body
 }
 
-// handler returns the handler of an endpoint. f gets a request whose body is a
-// T and returns the response body or an error. handler panics if checkFields
-// refuses T.
-func handler[T validator](e endpoint, f func(request[T]) (any, error)) http.Handler {
+// handler returns the handler of a route. f returns the response body or an
+// error. handler panics if checkFields refuses T.
+func handler[T validator, R any](e *route[T, R], f func(request[T]) (R, error)) http.Handler {
+	var names []string
+	for _, p := range e.query {
+		names = append(names, p.Name)
+	}
+	return serve(endpoint{e.status, e.caller, names}, func(r request[T]) (any, error) { return f(r) })
+}
+
+// endpoint says how one endpoint differs from the others, except in its bodies.
+type endpoint struct {
+	status int // of a success
+	caller caller
+	query  []string // the names of the query parameters
+}
+
+func serve[T validator](e endpoint, f func(request[T]) (any, error)) http.Handler {
 	checkFields(reflect.TypeFor[T]())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -190,18 +196,17 @@ func handler[T validator](e endpoint, f func(request[T]) (any, error)) http.Hand
 			}
 			return f(in)
 		})
-		status, contentType := cmp.Or(e.status, http.StatusOK), "application/json; charset=utf-8"
+		status, contentType := e.status, "application/json; charset=utf-8"
 		if err != nil {
 			p := newProblem(err, id)
 			p.setHeader(header)
 			body, status, contentType = p, p.Status, "application/problem+json"
 		}
 		logRequest(r, id, status, time.Since(start), err)
-		if body == nil {
+		switch body := body.(type) {
+		case nothing:
 			w.WriteHeader(status)
 			return
-		}
-		switch body := body.(type) {
 		case cacheable:
 			header.Set("Cache-Control", "public, max-age=300")
 		case createdOrganization:
@@ -274,7 +279,7 @@ func requestID(r *http.Request) string {
 // read parses a request to the endpoint, or returns why it is refused.
 func read[T validator](e endpoint, r *http.Request) (in request[T], err error) {
 	in.Request = r
-	if e.private {
+	if e.caller == admin {
 		if in.caller, err = callerOf(r); err != nil {
 			return in, err
 		}

@@ -165,6 +165,7 @@ func registration(name, email string) string {
 func call(t testing.TB, h http.Handler, r events.APIGatewayV2HTTPRequest) events.APIGatewayV2HTTPResponse {
 	t.Helper()
 	response := callUnchecked(t, h, r)
+	checkDocumented(t, r.RouteKey, response)
 	for name, want := range map[string]string{
 		"Cache-Control":             "no-store",
 		"X-Content-Type-Options":    "nosniff",
@@ -186,6 +187,27 @@ func callUnchecked(t testing.TB, h http.Handler, r events.APIGatewayV2HTTPReques
 	}
 	checkAnswer(t, response)
 	return response
+}
+
+// checkDocumented checks that a row of the table, which a function or the
+// beginning of a route names, has the status or the problem of the response.
+func checkDocumented(t testing.TB, name string, response events.APIGatewayV2HTTPResponse) {
+	t.Helper()
+	rows := api.Routes()
+	i := slices.IndexFunc(rows, func(r api.Route) bool { return name == r.Function || strings.HasPrefix(name, r.Method+" "+r.Path) })
+	if i < 0 {
+		t.Fatalf("there is no row of %s", name)
+	}
+	if response.StatusCode < 400 {
+		if response.StatusCode != rows[i].Status {
+			t.Errorf("%s answers %d, not %d", name, response.StatusCode, rows[i].Status)
+		}
+		return
+	}
+	problem := problemOf(t, response).Type
+	if !slices.ContainsFunc(rows[i].Problems, func(p api.Problem) bool { return p.Type == problem && p.Status == response.StatusCode }) {
+		t.Errorf("%s answers with the problem %s, which its row lacks", name, problem)
+	}
 }
 
 func headerOf(r events.APIGatewayV2HTTPResponse, name string) string {

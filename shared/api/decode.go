@@ -21,7 +21,7 @@ const maxBody = 64 << 10 // bytes
 // validator is a request body that returns what is wrong with its fields.
 type validator interface{ Validate() []org.FieldError }
 
-// nothing is the request body of an endpoint that takes none.
+// nothing is the body of a request or a response that has none.
 type nothing struct{}
 
 func (nothing) Validate() []org.FieldError { return nil }

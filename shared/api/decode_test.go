@@ -248,6 +248,7 @@ func FuzzLambda(f *testing.F) {
 			r := as(caller, withHeader(withBody(request(method, path, query), body), name, value))
 			r.IsBase64Encoded = encoded
 			response := callUnchecked(t, h, r)
+			checkDocumented(t, endpoint, response)
 			if response.StatusCode >= 500 {
 				t.Errorf("%s: %d %s", endpoint, response.StatusCode, response.Body)
 			}

@@ -140,7 +140,9 @@ func TestHandlerRefusesFields(t *testing.T) {
 		f()
 		return ""
 	}
-	got := refusal(func() { handler(endpoint{}, func(request[counted]) (any, error) { return nil, nil }) })
+	got := refusal(func() {
+		handler(&route[counted, nothing]{}, func(request[counted]) (nothing, error) { return nothing{}, nil })
+	})
 	want := "api: field Count of api.counted is of type int: decode has an error message for string and *string only"
 	if got != want {
 		t.Errorf("handler panics with %q, want %q", got, want)

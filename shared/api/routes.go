@@ -1,0 +1,158 @@
+package api
+
+import (
+	"net/http"
+	"reflect"
+	"slices"
+
+	"orgservice/shared/org"
+)
+
+// The table of routes. Each handler is made from its row, and so is the OpenAPI
+// document. A handler whose types are not those of its row does not compile. A
+// row is a variable of its own, so that a function links no other row.
+var (
+	createRoute = route[org.CreateRequest, createdOrganization]{
+		function: "create", method: "POST", path: "/org/create", status: http.StatusCreated,
+		summary: "Sign up an organization with its first admin",
+		reasons: []org.Reason{
+			org.NameTaken, org.EmailTaken, org.NameUnusable, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
+		},
+	}
+	getRoute = route[nothing, organization]{
+		function: "get", method: "GET", path: "/org/get", status: http.StatusOK,
+		query:   []Parameter{{Name: "organization_name", Required: true, Meaning: "The name, or another one with the same slug."}},
+		summary: "Find an organization by its name",
+		reasons: []org.Reason{org.InvalidFields, org.OrganizationNotFound, org.DatabaseUnavailable, org.ChangePending},
+	}
+	updateRoute = route[org.UpdateRequest, organization]{
+		function: "update", method: "PUT", path: "/org/update", caller: admin, status: http.StatusOK,
+		summary: "Rename the organization, or change the admin's email or password",
+		reasons: []org.Reason{
+			org.WrongCurrentPassword, org.TooManyAttempts, org.NameTaken, org.EmailTaken, org.NameUnusable,
+			org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
+		},
+	}
+	deleteRoute = route[nothing, deletedOrganization]{
+		function: "delete", method: "DELETE", path: "/org/delete", caller: admin, status: http.StatusOK,
+		query:   []Parameter{{Name: "organization_name", Meaning: "A confirmation: it must name the organization of the access token."}},
+		summary: "Delete the organization with all that belongs to it",
+		reasons: []org.Reason{
+			org.InvalidFields, org.WrongConfirmation, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
+		},
+	}
+	loginRoute = route[org.LoginRequest, tokens]{
+		function: "login", method: "POST", path: "/admin/login", status: http.StatusOK,
+		summary: "Log in",
+		reasons: []org.Reason{org.WrongCredentials, org.TooManyAttempts, org.DatabaseUnavailable, org.ChangePending},
+	}
+	refreshRoute = route[org.RefreshRequest, tokens]{
+		function: "refresh", method: "POST", path: "/admin/refresh", status: http.StatusOK,
+		summary: "Exchange a refresh token, which is good for one use, for new tokens",
+		reasons: []org.Reason{org.RefreshTokenInvalid, org.DatabaseUnavailable},
+	}
+	logoutRoute = route[org.RefreshRequest, nothing]{
+		function: "logout", method: "POST", path: "/admin/logout", status: http.StatusNoContent,
+		summary: "End a login: none of its tokens is valid any more",
+		reasons: []org.Reason{org.DatabaseUnavailable},
+	}
+	meRoute = route[nothing, me]{
+		function: "me", method: "GET", path: "/admin/me", caller: admin, status: http.StatusOK,
+		summary: "Return the admin and the organization of the access token",
+		reasons: []org.Reason{org.DatabaseUnavailable, org.ChangePending},
+	}
+	jwksRoute = route[nothing, cacheable]{
+		function: "jwks", method: "GET", path: "/.well-known/jwks.json", status: http.StatusOK,
+		summary: "Return the public keys that verify access tokens",
+	}
+)
+
+// Routes returns the rows of the table.
+func Routes() []Route {
+	return []Route{
+		createRoute.describe(), getRoute.describe(), updateRoute.describe(), deleteRoute.describe(),
+		loginRoute.describe(), refreshRoute.describe(), logoutRoute.describe(), meRoute.describe(),
+		jwksRoute.describe(),
+	}
+}
+
+// route is a row of the table: an endpoint whose request body is a T and whose
+// response body is an R.
+type route[T validator, R any] struct {
+	function string // the folder in functions
+	method   string
+	path     string
+	caller   caller
+	query    []Parameter
+	status   int // of a success
+	summary  string
+	reasons  []org.Reason // of the service; read has others
+}
+
+// caller says who may call an endpoint.
+type caller bool
+
+const admin caller = true // with an access token; by default anybody may
+
+// Route describes an endpoint for programs that read the table, of which no
+// function is one.
+type Route struct {
+	Function string // its folder in functions
+	Method   string
+	Path     string
+	Admin    bool // the caller needs an access token
+	Query    []Parameter
+	Request  reflect.Type // of the body; nil if there is none
+	Response reflect.Type // of the body; nil if there is none
+	RawJSON  bool         // the response body is JSON that has no Go type
+	Status   int          // of a success
+	Summary  string
+	Problems []Problem // every one that the service may answer with, in the order of the table of problems
+}
+
+// Parameter is a parameter of the query.
+type Parameter struct {
+	Name     string
+	Required bool
+	Meaning  string // a sentence for people
+}
+
+// Problem is a type of problem.
+type Problem struct {
+	Reason  string // the end of Type
+	Type    string // a URI reference
+	Status  int
+	Meaning string // a sentence for people
+}
+
+// ProblemBody is the body of every problem.
+func ProblemBody() reflect.Type { return reflect.TypeFor[problem]() }
+
+func (e *route[T, R]) describe() Route {
+	r := Route{
+		Function: e.function, Method: e.method, Path: e.path, Admin: e.caller == admin, Query: e.query,
+		Status: e.status, Summary: e.summary,
+	}
+	// What read refuses, on every route.
+	reasons := append(slices.Clone(e.reasons), malformedRequest, invalidParameters, internalError)
+	if r.Admin {
+		reasons = append(reasons, tokenRequired, org.TokenRevoked)
+	}
+	if t := reflect.TypeFor[T](); t != reflect.TypeFor[nothing]() {
+		r.Request = t
+		reasons = append(reasons, bodyTooLarge, unsupportedMediaType, org.InvalidFields)
+	}
+	switch t := reflect.TypeFor[R](); t {
+	case reflect.TypeFor[nothing]():
+	case reflect.TypeFor[cacheable]():
+		r.RawJSON = true
+	default:
+		r.Response = t
+	}
+	for _, p := range problemTypes {
+		if slices.Contains(reasons, p.reason) {
+			r.Problems = append(r.Problems, Problem{string(p.reason), problemPath + string(p.reason), p.status, p.meaning})
+		}
+	}
+	return r
+}
