@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -19,6 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"orgservice/local/gateway"
+	"orgservice/shared/api"
 	"orgservice/shared/auth"
 	"orgservice/shared/config"
 	"orgservice/shared/org"
@@ -123,6 +125,85 @@ func TestFolders(t *testing.T) {
 	if diff := cmp.Diff(deployed, names("events/*.json", ".json")); diff != "" {
 		t.Errorf("sample events (-functions +events):\n%s", diff)
 	}
+}
+
+// TestRoutes checks that the template has the routes of package api, each with its
+// function and authorizer.
+func TestRoutes(t *testing.T) {
+	type row struct {
+		Function string
+		Open     bool
+	}
+	want, deployed := map[string]row{}, map[string]row{}
+	for _, r := range api.Routes() {
+		want[r.Method+" "+r.Path] = row{r.Function, !r.Admin}
+	}
+	for name, f := range readFunctions(t) {
+		if f.route != "" {
+			deployed[f.route] = row{name, f.open}
+		}
+	}
+	if diff := cmp.Diff(want, deployed); diff != "" {
+		t.Errorf("routes (-api +template):\n%s", diff)
+	}
+}
+
+// TestReadmeRoutes checks that the README has the routes of package api, each with
+// the names of its parameters and of the fields of its bodies.
+func TestReadmeRoutes(t *testing.T) {
+	type row struct {
+		Admin                    bool
+		Query, Request, Response []string
+		Status                   string
+	}
+	want, written := map[string]row{}, map[string]row{}
+	for _, r := range api.Routes() {
+		w := row{r.Admin, nil, fieldsOf(r.Request), fieldsOf(r.Response), strconv.Itoa(r.Status)}
+		for _, p := range r.Query {
+			w.Query = append(w.Query, p.Name)
+		}
+		want[r.Method+" "+r.Path] = w
+	}
+	cell := regexp.MustCompile(`(?m)^\| ` + "`([A-Z]+ /\\S+)`" + ` \|(.*)\|(.*)\|(.*)\|$`)
+	parameter, field, as := regexp.MustCompile("`\\?([a-z_]+)=`"), regexp.MustCompile("`([a-z_]+)`"), regexp.MustCompile("^ `\\d+` as ([a-z]+) $")
+	responses := map[string][]string{} // by the end of the path
+	for _, m := range cell.FindAllStringSubmatch(string(readFile(t, "README.md")), -1) {
+		response := submatches(field, m[4])
+		if same := as.FindStringSubmatch(m[4]); same != nil {
+			response = responses[same[1]]
+		}
+		responses[m[1][strings.LastIndex(m[1], "/")+1:]] = response
+		written[m[1]] = row{
+			strings.TrimSpace(m[2]) == "Bearer", submatches(parameter, m[3]), submatches(field, m[3]), response,
+			regexp.MustCompile(`\d{3}`).FindString(m[4]),
+		}
+	}
+	if diff := cmp.Diff(want, written); diff != "" {
+		t.Errorf("routes (-api +README):\n%s", diff)
+	}
+}
+
+// fieldsOf returns the names of the fields in JSON, sorted.
+func fieldsOf(t reflect.Type) (names []string) {
+	if t == nil {
+		return nil
+	}
+	for i := range t.NumField() {
+		if name := t.Field(i).Tag.Get("json"); name != "-" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// submatches returns the texts that the pattern's group matches, once each, sorted.
+func submatches(pattern *regexp.Regexp, s string) (found []string) {
+	for _, m := range pattern.FindAllStringSubmatch(s, -1) {
+		found = append(found, m[1])
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // readers are what a function calls, or hands to package wire, to read
