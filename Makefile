@@ -61,6 +61,10 @@ mutants: ## change the code in small ways and print the changes that no test not
 		-run '^Test(Check|Collection|Commit|Create|Delete|Err|Freed|Get|Different|Email|Hostile|Login|Long|Parse|Password|Reconcile|Refresh|Restored|RollBack|RoundTrips|Same|Throttle|Update|Upgrade)' \
 		-run '^Test(Crash|Glitch|Late)$$' shared/org -sim.n=2000 -sim.first
 
+.PHONY: openapi
+openapi: ## write shared/api/openapi.json anew, after a change of the API
+	go run ./local/openapi
+
 .PHONY: lint
 lint: ## check formatting, go vet, staticcheck, go.mod
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

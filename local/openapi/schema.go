@@ -1,0 +1,185 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/google/jsonschema-go/jsonschema"
+)
+
+// addSchema adds the schema of a type to the components, once.
+func (d *document) addSchema(t reflect.Type) (*jsonschema.Schema, error) {
+	name := nameOf(t)
+	if schema := d.Components.Schemas[name]; schema != nil {
+		return schema, nil
+	}
+	schema, err := schemaOf(t, name)
+	if err == nil {
+		d.Components.Schemas[name] = schema
+	}
+	return schema, err
+}
+
+// nameOf returns the name of a type's schema.
+func nameOf(t reflect.Type) string { return capitalized(t.Name()) }
+
+// schemaOf returns the schema of a struct in JSON. It differs from what the
+// library makes in three ways. A pointer is an optional field, and null is no
+// value of it. An object may have more fields than today. Each field has a
+// description.
+func schemaOf(t reflect.Type, name string) (*jsonschema.Schema, error) {
+	schema, err := jsonschema.ForType(t, &jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
+		reflect.TypeFor[time.Time](): {Type: "string", Format: "date-time"},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Type.Kind() == reflect.Pointer {
+			schema.Required = slices.DeleteFunc(schema.Required, func(s string) bool { return s == f.Tag.Get("json") })
+		}
+	}
+	if err := describe(schema, name); err != nil {
+		return nil, err
+	}
+	if constraint := constraints[name]; constraint != nil {
+		constraint(schema)
+	}
+	return schema, nil
+}
+
+// describe completes an object's schema and the schemas in it.
+func describe(s *jsonschema.Schema, name string) error {
+	s.AdditionalProperties = nil
+	for _, property := range slices.Sorted(maps.Keys(s.Properties)) {
+		p := s.Properties[property]
+		if i := slices.Index(p.Types, "null"); i >= 0 && len(p.Types) == 2 {
+			p.Type, p.Types = p.Types[1-i], nil
+		}
+		f := fieldFor(name, property)
+		if f.description == "" {
+			return fmt.Errorf("there is no description of %s in %s", property, name)
+		}
+		f.apply(p)
+		p.Description = f.description
+		if p.Items != nil {
+			if err := describe(p.Items, name+"."+property); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// refusesAll returns the schema false.
+func refusesAll() *jsonschema.Schema { return &jsonschema.Schema{Not: &jsonschema.Schema{}} }
+
+// field is what a schema says about a field beyond its type.
+type field struct {
+	description string
+	min, max    int // length; 0: no bound
+	format      string
+	pattern     string
+	constant    any
+	minimum     *float64
+	example     string // of a parameter
+}
+
+// apply adds the constraints to a schema.
+func (f field) apply(s *jsonschema.Schema) *jsonschema.Schema {
+	if f.min > 0 {
+		s.MinLength = &f.min
+	}
+	if f.max > 0 {
+		s.MaxLength = &f.max
+	}
+	if f.format != "" {
+		s.Format = f.format
+	}
+	if f.constant != nil {
+		s.Const = &f.constant
+	}
+	s.Pattern, s.Minimum = f.pattern, f.minimum
+	return s
+}
+
+// fieldFor returns what is known of the field in that schema, or else of that
+// field in any schema.
+func fieldFor(schema, name string) field {
+	if f, ok := fields[schema+"."+name]; ok {
+		return f
+	}
+	return fields[name]
+}
+
+// fields has every field, by its name or its schema and name. The service may
+// refuse more than a schema does, but accepts nothing that a schema refuses: a
+// name is normalized before it is measured, so that it has no maximum here, and
+// the maximum of a password is in bytes.
+var fields = map[string]field{
+	"id":                {description: "Identifies the organization for ever.", min: 1},
+	"admin_id":          {description: "Identifies the admin for ever.", min: 1},
+	"organization_id":   {description: "Identifies the organization for ever.", min: 1},
+	"organization_name": {description: "1 to 100 characters in any script, once it is normalized.", min: 1, example: "Akshay Pvt Ltd"},
+	"collection_name":   {description: "The collection of the organization's own data. Another one after a rename.", pattern: "^org_"},
+	"created_at":        {description: "When the organization signed up."},
+	"updated_at":        {description: "When the organization or its admin was last changed."},
+	"deleted_at":        {description: "When the organization was deleted."},
+	"email":             {description: "Compared without case.", min: 1, format: "idn-email", max: 254},
+	"password":          {description: "At least 8 characters and at most 72 bytes in UTF-8, and none of the most common passwords.", min: 8, max: 72},
+	"current_password":  {description: "Required with `email` and with `password`, at most 72 bytes in UTF-8. Compared whenever it is given."},
+	"access_token":      {description: "Valid for `expires_in` seconds, at most. Send it as `Authorization: Bearer …`.", min: 1},
+	"token_type":        {description: "The scheme of the access token.", constant: "bearer"},
+	"expires_in":        {description: "Lifetime of the access token in seconds.", minimum: jsonschema.Ptr(0.0)},
+	"refresh_token":     {description: "Good for one use: a second use ends the login.", min: 1},
+	"expires_at":        {description: "When the access token expires."},
+
+	"LoginRequest.email":    {description: "Compared without case.", min: 1},
+	"LoginRequest.password": {description: "At most 72 bytes in UTF-8.", min: 1, max: 72},
+
+	"Problem.type":           {description: "The type of the problem, for programs.", format: "uri-reference"},
+	"Problem.title":          {description: "The name of the status."},
+	"Problem.status":         {description: "The status of the response."},
+	"Problem.detail":         {description: "What is wrong, for people.", min: 1},
+	"Problem.request_id":     {description: "As in the header X-Request-Id.", min: 1},
+	"Problem.errors":         {description: "Every field or parameter that is wrong."},
+	"Problem.errors.field":   {description: "The name of the field or parameter."},
+	"Problem.errors.message": {description: "The end of a sentence that begins with the name.", min: 1},
+}
+
+// constraints are on more than one field.
+var constraints = map[string]func(*jsonschema.Schema){
+	"UpdateRequest": func(s *jsonschema.Schema) {
+		for _, name := range []string{"organization_name", "email", "password"} {
+			s.AnyOf = append(s.AnyOf, &jsonschema.Schema{Required: []string{name}})
+		}
+		s.DependentRequired = map[string][]string{"email": {"current_password"}, "password": {"current_password"}}
+	},
+}
+
+// The schemas of what is JSON without a Go type in package api.
+var (
+	gatewayError = &jsonschema.Schema{
+		Type:        "object",
+		Description: "An answer of the gateway itself.",
+		Required:    []string{"message"},
+		Properties:  map[string]*jsonschema.Schema{"message": {Type: "string"}},
+	}
+	keySet = &jsonschema.Schema{
+		Type:        "object",
+		Description: "A JSON Web Key Set (RFC 7517).",
+		Required:    []string{"keys"},
+		Properties: map[string]*jsonschema.Schema{"keys": {Type: "array", Items: &jsonschema.Schema{
+			Type:          "object",
+			Required:      []string{"kty", "crv", "x", "kid", "alg", "use"},
+			PropertyOrder: []string{"kty", "crv", "x", "y", "kid", "alg", "use"},
+			Properties: map[string]*jsonschema.Schema{
+				"kty": {Type: "string"}, "crv": {Type: "string"}, "x": {Type: "string"}, "y": {Type: "string"},
+				"kid": {Type: "string"}, "alg": {Type: "string"}, "use": {Type: "string"},
+			},
+		}}},
+	}
+)
