@@ -114,19 +114,19 @@ type object = map[string]any
 func (c *client) call(method, target string, body any, headers ...string) answer {
 	c.t.Helper()
 	a := answer{request: method + " " + target}
-	var content io.Reader
+	var content []byte
 	switch body := body.(type) {
 	case nil:
 	case string:
-		content = strings.NewReader(body)
+		content = []byte(body)
 	default:
 		encoded, err := json.Marshal(body)
 		if err != nil {
 			panic(err)
 		}
-		content = bytes.NewReader(encoded)
+		content = encoded
 	}
-	r, err := http.NewRequest(method, c.base+target, content)
+	r, err := http.NewRequest(method, c.base+target, bytes.NewReader(content))
 	if err != nil {
 		panic(err)
 	}
@@ -161,6 +161,7 @@ func (c *client) call(method, target string, body any, headers ...string) answer
 	}
 	if method != http.MethodOptions {
 		c.check(a, r.Header.Get("X-Request-Id"))
+		c.checkDocumented(r, content, a)
 	}
 	return a
 }
