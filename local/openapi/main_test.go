@@ -2,7 +2,13 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"orgservice/shared/api"
+	"orgservice/shared/auth"
 	"orgservice/shared/org"
 )
 
@@ -129,6 +136,47 @@ func TestSchemaOfUpdate(t *testing.T) {
 		wrong := validate(t, reflect.TypeFor[org.UpdateRequest](), body)
 		if err := schema.Validate(body); (err == nil) != (len(wrong) == 0) {
 			t.Errorf("%v: %v by the service and %v by the schema", body, wrong, err)
+		}
+	}
+}
+
+// TestKeySet checks that the schema of the key set has every field that the service
+// publishes.
+func TestKeySet(t *testing.T) {
+	ed, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []byte
+	for _, key := range []any{ed, p256.Public()} {
+		der, err := x509.MarshalPKIXPublicKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})...)
+	}
+	closed := keySet.CloneSchemas()
+	closed.AdditionalProperties = refusesAll()
+	closed.Properties["keys"].Items.AdditionalProperties = refusesAll()
+	schema, err := closed.Resolve(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, data := range [][]byte{nil, keys} {
+		set, err := auth.JWKS(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v any
+		if err := json.Unmarshal(set, &v); err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(v); err != nil {
+			t.Errorf("%s: %v", set, err)
 		}
 	}
 }
