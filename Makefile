@@ -10,6 +10,7 @@ RACE := $(shell command -v $$(go env CC) >/dev/null 2>&1 && echo -race)
 .PHONY: run
 run: ## run the service on http://127.0.0.1:3000 (PORT), with an embedded database
 	@echo "compiling (the first time takes a minute or two)"
+	@$(fetch_redoc)
 	@go build -o local/.data/local ./local && exec local/.data/local
 
 .PHONY: invoke
@@ -61,6 +62,14 @@ mutants: ## change the code in small ways and print the changes that no test not
 		-run '^Test(Check|Collection|Commit|Create|Delete|Err|Freed|Get|Different|Email|Hostile|Login|Long|Parse|Password|Reconcile|Refresh|Restored|RollBack|RoundTrips|Same|Throttle|Update|Upgrade)' \
 		-run '^Test(Crash|Glitch|Late)$$' shared/org -sim.n=2000 -sim.first
 
+# The page /redoc needs ReDoc, which npm has. All else works without it.
+REDOC = shared/pages/redoc/redoc.standalone.js.gz
+fetch_redoc = [ -e $(REDOC) ] || ! command -v npm >/dev/null || local/redoc.sh || echo "without ReDoc"
+
+.PHONY: redoc
+redoc: ## fetch ReDoc from npm for the page /redoc, before the next build
+	local/redoc.sh
+
 .PHONY: openapi
 openapi: ## write shared/api/openapi.json anew, after a change of the API
 	go run ./local/openapi
@@ -70,6 +79,7 @@ lint: ## check formatting, go vet, staticcheck, go.mod
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
+	go vet -tags browser ./local/e2e
 	go tool staticcheck ./...
 	go mod tidy -diff
 	go mod verify
@@ -77,6 +87,12 @@ lint: ## check formatting, go vet, staticcheck, go.mod
 .PHONY: vuln
 vuln: ## known vulnerabilities in what is linked (asks vuln.go.dev)
 	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
+.PHONY: test-browser
+test-browser: ## use /docs and /redoc with Chromium, which must be installed; pictures in local/.data/browser
+	@[ -e $(REDOC) ] || local/redoc.sh
+	@mkdir -p local/.data/browser
+	go test -count=1 -tags browser -run '^TestBrowser$$' -timeout 10m -artifacts -outputdir $(CURDIR)/local/.data/browser ./local/e2e
 
 .PHONY: sam-local
 sam-local: ## run the service under SAM CLI, with a Mongo container
@@ -88,6 +104,7 @@ sam-test: ## validate, build and test under SAM CLI, in containers
 
 .PHONY: build
 build: ## build the binaries of the deployment, with SAM CLI
+	@$(fetch_redoc)
 	go build ./functions/...
 	$(BUILD_ENV) sam build
 

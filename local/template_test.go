@@ -52,10 +52,9 @@ type samTemplate struct {
 
 // functionOf is a function of the template.
 type functionOf struct {
-	name      string   // of its folder in functions
-	variables []string // of its environment
-	route     string   // "" if it has none
-	open      bool
+	name      string          // of its folder in functions
+	variables []string        // of its environment
+	routes    map[string]bool // whether anybody may call it
 }
 
 func readFunctions(t *testing.T) map[string]functionOf {
@@ -72,11 +71,11 @@ func readFunctions(t *testing.T) map[string]functionOf {
 		f := functionOf{
 			name:      filepath.Base(resource.Properties.CodeURI),
 			variables: slices.Sorted(maps.Keys(resource.Properties.Environment.Variables)),
+			routes:    map[string]bool{},
 		}
 		for _, event := range resource.Properties.Events {
 			if event.Type == "HttpApi" {
-				f.route = event.Properties.Method + " " + event.Properties.Path
-				f.open = event.Properties.Auth.Authorizer == "NONE"
+				f.routes[event.Properties.Method+" "+event.Properties.Path] = event.Properties.Auth.Authorizer == "NONE"
 			}
 		}
 		functions[f.name] = f
@@ -139,8 +138,8 @@ func TestRoutes(t *testing.T) {
 		want[r.Method+" "+r.Path] = row{r.Function, !r.Admin}
 	}
 	for name, f := range readFunctions(t) {
-		if f.route != "" {
-			deployed[f.route] = row{name, f.open}
+		for route, open := range f.routes {
+			deployed[route] = row{name, open}
 		}
 	}
 	if diff := cmp.Diff(want, deployed); diff != "" {
@@ -159,12 +158,14 @@ func TestReadmeRoutes(t *testing.T) {
 	want, written := map[string]row{}, map[string]row{}
 	for _, r := range api.Routes() {
 		w := row{r.Admin, nil, fieldsOf(r.Request), fieldsOf(r.Response), strconv.Itoa(r.Status)}
-		for _, p := range r.Query {
-			w.Query = append(w.Query, p.Name)
+		for _, p := range r.Parameters {
+			if !p.InPath {
+				w.Query = append(w.Query, p.Name)
+			}
 		}
 		want[r.Method+" "+r.Path] = w
 	}
-	cell := regexp.MustCompile(`(?m)^\| ` + "`([A-Z]+ /\\S+)`" + ` \|(.*)\|(.*)\|(.*)\|$`)
+	cell := regexp.MustCompile(`(?m)^\| ` + "`([A-Z]+ /\\S*)`" + ` \|(.*)\|(.*)\|(.*)\|$`)
 	parameter, field, as := regexp.MustCompile("`\\?([a-z_]+)=`"), regexp.MustCompile("`([a-z_]+)`"), regexp.MustCompile("^ `\\d+` as ([a-z]+) $")
 	responses := map[string][]string{} // by the end of the path
 	for _, m := range cell.FindAllStringSubmatch(string(readFile(t, "README.md")), -1) {
@@ -189,7 +190,7 @@ func fieldsOf(t reflect.Type) (names []string) {
 		return nil
 	}
 	for i := range t.NumField() {
-		if name := t.Field(i).Tag.Get("json"); name != "-" {
+		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); name != "-" {
 			names = append(names, name)
 		}
 	}
@@ -281,18 +282,19 @@ func readEnvJSON(t *testing.T) map[string]string {
 
 func TestEvents(t *testing.T) {
 	for name, f := range readFunctions(t) {
-		if f.route == "" {
+		if len(f.routes) == 0 {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
 			event := readEvent[events.APIGatewayV2HTTPRequest](t, name)
 			checkRequest(t, event)
-			if event.RouteKey != f.route || event.RequestContext.HTTP.Method+" "+event.RawPath != f.route {
-				t.Errorf("the event is that of %s and %s %s, not of %s",
-					event.RouteKey, event.RequestContext.HTTP.Method, event.RawPath, f.route)
+			open, known := f.routes[event.RouteKey]
+			if !known || event.RequestContext.HTTP.Method+" "+event.RawPath != event.RouteKey {
+				t.Errorf("the event is that of %s and %s %s; the function has %v",
+					event.RouteKey, event.RequestContext.HTTP.Method, event.RawPath, f.routes)
 			}
 			authorizer := event.RequestContext.Authorizer
-			if f.open {
+			if open {
 				if authorizer != nil || event.Headers["authorization"] != "" {
 					t.Error("an open route has no caller")
 				}
@@ -367,7 +369,7 @@ func TestAuthorizerEvent(t *testing.T) {
 	}
 	headers := map[string]string{"authorizer": event.Headers["authorization"]}
 	for name, f := range readFunctions(t) {
-		if f.route != "" && !f.open {
+		if slices.Contains(slices.Collect(maps.Values(f.routes)), false) {
 			headers[name] = readEvent[events.APIGatewayV2HTTPRequest](t, name).Headers["authorization"]
 		}
 	}

@@ -276,7 +276,7 @@ func TestNotFound(t *testing.T) {
 	c := newClient(t)
 	c.get("Nobody "+unique()).want(t, 404)
 	for _, r := range []struct{ method, path string }{
-		{"GET", "/"}, {"GET", "/org"}, {"GET", "/org/create"}, {"POST", "/org/get"}, {"GET", "/org/get/x"},
+		{"POST", "/"}, {"GET", "/org"}, {"GET", "/org/create"}, {"POST", "/org/get"}, {"GET", "/org/get/x"},
 		{"GET", "/org/update"}, {"POST", "/org/delete"}, {"GET", "/admin/login"}, {"PUT", "/admin/login"}, {"GET", "/ORG/get"},
 	} {
 		c.call(r.method, r.path, nil).wantRefusal(t, c.gateway.noRoute)

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
@@ -51,7 +54,7 @@ type (
 		Required    bool               `json:"required"`
 		Description string             `json:"description"`
 		Schema      *jsonschema.Schema `json:"schema"`
-		Example     string             `json:"example"`
+		Example     string             `json:"example,omitempty"`
 	}
 	requestBody struct {
 		Required bool               `json:"required"`
@@ -93,14 +96,14 @@ func newDocument() (*document, error) {
 		OpenAPI: "3.1.0",
 		Info: info{
 			Title:   "Organization Management Service",
-			Version: "1.0.0",
+			Version: api.Version,
 			Description: "The multi-tenant backend that a SaaS starts with. An organization signs up and gets a collection of its own and an admin.\n\n" +
 				"A body is one JSON object of at most 64 KiB, with only the fields of its schema, each at most once. The same holds for the parameters of a query. Times are RFC 3339 in UTC.\n\n" +
 				"An error is a problem document (RFC 9457): its `type` is for programs. The gateway in front of the service has error bodies of its own, of the schema GatewayError: " +
 				"401 without a token, 403 if it is refused, 404 on a route that does not exist, 413, 429, 500 and 503. They have none of the headers of the service.",
 			License: license{"MIT", "MIT"},
 		},
-		Servers: []server{{"http://127.0.0.1:3000", "make run"}},
+		Servers: []server{{"/", "The service that this document is from."}},
 		Paths:   map[string]map[string]operation{},
 		Components: components{
 			SecuritySchemes: map[string]securityScheme{
@@ -127,7 +130,7 @@ func newDocument() (*document, error) {
 
 func (d *document) operation(r api.Route) (operation, error) {
 	o := operation{
-		OperationID: r.Function,
+		OperationID: operationID(r),
 		Summary:     r.Summary,
 		Security:    []map[string][]string{},
 		Responses:   map[string]response{},
@@ -135,9 +138,17 @@ func (d *document) operation(r api.Route) (operation, error) {
 	if r.Admin {
 		o.Security = append(o.Security, map[string][]string{"token": {}})
 	}
-	for _, p := range r.Query {
+	for _, p := range r.Parameters {
 		f := fieldFor("", p.Name)
-		o.Parameters = append(o.Parameters, parameter{p.Name, "query", p.Required, p.Meaning, f.apply(&jsonschema.Schema{Type: "string"}), f.example})
+		in := "query"
+		if p.InPath {
+			in = "path"
+		}
+		example := f.example
+		if !p.Required {
+			example = "" // Swagger UI would send it
+		}
+		o.Parameters = append(o.Parameters, parameter{p.Name, in, p.Required, p.Meaning, f.apply(&jsonschema.Schema{Type: "string"}), example})
 	}
 	example := examples[r.Function]
 	if r.Request != nil {
@@ -158,7 +169,9 @@ func (d *document) operation(r api.Route) (operation, error) {
 			return o, err
 		}
 		success.Content = map[string]content{jsonType: {reference(nameOf(r.Response)), json.RawMessage(example.response)}}
-	case r.RawJSON:
+	case r.Page:
+		return o, d.addPage(o, r, success)
+	case r.MediaType == jsonType:
 		success.Content = map[string]content{jsonType: {reference("KeySet"), json.RawMessage(example.response)}}
 	}
 	if (success.Content == nil) != (example.response == "") {
@@ -166,6 +179,34 @@ func (d *document) operation(r api.Route) (operation, error) {
 	}
 	o.Responses[strconv.Itoa(r.Status)] = success
 	return o, d.addErrors(o, r)
+}
+
+// operationID returns the name of a route's function or, since one function has
+// them all, the path of a page in words.
+func operationID(r api.Route) string {
+	if !r.Page {
+		return r.Function
+	}
+	words := strings.FieldsFunc(r.Path, func(r rune) bool { return !unicode.IsLetter(r) })
+	return strings.Join(append([]string{"page"}, words...), "-")
+}
+
+// addPage adds the responses of a page.
+func (d *document) addPage(o operation, r api.Route, success response) error {
+	header := func(description string) header {
+		return header{description, true, &jsonschema.Schema{Type: "string"}}
+	}
+	success.Headers["Content-Security-Policy"] = header("What the page may load.")
+	if r.Status == http.StatusFound {
+		success.Headers["Location"] = header("Where the documentation is.")
+	} else {
+		success.Content = map[string]content{cmp.Or(r.MediaType, "*/*"): {Schema: &jsonschema.Schema{}}}
+		success.Headers["ETag"] = header("The version of the content.")
+		same := response{Description: "The client has this version: `If-None-Match` names it.", Headers: maps.Clone(success.Headers)}
+		o.Responses["304"] = same
+	}
+	o.Responses[strconv.Itoa(r.Status)] = success
+	return d.addErrors(o, r)
 }
 
 // addErrors adds the error responses of the service and of the gateway.

@@ -65,9 +65,11 @@ func describe(s *jsonschema.Schema, name string) error {
 		}
 		f.apply(p)
 		p.Description = f.description
-		if p.Items != nil {
-			if err := describe(p.Items, name+"."+property); err != nil {
-				return err
+		for _, inner := range []*jsonschema.Schema{p.Items, p} {
+			if inner != nil && inner.Properties != nil {
+				if err := describe(inner, name+"."+property); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -85,6 +87,7 @@ type field struct {
 	pattern     string
 	constant    any
 	minimum     *float64
+	enum        []any
 	example     string // of a parameter
 }
 
@@ -102,7 +105,7 @@ func (f field) apply(s *jsonschema.Schema) *jsonschema.Schema {
 	if f.constant != nil {
 		s.Const = &f.constant
 	}
-	s.Pattern, s.Minimum = f.pattern, f.minimum
+	s.Pattern, s.Minimum, s.Enum = f.pattern, f.minimum, f.enum
 	return s
 }
 
@@ -136,6 +139,16 @@ var fields = map[string]field{
 	"expires_in":        {description: "Lifetime of the access token in seconds.", minimum: jsonschema.Ptr(0.0)},
 	"refresh_token":     {description: "Good for one use: a second use ends the login.", min: 1},
 	"expires_at":        {description: "When the access token expires."},
+
+	"deep":                       {enum: []any{"true", "false"}, example: "true"},
+	"reason":                     {min: 1, example: "name-taken"},
+	"file":                       {min: 1, example: "page.css"},
+	"Health.status":              {description: "The service is alive.", constant: "ok"},
+	"Health.version":             {description: "The version of this document.", min: 1},
+	"Health.age":                 {description: "For how many seconds the process has been alive.", minimum: jsonschema.Ptr(0.0)},
+	"Health.database":            {description: "Only if the query asks for it."},
+	"Health.database.status":     {description: "The database has answered.", constant: "ok"},
+	"Health.database.latency_ms": {description: "How long the database took, in milliseconds.", minimum: jsonschema.Ptr(0.0)},
 
 	"LoginRequest.email":    {description: "Compared without case.", min: 1},
 	"LoginRequest.password": {description: "At most 72 bytes in UTF-8.", min: 1, max: 72},

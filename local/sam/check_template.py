@@ -30,9 +30,17 @@ ROUTES = {
     "POST /admin/logout": (OPEN, "LogoutFunction"),
     "GET /admin/me": (TOKEN, "MeFunction"),
     "GET /.well-known/jwks.json": (OPEN, "JwksFunction"),
+    "GET /health": (OPEN, "HealthFunction"),
+    "GET /": (OPEN, "DocsFunction"),
+    "GET /docs": (OPEN, "DocsFunction"),
+    "GET /redoc": (OPEN, "DocsFunction"),
+    "GET /openapi.json": (OPEN, "DocsFunction"),
+    "GET /openapi.yaml": (OPEN, "DocsFunction"),
+    "GET /problems/{reason}": (OPEN, "DocsFunction"),
+    "GET /assets/{file}": (OPEN, "DocsFunction"),
 }
 HASHING = {"CreateFunction", "UpdateFunction", "LoginFunction"}  # they run bcrypt
-THROTTLED = {"POST /org/create", "POST /admin/login"}  # have lower limits than the others
+THROTTLED = {"POST /org/create", "POST /admin/login", "GET /health"}  # have lower limits than the others
 SIGNING_KEY = "the key that signs"
 SECRETS = {  # secrets that each function may read
     "CreateFunction": {"MongoUrlSecret"},
@@ -44,6 +52,8 @@ SECRETS = {  # secrets that each function may read
     "LogoutFunction": {"MongoUrlSecret"},
     "MeFunction": {"MongoUrlSecret"},
     "JwksFunction": set(),
+    "HealthFunction": {"MongoUrlSecret"},
+    "DocsFunction": set(),
     "AuthorizerFunction": {"JwtSecret"},
     "ReconcileFunction": {"MongoUrlSecret"},
 }

@@ -125,6 +125,8 @@ func TestInvoke(t *testing.T) {
 	if len(set.Keys) > 0 {
 		t.Errorf("keys without any in env.json: %v", set.Keys)
 	}
+	i.call(t, "Health", sample(t, "health"), 200, nil)
+	i.call(t, "Docs", sample(t, "docs"), 200, nil)
 	report = invoke[org.Report](t, i, "Reconcile", map[string]any{"full": true})
 	if len(report.NeedsAttention) > 0 {
 		t.Errorf("reconcile afterwards: %+v", report.NeedsAttention)

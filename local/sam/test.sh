@@ -90,7 +90,7 @@ start_service() {
   for path in org/create admin/login admin/refresh admin/logout; do
     curl -sS -o /dev/null --max-time 60 -H 'content-type: application/json' -d '{}' "$url/$path"
   done
-  for path in org/get .well-known/jwks.json admin/me; do
+  for path in org/get .well-known/jwks.json admin/me health docs; do
     curl -sS -o /dev/null --max-time 60 -H 'authorization: Bearer none' "$url/$path"
   done
 }

@@ -102,6 +102,42 @@ func JWKS(set []byte) http.Handler {
 	})
 }
 
+// Health handles GET /health. The age is that of the handler.
+func Health(s *org.Service) http.Handler {
+	start := time.Now()
+	return handler(&healthRoute, func(r request[nothing]) (health, error) {
+		h := health{Status: "ok", Version: Version, Age: int64(time.Since(start) / time.Second)}
+		deep := false
+		if value := r.query["deep"]; value != nil {
+			deep = *value == "true"
+			if !deep && *value != "false" {
+				return h, &org.Error{
+					Kind: org.Invalid, Reason: org.InvalidFields, Message: "a parameter is not valid",
+					Fields: []org.FieldError{{Field: "deep", Message: "must be true or false"}},
+				}
+			}
+		}
+		if !deep {
+			return h, nil
+		}
+		latency, err := s.Ping(r.Context())
+		h.Database = &databaseHealth{Status: "ok", Latency: float64(latency.Microseconds()) / 1000}
+		return h, err
+	})
+}
+
+// Pages handles all routes of the pages. find returns the page at a path, and
+// whether there is one.
+func Pages(find func(path string) (Page, bool)) http.Handler {
+	return handler(&pageRoutes()[0], func(r request[nothing]) (Page, error) {
+		p, ok := find(r.URL.Path)
+		if !ok {
+			return p, &org.Error{Kind: org.NotFound, Reason: pageNotFound, Message: "there is no such page"}
+		}
+		return p, nil
+	})
+}
+
 // cacheable is a response body in JSON that is the same for every client.
 type cacheable json.RawMessage
 
@@ -140,6 +176,16 @@ type (
 		Collection       string    `json:"collection_name"`
 		ExpiresAt        time.Time `json:"expires_at"` // of the access token
 	}
+	health struct {
+		Status   string          `json:"status"`
+		Version  string          `json:"version"`
+		Age      int64           `json:"age"` // seconds
+		Database *databaseHealth `json:"database,omitempty"`
+	}
+	databaseHealth struct {
+		Status  string  `json:"status"`
+		Latency float64 `json:"latency_ms"`
+	}
 )
 
 func newTokens(t org.Tokens) tokens {
@@ -167,8 +213,10 @@ type request[T validator] struct {
 // error. handler panics if checkFields refuses T.
 func handler[T validator, R any](e *route[T, R], f func(request[T]) (R, error)) http.Handler {
 	var names []string
-	for _, p := range e.query {
-		names = append(names, p.Name)
+	for _, p := range e.parameters {
+		if !p.InPath {
+			names = append(names, p.Name)
+		}
 	}
 	return serve(endpoint{e.status, e.caller, names}, func(r request[T]) (any, error) { return f(r) })
 }
@@ -196,7 +244,7 @@ func serve[T validator](e endpoint, f func(request[T]) (any, error)) http.Handle
 			}
 			return f(in)
 		})
-		status, contentType := e.status, "application/json; charset=utf-8"
+		status, contentType := e.status, jsonType+"; charset=utf-8"
 		if err != nil {
 			p := newProblem(err, id)
 			p.setHeader(header)
@@ -206,6 +254,9 @@ func serve[T validator](e endpoint, f func(request[T]) (any, error)) http.Handle
 		switch body := body.(type) {
 		case nothing:
 			w.WriteHeader(status)
+			return
+		case http.Handler: // not Page, so that no other function links it
+			body.ServeHTTP(w, r)
 			return
 		case cacheable:
 			header.Set("Cache-Control", "public, max-age=300")
@@ -221,6 +272,8 @@ func serve[T validator](e endpoint, f func(request[T]) (any, error)) http.Handle
 		w.Write(encoded) // into memory: it can't fail
 	})
 }
+
+const jsonType = "application/json"
 
 // commonHeaders returns the headers that every response has.
 func commonHeaders(requestID string) map[string]string {

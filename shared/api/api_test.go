@@ -860,13 +860,14 @@ func TestHostileExtras(t *testing.T) {
 	s := serviceOn(t, nil, "none")
 	caller := auth.Caller{AdminID: "a", OrganizationID: "o", TokenVersion: 1, SessionID: "s", ExpiresAt: time.Now().Add(time.Hour)}
 	refresh := fmt.Sprintf(`{"refresh_token":%q}`, auth.NewRefreshToken(auth.NewSessionID()).Text())
-	routes := map[string]struct {
+	type route struct {
 		handler http.Handler
 		private bool
 		body    string // "" if the route takes none
 		query   string // with every parameter that the route knows
 		done    int    // the status if nothing is wrong
-	}{
+	}
+	routes := map[string]route{
 		"POST /org/create":           {handler: api.Create(s), body: registration("Acme", "admin@example.com"), done: 500},
 		"GET /org/get":               {handler: api.Get(s), query: "organization_name=Acme", done: 500},
 		"PUT /org/update":            {handler: api.Update(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
@@ -876,6 +877,15 @@ func TestHostileExtras(t *testing.T) {
 		"POST /admin/logout":         {handler: api.Logout(s), body: refresh, done: 500},
 		"GET /admin/me":              {handler: api.Me(s), private: true, done: 500},
 		"GET /.well-known/jwks.json": {handler: api.JWKS([]byte("{}")), done: 200},
+		"GET /health":                {handler: api.Health(s), query: "deep=true", done: 500},
+	}
+	for _, r := range api.Routes() {
+		if r.Page {
+			page := api.Pages(func(string) (api.Page, bool) {
+				return api.Page{Type: "application/json; charset=utf-8", Content: []byte("{}")}, true
+			})
+			routes[r.Method+" "+r.Path] = route{handler: page, done: 200}
+		}
 	}
 	template, err := os.ReadFile("../../template.yaml")
 	if err != nil {
@@ -892,17 +902,17 @@ func TestHostileExtras(t *testing.T) {
 
 	const unknown, twice = "is not a parameter of this route", "must be given once"
 	long := strings.Repeat("é", 1000)
-	for route, r := range routes {
+	for name, r := range routes {
 		send := func(t *testing.T, authorized bool, query, body string) events.APIGatewayV2HTTPResponse {
 			t.Helper()
-			method, path, _ := strings.Cut(route, " ")
+			method, path, _ := strings.Cut(name, " ")
 			e := withBody(request(method, path, query), body)
 			if authorized {
 				e = as(caller, e)
 			}
 			return callUnchecked(t, r.handler, e)
 		}
-		t.Run(route, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			wantStatus(t, send(t, true, r.query, r.body), r.done)
 			wantStatus(t, send(t, true, "&"+r.query+"&", r.body), r.done)
 

@@ -40,6 +40,7 @@ const (
 	invalidParameters    org.Reason = "invalid-parameters"
 	tokenRequired        org.Reason = "token-required"
 	internalError        org.Reason = "internal-error"
+	pageNotFound         org.Reason = "page-not-found"
 )
 
 // problemTypes has every type of problem of the service.
@@ -52,6 +53,7 @@ var problemTypes = []problemType{
 	{org.WrongCurrentPassword, 403, "The current password is wrong."},
 	{org.WrongConfirmation, 403, "The confirmation of a delete names another organization."},
 	{org.OrganizationNotFound, 404, "There is no organization of that name."},
+	{pageNotFound, 404, "There is no page at that path."},
 	{org.NameTaken, 409, "Another organization has the name, or one with the same slug, or has given it up a moment ago."},
 	{org.EmailTaken, 409, "Another admin has the email, or has given it up a moment ago."},
 	{org.NameUnusable, 409, "A collection of that name exists and holds documents."},

@@ -21,9 +21,9 @@ var (
 	}
 	getRoute = route[nothing, organization]{
 		function: "get", method: "GET", path: "/org/get", status: http.StatusOK,
-		query:   []Parameter{{Name: "organization_name", Required: true, Meaning: "The name, or another one with the same slug."}},
-		summary: "Find an organization by its name",
-		reasons: []org.Reason{org.InvalidFields, org.OrganizationNotFound, org.DatabaseUnavailable, org.ChangePending},
+		parameters: []Parameter{{Name: "organization_name", Required: true, Meaning: "The name, or another one with the same slug."}},
+		summary:    "Find an organization by its name",
+		reasons:    []org.Reason{org.InvalidFields, org.OrganizationNotFound, org.DatabaseUnavailable, org.ChangePending},
 	}
 	updateRoute = route[org.UpdateRequest, organization]{
 		function: "update", method: "PUT", path: "/org/update", caller: admin, status: http.StatusOK,
@@ -35,8 +35,8 @@ var (
 	}
 	deleteRoute = route[nothing, deletedOrganization]{
 		function: "delete", method: "DELETE", path: "/org/delete", caller: admin, status: http.StatusOK,
-		query:   []Parameter{{Name: "organization_name", Meaning: "A confirmation: it must name the organization of the access token."}},
-		summary: "Delete the organization with all that belongs to it",
+		parameters: []Parameter{{Name: "organization_name", Meaning: "A confirmation: it must name the organization of the access token."}},
+		summary:    "Delete the organization with all that belongs to it",
 		reasons: []org.Reason{
 			org.InvalidFields, org.WrongConfirmation, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
 		},
@@ -65,28 +65,65 @@ var (
 		function: "jwks", method: "GET", path: "/.well-known/jwks.json", status: http.StatusOK,
 		summary: "Return the public keys that verify access tokens",
 	}
+	healthRoute = route[nothing, health]{
+		function: "health", method: "GET", path: "/health", status: http.StatusOK,
+		parameters: []Parameter{{Name: "deep", Meaning: "Whether to ask the database, too."}},
+		summary:    "Tell whether the service is alive",
+		reasons:    []org.Reason{org.InvalidFields, org.DatabaseUnavailable},
+	}
 )
+
+// pageRoutes returns the rows of the pages, which one function serves. It is no
+// variable, so that no other function links it.
+func pageRoutes() []route[nothing, Page] {
+	return []route[nothing, Page]{
+		page("/", http.StatusFound, "Go to the documentation", ""),
+		page("/docs", http.StatusOK, "Read the documentation, and try the service, with Swagger UI", "text/html"),
+		page("/redoc", http.StatusOK, "Read the documentation with ReDoc", "text/html"),
+		page("/openapi.json", http.StatusOK, "Return the OpenAPI document in JSON", jsonType),
+		page("/openapi.yaml", http.StatusOK, "Return the OpenAPI document in YAML", "application/yaml"),
+		page("/problems/{reason}", http.StatusOK, "Read what a type of problem means", "text/html",
+			Parameter{Name: "reason", Required: true, InPath: true, Meaning: "The end of the type."}),
+		page("/assets/{file}", http.StatusOK, "Return a file that the pages need", "",
+			Parameter{Name: "file", Required: true, InPath: true, Meaning: "The name of the file."}),
+	}
+}
+
+func page(path string, status int, summary, mediaType string, parameters ...Parameter) route[nothing, Page] {
+	r := route[nothing, Page]{
+		function: "docs", method: "GET", path: path, status: status, summary: summary, mediaType: mediaType, parameters: parameters,
+	}
+	if parameters != nil {
+		r.reasons = []org.Reason{pageNotFound}
+	}
+	return r
+}
 
 // Routes returns the rows of the table.
 func Routes() []Route {
-	return []Route{
+	rows := []Route{
 		createRoute.describe(), getRoute.describe(), updateRoute.describe(), deleteRoute.describe(),
 		loginRoute.describe(), refreshRoute.describe(), logoutRoute.describe(), meRoute.describe(),
-		jwksRoute.describe(),
+		jwksRoute.describe(), healthRoute.describe(),
 	}
+	for _, r := range pageRoutes() {
+		rows = append(rows, r.describe())
+	}
+	return rows
 }
 
 // route is a row of the table: an endpoint whose request body is a T and whose
 // response body is an R.
 type route[T validator, R any] struct {
-	function string // the folder in functions
-	method   string
-	path     string
-	caller   caller
-	query    []Parameter
-	status   int // of a success
-	summary  string
-	reasons  []org.Reason // of the service; read has others
+	function   string // the folder in functions
+	method     string
+	path       string
+	caller     caller
+	parameters []Parameter
+	status     int    // of a success
+	mediaType  string // of a response that is a page
+	summary    string
+	reasons    []org.Reason // of the service; read has others
 }
 
 // caller says who may call an endpoint.
@@ -97,22 +134,24 @@ const admin caller = true // with an access token; by default anybody may
 // Route describes an endpoint for programs that read the table, of which no
 // function is one.
 type Route struct {
-	Function string // its folder in functions
-	Method   string
-	Path     string
-	Admin    bool // the caller needs an access token
-	Query    []Parameter
-	Request  reflect.Type // of the body; nil if there is none
-	Response reflect.Type // of the body; nil if there is none
-	RawJSON  bool         // the response body is JSON that has no Go type
-	Status   int          // of a success
-	Summary  string
-	Problems []Problem // every one that the service may answer with, in the order of the table of problems
+	Function   string // its folder in functions
+	Method     string
+	Path       string
+	Admin      bool // the caller needs an access token
+	Parameters []Parameter
+	Request    reflect.Type // of the body; nil if there is none
+	Response   reflect.Type // of the body, which is JSON; nil if it has no Go type or there is none
+	MediaType  string       // of the response body; empty if there is none, or any type
+	Page       bool         // the response is a [Page]
+	Status     int          // of a success
+	Summary    string
+	Problems   []Problem // every one that the service may answer with, in the order of the table of problems
 }
 
-// Parameter is a parameter of the query.
+// Parameter is a parameter of the query or of the path.
 type Parameter struct {
 	Name     string
+	InPath   bool
 	Required bool
 	Meaning  string // a sentence for people
 }
@@ -130,7 +169,7 @@ func ProblemBody() reflect.Type { return reflect.TypeFor[problem]() }
 
 func (e *route[T, R]) describe() Route {
 	r := Route{
-		Function: e.function, Method: e.method, Path: e.path, Admin: e.caller == admin, Query: e.query,
+		Function: e.function, Method: e.method, Path: e.path, Admin: e.caller == admin, Parameters: e.parameters,
 		Status: e.status, Summary: e.summary,
 	}
 	// What read refuses, on every route.
@@ -145,9 +184,11 @@ func (e *route[T, R]) describe() Route {
 	switch t := reflect.TypeFor[R](); t {
 	case reflect.TypeFor[nothing]():
 	case reflect.TypeFor[cacheable]():
-		r.RawJSON = true
+		r.MediaType = jsonType
+	case reflect.TypeFor[Page]():
+		r.Page, r.MediaType = true, e.mediaType
 	default:
-		r.Response = t
+		r.Response, r.MediaType = t, jsonType
 	}
 	for _, p := range problemTypes {
 		if slices.Contains(reasons, p.reason) {

@@ -179,6 +179,14 @@ func checkGivenPassword(s string) error {
 	return nil
 }
 
+// Ping asks the database for an answer and returns how long that took. Its error
+// is ErrUnavailable.
+func (s *Service) Ping(ctx context.Context) (time.Duration, error) {
+	start := time.Now()
+	_, err := s.Store.Clock(ctx)
+	return time.Since(start), err
+}
+
 // Get returns the active organization that has the name, or another name with
 // the same slug. Its errors are ErrInvalid, ErrNotFound and ErrUnavailable.
 func (s *Service) Get(ctx context.Context, name string) (Organization, error) {
