@@ -168,7 +168,7 @@ func (c *client) call(method, target string, body any, headers ...string) answer
 
 var (
 	echoedID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
-	internal = regexp.MustCompile(`(?i)mongo|bson|ferret|sqlite|E11000|goroutine|\.go:|\$2[aby]\$|panic`)
+	internal = regexp.MustCompile(`(?i)\b(mongo|bson|ferret|sqlite|E11000|goroutine|panic)|\.go:|\$2[aby]\$`)
 )
 
 // check fails the test unless the answer is a refusal of the gateway, or has what

@@ -120,8 +120,8 @@ func fieldFor(schema, name string) field {
 
 // fields has every field, by its name or its schema and name. The service may
 // refuse more than a schema does, but accepts nothing that a schema refuses: a
-// name is normalized before it is measured, so that it has no maximum here, and
-// the maximum of a password is in bytes.
+// name and an email are normalized before they are measured, so that they have no
+// maximum here, and the maximum of a password is in bytes.
 var fields = map[string]field{
 	"id":                {description: "Identifies the organization for ever.", min: 1},
 	"admin_id":          {description: "Identifies the admin for ever.", min: 1},
@@ -131,7 +131,7 @@ var fields = map[string]field{
 	"created_at":        {description: "When the organization signed up."},
 	"updated_at":        {description: "When the organization or its admin was last changed."},
 	"deleted_at":        {description: "When the organization was deleted."},
-	"email":             {description: "Compared without case.", min: 1, format: "idn-email", max: 254},
+	"email":             {description: "At most 254 bytes. White space around it is removed, and it is compared without case.", min: 1, format: "idn-email"},
 	"password":          {description: "At least 8 characters and at most 72 bytes in UTF-8, and none of the most common passwords.", min: 8, max: 72},
 	"current_password":  {description: "Required with `email` and with `password`, at most 72 bytes in UTF-8. Compared whenever it is given."},
 	"access_token":      {description: "Valid for `expires_in` seconds, at most. Send it as `Authorization: Bearer …`.", min: 1},
@@ -150,7 +150,7 @@ var fields = map[string]field{
 	"Health.database.status":     {description: "The database has answered.", constant: "ok"},
 	"Health.database.latency_ms": {description: "How long the database took, in milliseconds.", minimum: jsonschema.Ptr(0.0)},
 
-	"LoginRequest.email":    {description: "Compared without case.", min: 1},
+	"LoginRequest.email":    {description: "White space around it is removed, and it is compared without case.", min: 1},
 	"LoginRequest.password": {description: "At most 72 bytes in UTF-8.", min: 1, max: 72},
 
 	"Problem.type":           {description: "The type of the problem, for programs.", format: "uri-reference"},

@@ -59,10 +59,7 @@ func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err err
 	if err != nil {
 		return false, err
 	}
-	taken := refuse(Conflict, NameTaken, "the organization name is taken")
-	if strings.HasPrefix(c.ID, emailClaimPrefix) {
-		taken = refuse(Conflict, EmailTaken, "the email is taken")
-	}
+	taken, given := takenErrors(c.ID)
 	own, resting := holder.OrganizationID == c.OrganizationID, !holder.RestingSince.IsZero()
 	switch {
 	case own && holder.Revision > c.Revision:
@@ -70,10 +67,7 @@ func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err err
 	case resting && !s.stale(holder.RestingSince):
 		// Not even its organization may have it: a late command could rename
 		// its collection once more.
-		given := *taken
-		given.Message = strings.Replace(taken.Message, "taken", "given up a moment ago: it can be had in a minute", 1)
-		given.RetryAfter = StaleAfter
-		return false, &given
+		return false, given
 	case own && !resting && holder.Revision == c.Revision:
 		return true, nil // the first operation to write its journal gets it
 	case own, resting:
@@ -92,6 +86,19 @@ func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err err
 		return false, taken
 	}
 	return false, s.releaseUnused(ctx, holder)
+}
+
+// takenErrors returns the refusals of a claim that another organization has, and
+// of one that it has given up a moment ago.
+func takenErrors(id string) (taken, given *Error) {
+	reason, what, rule := NameTaken, "the organization name", sluggedRule(strings.TrimPrefix(id, CollectionPrefix))
+	if strings.HasPrefix(id, emailClaimPrefix) {
+		reason, what, rule = EmailTaken, "the email", "emails are compared without case"
+	}
+	taken = refuse(Conflict, reason, what+" is taken: "+rule)
+	given = refuse(Conflict, reason, what+" was given up a moment ago and can be had in a minute: "+rule)
+	given.RetryAfter = StaleAfter
+	return taken, given
 }
 
 // release gives up the claims that the organization made below the revision of

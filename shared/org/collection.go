@@ -33,7 +33,7 @@ func parseTemporaryName(name string) (began time.Time, ok bool) {
 	return time.Unix(seconds, 0).UTC(), true
 }
 
-var errNameUnusable = refuse(Conflict, NameUnusable, "the name can't be used: there is a collection of that name")
+var errNameUnusable = refuse(Conflict, NameUnusable, "the name can't be used: the database has another collection of that name; choose another name")
 
 // findCollection returns the collection of that name, or errOvertaken if there
 // is none.

@@ -25,7 +25,7 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 		return Organization{}, err
 	}
 	if confirmation != nil && confirmed.Collection() != o.Collection {
-		return Organization{}, refuse(Forbidden, WrongConfirmation, "organization_name does not name the organization of the access token")
+		return Organization{}, refuse(Forbidden, WrongConfirmation, "organization_name does not name the organization of the access token: "+sluggedRule(confirmed.Slug))
 	}
 	if o.Operation != nil {
 		return Organization{}, errBusy

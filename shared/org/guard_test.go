@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -200,10 +199,14 @@ func TestCreateErrTakenLongAgo(t *testing.T) {
 	f.mustCreate(t, "Acme", "a@example.com")
 	f.advance(2 * org.StaleAfter)
 	for want, r := range map[string]org.CreateRequest{
-		"name is taken":  {OrganizationName: "Acme", Email: "b@example.com", Password: adminPassword},
-		"email is taken": {OrganizationName: "Bolt", Email: "a@example.com", Password: adminPassword},
+		"the organization name is taken: names are compared by their letters and digits, and the slug of this one is acme": {
+			OrganizationName: "ACME++", Email: "b@example.com", Password: adminPassword,
+		},
+		"the email is taken: emails are compared without case": {
+			OrganizationName: "Bolt", Email: "A@example.com", Password: adminPassword,
+		},
 	} {
-		if _, err := f.Create(t.Context(), r); !errors.Is(err, org.ErrConflict) || !strings.Contains(err.Error(), want) {
+		if _, err := f.Create(t.Context(), r); !errors.Is(err, org.ErrConflict) || err.Error() != want {
 			t.Errorf("%v; want %q", err, want)
 		}
 	}

@@ -32,6 +32,11 @@ type Name struct {
 // Collection returns the name of the collection of an organization so named.
 func (n Name) Collection() string { return CollectionPrefix + n.Slug }
 
+// sluggedRule says how names are compared, to a person whose name has the slug.
+func sluggedRule(slug string) string {
+	return "names are compared by their letters and digits, and the slug of this one is " + slug
+}
+
 // ParseName returns the name in s. Its error is the end of a sentence that begins
 // with the name of a field, such as "is required".
 func ParseName(s string) (Name, error) {
@@ -108,9 +113,11 @@ func isInvisible(r rune) bool {
 	return unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 }
 
-// parseEmail returns the address in the form in which it is stored and compared.
-// Its error is the end of a sentence, as that of [ParseName].
+// parseEmail returns the address in the form in which it is stored and compared,
+// without white space around it. Its error is the end of a sentence, as that of
+// [ParseName].
 func parseEmail(s string) (string, error) {
+	s = strings.TrimSpace(s)
 	switch {
 	case s == "":
 		return "", errors.New("is required")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -112,15 +113,13 @@ func (c UpdateRequest) parse() (name Name, email string, _ []FieldError) {
 	if c.Password != nil {
 		fields.add("password", checkPassword(*c.Password))
 	}
-	switch {
-	case c.Email == nil && c.Password == nil:
-		if c.OrganizationName == nil {
-			fields.add("organization_name", errors.New("or email or password is required"))
-		}
-	case c.CurrentPassword == nil:
-		fields.add("current_password", errors.New("is required to change email or password"))
-	default:
+	if c.OrganizationName == nil && c.Email == nil && c.Password == nil {
+		fields.add("organization_name", errors.New("is required if nothing else changes: give at least one of organization_name, email, password"))
+	}
+	if c.CurrentPassword != nil {
 		fields.add("current_password", checkGivenPassword(*c.CurrentPassword))
+	} else if c.Email != nil || c.Password != nil {
+		fields.add("current_password", errors.New("is required to change email or password"))
 	}
 	return name, email, fields
 }
@@ -138,7 +137,7 @@ type LoginRequest struct {
 // password do not apply to a login.
 func (c LoginRequest) Validate() []FieldError {
 	var fields fieldErrors
-	if c.Email == "" {
+	if strings.TrimSpace(c.Email) == "" {
 		fields.add("email", errors.New("is required"))
 	}
 	fields.add("password", checkGivenPassword(c.Password))
@@ -174,7 +173,7 @@ func checkGivenPassword(s string) error {
 	case s == "":
 		return errors.New("is required")
 	case len(s) > auth.MaxPasswordBytes:
-		return errors.New("must have at most 72 bytes")
+		return errors.New("must have at most 72 bytes in UTF-8")
 	}
 	return nil
 }
@@ -200,7 +199,7 @@ func (s *Service) Get(ctx context.Context, name string) (Organization, error) {
 	}
 	// The operation that was finished may have renamed it.
 	if errors.Is(err, ErrNotFound) || err == nil && (o.Status != Active || o.Collection != n.Collection()) {
-		return Organization{}, refuse(NotFound, OrganizationNotFound, "there is no organization of that name")
+		return Organization{}, refuse(NotFound, OrganizationNotFound, "there is no organization of that name: "+sluggedRule(n.Slug))
 	}
 	return o, err
 }

@@ -3,6 +3,7 @@ package org_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -263,7 +264,7 @@ func wantFields(t *testing.T, err error, want ...string) {
 func TestCreate(t *testing.T) {
 	f := newFixture(t)
 	before := time.Now().UTC().Truncate(time.Millisecond)
-	got := f.mustCreate(t, "  Akshay   Pvt Ltd ", "Admin@Example.com")
+	got := f.mustCreate(t, "  Akshay   Pvt Ltd ", " Admin@Example.com\u3000")
 
 	t.Run("OK", func(t *testing.T) {
 		want := org.Organization{
@@ -404,8 +405,8 @@ func TestGet(t *testing.T) {
 	}
 	for _, name := range []string{"Acme", "Acme Inc 2", "AcmeInc", "org_acme_inc", want.ID} {
 		t.Run("ErrNotFound "+name, func(t *testing.T) {
-			if o, err := f.Get(t.Context(), name); !errors.Is(err, org.ErrNotFound) {
-				t.Errorf("Get = %+v, %v; want ErrNotFound", o, err)
+			if o, err := f.Get(t.Context(), name); !errors.Is(err, org.ErrNotFound) || !strings.Contains(err.Error(), "the slug of this one is") {
+				t.Errorf("Get = %+v, %v; want ErrNotFound, with the slug", o, err)
 			}
 		})
 	}
@@ -439,8 +440,8 @@ func TestLogin(t *testing.T) {
 	removed := f.mustCreate(t, "Removed", "removed@example.com")
 	f.set(t, "organizations", removed.ID, bson.D{{Key: "admins", Value: bson.A{}}})
 
-	for _, email := range []string{"admin@example.com", "ADMIN@example.COM"} {
-		t.Run("OK "+email, func(t *testing.T) {
+	for _, email := range []string{"admin@example.com", "ADMIN@example.COM", " \u3000admin@example.com\u00a0\n"} {
+		t.Run(fmt.Sprintf("OK %q", email), func(t *testing.T) {
 			f.reset()
 			before := time.Now().Truncate(time.Second)
 			tokens, err := f.Login(t.Context(), org.LoginRequest{Email: email, Password: adminPassword})
@@ -479,7 +480,7 @@ func TestLogin(t *testing.T) {
 		{"72 bytes", "admin@example.com", strings.Repeat("x", 72)},
 		{"unknown email", "nobody@example.com", adminPassword},
 		{"no email", "nobody", adminPassword},
-		{"email with white space", " admin@example.com", adminPassword},
+		{"email with white space", "admin @example.com", adminPassword},
 		{"organization unfinished", "unfinished@example.com", adminPassword},
 		{"organization being deleted", "deleted@example.com", adminPassword},
 		{"no organization", "orphan@example.com", adminPassword},
@@ -535,8 +536,10 @@ func TestLoginErrThrottled(t *testing.T) {
 		_, err := f.Login(t.Context(), org.LoginRequest{Email: "admin@example.com", Password: "wrong password"})
 		var e *org.Error
 		if errors.Is(err, org.ErrThrottled) && errors.As(err, &e) {
-			if e.RetryAfter <= 0 {
-				t.Errorf("RetryAfter = %v", e.RetryAfter)
+			var seconds int
+			if _, err := fmt.Sscanf(e.Message, "too many failed attempts: try again in %d second", &seconds); err != nil ||
+				seconds < 1 || e.RetryAfter != time.Duration(seconds)*time.Second {
+				t.Errorf("%q and RetryAfter %v; want the same number of seconds", e.Message, e.RetryAfter)
 			}
 			return
 		}
@@ -723,6 +726,8 @@ func TestUpdateErr(t *testing.T) {
 	}{
 		{"nothing", org.UpdateRequest{}, []string{"organization_name"}},
 		{"only the current password", org.UpdateRequest{CurrentPassword: new(adminPassword)}, []string{"organization_name"}},
+		{"only a long current password", org.UpdateRequest{CurrentPassword: new(strings.Repeat("x", 73))}, []string{"organization_name", "current_password"}},
+		{"a long current password for the name", org.UpdateRequest{OrganizationName: new("New"), CurrentPassword: new(strings.Repeat("x", 73))}, []string{"current_password"}},
 		{"no current password for email", org.UpdateRequest{Email: new("new@example.com")}, []string{"current_password"}},
 		{"no current password for password", org.UpdateRequest{Password: new("Another@123")}, []string{"current_password"}},
 		{"empty", org.UpdateRequest{OrganizationName: new(""), Email: new(""), Password: new(""), CurrentPassword: new("")},
@@ -875,8 +880,8 @@ func TestDeleteErr(t *testing.T) {
 	before := f.snapshot(t)
 	for _, name := range []string{"Neighbour", "Acme", "nobody", o.Collection, o.ID} {
 		t.Run("ErrForbidden "+name, func(t *testing.T) {
-			if _, err := f.Delete(t.Context(), caller, &name); !errors.Is(err, org.ErrForbidden) {
-				t.Errorf("Delete: %v, want ErrForbidden", err)
+			if _, err := f.Delete(t.Context(), caller, &name); !errors.Is(err, org.ErrForbidden) || !strings.Contains(err.Error(), "the slug of this one is") {
+				t.Errorf("Delete: %v, want ErrForbidden, with the slug", err)
 			}
 		})
 	}

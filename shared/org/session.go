@@ -3,6 +3,7 @@ package org
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"orgservice/shared/auth"
@@ -41,7 +42,7 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 	if err := invalid(c.Validate()); err != nil {
 		return Tokens{}, err
 	}
-	email := emailKey(c.Email)
+	email := emailKey(strings.TrimSpace(c.Email))
 	var attempt attempt
 	var admins []Admin
 	var o Organization

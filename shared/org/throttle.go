@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -59,9 +60,21 @@ func (s *Service) countAttempt(ctx context.Context, email, address string) (atte
 	if wait := max(accountWait, addressWait); wait > 0 {
 		s.takeBack(ctx, a.account)
 		s.takeBack(ctx, a.address)
-		return a, &Error{Kind: Throttled, Reason: TooManyAttempts, Message: "too many failed attempts: try again later", RetryAfter: min(wait, maxAttemptWait)}
+		return a, throttled(min(wait, maxAttemptWait))
 	}
 	return a, nil
+}
+
+// throttled is the refusal of an attempt that comes too early by that time.
+func throttled(wait time.Duration) *Error {
+	seconds := int64((wait + time.Second - 1) / time.Second)
+	unit := "seconds"
+	if seconds == 1 {
+		unit = "second"
+	}
+	e := refuse(Throttled, TooManyAttempts, fmt.Sprintf("too many failed attempts: try again in %d %s", seconds, unit))
+	e.RetryAfter = time.Duration(seconds) * time.Second
+	return e
 }
 
 // attemptKey returns the key of a count, another one in every window. It does
