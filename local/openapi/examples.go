@@ -20,7 +20,7 @@ var examples = map[string]struct{ request, response string }{
 	"refresh": {`{"refresh_token":"pQ0cW4mXnT7vB2kLr9sYdA…"}`, tokens},
 	"logout":  {`{"refresh_token":"pQ0cW4mXnT7vB2kLr9sYdA…"}`, ""},
 	"me": {"",
-		`{"admin_id":"6b062bca0f6f0e6d4f1c2a30","email":"admin@example.com","organization_id":"6b062bca0f6f0e6d4f1c2a31","organization_name":"Akshay Pvt Ltd","collection_name":"org_akshay_pvt_ltd","expires_at":"2026-11-25T01:28:58Z"}`,
+		`{"admin_id":"6b062bca0f6f0e6d4f1c2a30","email":"admin@example.com","organization_id":"6b062bca0f6f0e6d4f1c2a31","organization_name":"Akshay Pvt Ltd","collection_name":"org_akshay_pvt_ltd","expires_at":"2026-11-25T01:28:58.000Z"}`,
 	},
 	"health": {"",
 		`{"status":"ok","version":"1.0.0","age":3600,"database":{"status":"ok","latency_ms":0.412}}`,

@@ -5,9 +5,10 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
+
+	"orgservice/shared/api"
 )
 
 // addSchema adds the schema of a type to the components, once.
@@ -32,7 +33,7 @@ func nameOf(t reflect.Type) string { return capitalized(t.Name()) }
 // description.
 func schemaOf(t reflect.Type, name string) (*jsonschema.Schema, error) {
 	schema, err := jsonschema.ForType(t, &jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
-		reflect.TypeFor[time.Time](): {Type: "string", Format: "date-time"},
+		reflect.TypeFor[api.Time](): {Type: "string", Format: "date-time", Pattern: `\.\d{3}Z$`},
 	}})
 	if err != nil {
 		return nil, err
@@ -105,7 +106,10 @@ func (f field) apply(s *jsonschema.Schema) *jsonschema.Schema {
 	if f.constant != nil {
 		s.Const = &f.constant
 	}
-	s.Pattern, s.Minimum, s.Enum = f.pattern, f.minimum, f.enum
+	if f.pattern != "" {
+		s.Pattern = f.pattern
+	}
+	s.Minimum, s.Enum = f.minimum, f.enum
 	return s
 }
 

@@ -55,7 +55,7 @@ func Update(s *org.Service) http.Handler {
 func Delete(s *org.Service) http.Handler {
 	return handler(&deleteRoute, func(r request[nothing]) (deletedOrganization, error) {
 		o, err := s.Delete(r.Context(), r.caller, r.query["organization_name"])
-		return deletedOrganization{ID: o.ID, Name: o.Name, DeletedAt: o.UpdatedAt}, err
+		return deletedOrganization{ID: o.ID, Name: o.Name, DeletedAt: Time(o.UpdatedAt)}, err
 	})
 }
 
@@ -89,7 +89,7 @@ func Me(s *org.Service) http.Handler {
 		admin, o, err := s.Me(r.Context(), r.caller)
 		return me{
 			AdminID: admin.ID, Email: admin.Email, OrganizationID: o.ID, OrganizationName: o.Name,
-			Collection: o.Collection, ExpiresAt: r.caller.ExpiresAt.UTC(),
+			Collection: o.Collection, ExpiresAt: Time(r.caller.ExpiresAt),
 		}, err
 	})
 }
@@ -151,16 +151,16 @@ type (
 		Collection string `json:"collection_name"`
 	}
 	organization struct {
-		ID         string    `json:"id"`
-		Name       string    `json:"organization_name"`
-		Collection string    `json:"collection_name"`
-		CreatedAt  time.Time `json:"created_at"`
-		UpdatedAt  time.Time `json:"updated_at"`
+		ID         string `json:"id"`
+		Name       string `json:"organization_name"`
+		Collection string `json:"collection_name"`
+		CreatedAt  Time   `json:"created_at"`
+		UpdatedAt  Time   `json:"updated_at"`
 	}
 	deletedOrganization struct {
-		ID        string    `json:"id"`
-		Name      string    `json:"organization_name"`
-		DeletedAt time.Time `json:"deleted_at"`
+		ID        string `json:"id"`
+		Name      string `json:"organization_name"`
+		DeletedAt Time   `json:"deleted_at"`
 	}
 	tokens struct {
 		AccessToken  string `json:"access_token"`
@@ -169,12 +169,12 @@ type (
 		RefreshToken string `json:"refresh_token"`
 	}
 	me struct {
-		AdminID          string    `json:"admin_id"`
-		Email            string    `json:"email"`
-		OrganizationID   string    `json:"organization_id"`
-		OrganizationName string    `json:"organization_name"`
-		Collection       string    `json:"collection_name"`
-		ExpiresAt        time.Time `json:"expires_at"` // of the access token
+		AdminID          string `json:"admin_id"`
+		Email            string `json:"email"`
+		OrganizationID   string `json:"organization_id"`
+		OrganizationName string `json:"organization_name"`
+		Collection       string `json:"collection_name"`
+		ExpiresAt        Time   `json:"expires_at"` // of the access token
 	}
 	health struct {
 		Status   string          `json:"status"`
@@ -196,7 +196,7 @@ func newTokens(t org.Tokens) tokens {
 
 func newOrganization(o org.Organization) organization {
 	return organization{
-		ID: o.ID, Name: o.Name, Collection: o.Collection, CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt,
+		ID: o.ID, Name: o.Name, Collection: o.Collection, CreatedAt: Time(o.CreatedAt), UpdatedAt: Time(o.UpdatedAt),
 	}
 }
 

@@ -307,7 +307,7 @@ func wantBody(t *testing.T, r events.APIGatewayV2HTTPResponse, status int, want 
 
 var (
 	anID   = regexp.MustCompile(`^[0-9a-f]{24}$`)
-	aTime  = regexp.MustCompile(`^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z$`)
+	aTime  = regexp.MustCompile(`^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`)
 	aToken = regexp.MustCompile(`^[\w-]+\.[\w-]+\.[\w-]{43}$`)
 )
 
