@@ -226,7 +226,7 @@ func (c *client) check(a answer, requestID string) {
 		"type": problemType, "title": http.StatusText(a.status), "status": float64(a.status),
 		"detail": detail, "request_id": id,
 	}
-	if fieldErrors, ok := p["errors"]; ok && a.status == 422 {
+	if fieldErrors, ok := p["errors"]; ok && (a.status == 422 || a.status == 400) {
 		want["errors"] = fieldErrors
 	}
 	if diff := cmp.Diff(want, p); diff != "" {

@@ -300,10 +300,12 @@ func (d *document) addProblem(p api.Problem) error {
 		schema.Properties[field].Const = &value
 	}
 	schema.Description = p.Meaning
-	if p.Status == http.StatusUnprocessableEntity {
+	schema.Properties["errors"].MinItems = jsonschema.Ptr(1)
+	switch p.Status {
+	case http.StatusUnprocessableEntity:
 		schema.Required = append(schema.Required, "errors")
-		schema.Properties["errors"].MinItems = jsonschema.Ptr(1)
-	} else {
+	case http.StatusBadRequest: // perhaps
+	default:
 		delete(schema.Properties, "errors")
 		schema.PropertyOrder = slices.DeleteFunc(schema.PropertyOrder, func(s string) bool { return s == "errors" })
 	}

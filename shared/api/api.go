@@ -357,7 +357,7 @@ func readQuery(r *http.Request, known []string) (map[string]*string, error) {
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		query[name] = &given[name][0]
 		if !slices.Contains(known, name) {
-			wrong = append(wrong, org.FieldError{Field: fmt.Sprintf("%.100s", name), Message: "is not a parameter of this route"})
+			wrong = append(wrong, org.FieldError{Field: start(name), Message: "is not a parameter of this route" + suggestion(start(name), known)})
 		} else if len(given[name]) > 1 {
 			wrong = append(wrong, org.FieldError{Field: name, Message: "must be given once"})
 		}

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -12,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/agnivade/levenshtein"
 
 	"orgservice/shared/org"
 )
@@ -45,10 +46,23 @@ func checkFields(t reflect.Type) {
 	}
 }
 
+// fieldsOf returns the names of the fields of a request, and which of the fields
+// of its struct they are.
+func fieldsOf(t reflect.Type) (names []string, indexes map[string]int) {
+	indexes = map[string]int{}
+	for i := range t.NumField() {
+		if name := t.Field(i).Tag.Get("json"); name != "-" {
+			names = append(names, name)
+			indexes[name] = i
+		}
+	}
+	return names, indexes
+}
+
 // decode reads the request body: one JSON object, whose members are fields of
-// T, each at most once. T has passed checkFields. If a field has the wrong type,
-// the error also says what T finds wrong with the other fields, so that the
-// client sees all errors at once.
+// T, each at most once. T has passed checkFields. If a field is unknown, given
+// twice or of the wrong type, the error also says what T finds wrong with the
+// others, so that the client sees all errors at once.
 func decode[T validator](r *http.Request) (T, error) {
 	var v T
 	if _, ok := any(v).(nothing); ok {
@@ -61,39 +75,91 @@ func decode[T validator](r *http.Request) (T, error) {
 	if err != nil {
 		return v, err
 	}
-	members, err := readObject(body)
+	names, indexes := fieldsOf(reflect.TypeFor[T]())
+	members, err := readObject(body, names)
 	if err != nil {
 		return v, err
 	}
-	var wrong []org.FieldError
 	target := reflect.ValueOf(&v).Elem()
-	for i := range target.NumField() {
-		name := target.Type().Field(i).Tag.Get("json")
-		raw, ok := members[name]
-		if !ok || name == "-" {
-			continue
-		}
-		delete(members, name)
-		field := target.Field(i)
-		if string(raw) == "null" || json.Unmarshal(raw, field.Addr().Interface()) != nil {
-			if field.Kind() == reflect.Pointer {
-				field.Set(reflect.New(field.Type().Elem())) // tells Validate that it is given
+	given := map[string]bool{}
+	var wrong fieldErrors
+	strays := 0 // members that are unknown or given again
+	for _, m := range members {
+		i, known := indexes[m.name]
+		switch {
+		case known && given[m.name]:
+			strays++
+			wrong.add(m.name, "must be given once")
+		case known:
+			if !setString(target.Field(i), m.value) {
+				wrong.add(m.name, "must be a string")
 			}
-			wrong = append(wrong, org.FieldError{Field: name, Message: "must be a string"})
+		default:
+			if strays++; strays <= maxStrays {
+				name := start(m.name)
+				wrong.add(name, "is not a field of this request"+suggestion(name, names))
+			}
 		}
-	}
-	for name := range members {
-		return v, badRequest("the body has a field %.100q that is not known here", name)
+		given[m.name] = true
 	}
 	if wrong == nil {
 		return v, nil // the service calls Validate
 	}
 	for _, f := range v.Validate() {
-		if !slices.ContainsFunc(wrong, func(w org.FieldError) bool { return w.Field == f.Field }) {
-			wrong = append(wrong, f)
+		wrong.add(f.Field, f.Message)
+	}
+	if strays > 0 {
+		refused := badRequest("some fields are not known here or are given twice")
+		if strays > maxStrays {
+			refused = badRequest("%d fields are not known here or are given twice, of which these are the first", strays)
 		}
+		refused.err.Fields = wrong
+		return v, refused
 	}
 	return v, &org.Error{Kind: org.Invalid, Reason: org.InvalidFields, Message: "some fields are missing or not valid", Fields: wrong}
+}
+
+// maxStrays is how many unknown fields an answer lists.
+const maxStrays = 20
+
+// setString sets a field, which is a string or a pointer to one, and reports
+// whether the value is a string. If it is not, a pointer is not nil all the same,
+// which tells Validate that the field is given.
+func setString(field reflect.Value, value json.RawMessage) bool {
+	if string(value) != "null" && json.Unmarshal(value, field.Addr().Interface()) == nil {
+		return true
+	}
+	if field.Kind() == reflect.Pointer {
+		field.Set(reflect.New(field.Type().Elem()))
+	}
+	return false
+}
+
+// fieldErrors has one error for each field.
+type fieldErrors []org.FieldError
+
+// add adds an error unless the field has one.
+func (f *fieldErrors) add(field, message string) {
+	if !slices.ContainsFunc(*f, func(e org.FieldError) bool { return e.Field == field }) {
+		*f = append(*f, org.FieldError{Field: field, Message: message})
+	}
+}
+
+// start returns the start of a name, which may be long.
+func start(name string) string { return fmt.Sprintf("%.100s", name) }
+
+// suggestion returns the end of a sentence that asks for the known name that was
+// perhaps meant: it is written in another style, or has up to two typing errors.
+// Otherwise it returns "".
+func suggestion(name string, known []string) string {
+	letters := func(s string) string { return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s)) }
+	found, best := "", 3
+	for _, k := range known {
+		if d := levenshtein.ComputeDistance(letters(name), letters(k)); d < best {
+			found, best = ": did you mean "+k+"?", d
+		}
+	}
+	return found
 }
 
 // readJSON returns the request body if it is small enough, is sent as JSON and
@@ -101,12 +167,12 @@ func decode[T validator](r *http.Request) (T, error) {
 func readJSON(r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	if err != nil {
-		return nil, &requestError{http.StatusRequestEntityTooLarge, bodyTooLarge, "the body is larger than 64 KiB"}
+		return nil, refuse(http.StatusRequestEntityTooLarge, bodyTooLarge, "the body is larger than 64 KiB")
 	}
 	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	isJSON := mediaType == "application/json" || strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
 	if charset := params["charset"]; err != nil || !isJSON || charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return nil, &requestError{http.StatusUnsupportedMediaType, unsupportedMediaType, "the body must be JSON, sent with the header Content-Type: application/json"}
+		return nil, refuse(http.StatusUnsupportedMediaType, unsupportedMediaType, "the body must be JSON, sent with the header Content-Type: application/json")
 	}
 	if !utf8.Valid(body) {
 		return nil, badRequest("the body is not UTF-8")
@@ -114,51 +180,38 @@ func readJSON(r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// readObject splits a JSON object into its members. json.Unmarshal would ignore
-// the case of names, and take the last of two members that have the same name,
-// although nobody knows which one the client meant.
-func readObject(body []byte) (map[string]json.RawMessage, error) {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil, badRequest("the body is empty: a JSON object is expected")
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	start, err := d.Token()
-	if err != nil {
-		return nil, notJSON(err)
-	}
-	if start != json.Delim('{') {
-		return nil, badRequest("the body must be a JSON object")
-	}
-	members := map[string]json.RawMessage{}
-	for d.More() {
-		token, err := d.Token()
-		if err != nil {
-			return nil, notJSON(err)
-		}
-		name := token.(string) // the decoder returns nothing else here
-		if _, doubled := members[name]; doubled {
-			return nil, badRequest("the body has the field %.100q twice", name)
-		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, notJSON(err)
-		}
-		members[name] = value
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, notJSON(err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, badRequest("the body must be one JSON object and nothing after it")
-	}
-	return members, nil
+// member is a member of a JSON object.
+type member struct {
+	name  string
+	value json.RawMessage
 }
 
-// notJSON returns the refusal of a body that the JSON decoder can't parse.
-func notJSON(err error) error {
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return badRequest("the body is not JSON: error at byte %d", syntax.Offset)
+// readObject returns the members of a JSON object in order. json.Unmarshal would
+// ignore the case of names, and take the last of two members that have the same
+// name, although nobody knows which one the client meant. The error names no text
+// of the body except the fields.
+func readObject(body []byte, fields []string) ([]member, error) {
+	switch trimmed := bytes.TrimSpace(body); {
+	case len(trimmed) == 0:
+		return nil, badRequest("the body is empty: a JSON object is expected")
+	case bytes.HasPrefix(body, []byte("\ufeff")):
+		return nil, badRequest("the body is not JSON: it begins with a byte order mark")
+	case trimmed[0] != '{':
+		return nil, badRequest("the body must be a JSON object: it must begin with {")
 	}
-	return badRequest("the body is not JSON: it ends too early")
+	if err := json.Unmarshal(body, new(json.RawMessage)); err != nil {
+		return nil, notJSON(body, err, fields)
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	_, err := d.Token() // {
+	var members []member
+	for err == nil && d.More() {
+		var name json.Token
+		var value json.RawMessage
+		if name, err = d.Token(); err == nil {
+			err = d.Decode(&value)
+		}
+		members = append(members, member{fmt.Sprint(name), value})
+	}
+	return members, err
 }

@@ -163,6 +163,12 @@ func TestFieldErrors(t *testing.T) {
 			{Field: "email", Message: "must be a string"},
 			{Field: "current_password", Message: "is required to change email or password"},
 		}},
+		{"a long current password", api.Update(s), as(caller, updateRequest(`{"organization_name":"Acme","current_password":"`+strings.Repeat("é", 37)+`"}`)), []org.FieldError{
+			{Field: "current_password", Message: "must have at most 72 bytes in UTF-8"},
+		}},
+		{"update of nothing", api.Update(s), as(caller, updateRequest(`{}`)), []org.FieldError{
+			{Field: "organization_name", Message: "is required if nothing else changes: give at least one of organization_name, email, password"},
+		}},
 		{"update of nulls", api.Update(s), as(caller, updateRequest(`{"email":null}`)), []org.FieldError{
 			{Field: "email", Message: "must be a string"},
 			{Field: "current_password", Message: "is required to change email or password"},
@@ -173,6 +179,119 @@ func TestFieldErrors(t *testing.T) {
 			wantStatus(t, r, 422)
 			if diff := cmp.Diff(tt.want, problemOf(t, r).Errors); diff != "" {
 				t.Errorf("errors (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// If a field is unknown or given twice, the response is 400, and names every other
+// wrong field, too.
+func TestStrayFields(t *testing.T) {
+	s, _ := newService(t)
+	caller := mustCreate(t, s, "Acme", "admin@example.com")
+	const unknown, twice = "is not a field of this request", "must be given once"
+	for _, tt := range []struct {
+		name    string
+		handler http.Handler
+		request events.APIGatewayV2HTTPRequest
+		want    []org.FieldError
+	}{
+		{"only unknown", api.Create(s), createRequest(`{"role":1,"organization_name":"Bolt","email":"b@example.com","password":"Admin@123","":null,"role":2}`), []org.FieldError{
+			{Field: "role", Message: unknown}, {Field: "", Message: unknown},
+		}},
+		{"only twice", api.Login(s), loginRequest(`{"email":"b@example.com","password":"Admin@123","e\u006dail":"c@example.com","email":1}`), []org.FieldError{
+			{Field: "email", Message: twice},
+		}},
+		{"all kinds", api.Create(s), createRequest(`{"role":1,"organization_name":5,"password":"x","password":"Admin@123"}`), []org.FieldError{
+			{Field: "role", Message: unknown}, {Field: "organization_name", Message: "must be a string"},
+			{Field: "password", Message: twice}, {Field: "email", Message: "is required"},
+		}},
+		{"other styles", api.Update(s), as(caller, updateRequest(`{"organizationName":"Bolt","ORGANIZATION-NAME":"Bolt","Email":"b@example.com"}`)), []org.FieldError{
+			{Field: "organizationName", Message: unknown + ": did you mean organization_name?"},
+			{Field: "ORGANIZATION-NAME", Message: unknown + ": did you mean organization_name?"},
+			{Field: "Email", Message: unknown + ": did you mean email?"},
+			{Field: "organization_name", Message: "is required if nothing else changes: give at least one of organization_name, email, password"},
+		}},
+		{"typing errors", api.Login(s), loginRequest(`{"emial":"b@example.com","passwd":"x","mails":"","token":""}`), []org.FieldError{
+			{Field: "emial", Message: unknown + ": did you mean email?"},
+			{Field: "passwd", Message: unknown + ": did you mean password?"},
+			{Field: "mails", Message: unknown + ": did you mean email?"},
+			{Field: "token", Message: unknown},
+			{Field: "email", Message: "is required"}, {Field: "password", Message: "is required"},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := call(t, tt.handler, tt.request)
+			wantStatus(t, r, 400)
+			p := problemOf(t, r)
+			if diff := cmp.Diff(tt.want, p.Errors); diff != "" {
+				t.Errorf("errors (-want +got):\n%s", diff)
+			}
+			for _, e := range tt.want {
+				if !strings.Contains(p.Detail, e.Field+" "+e.Message) {
+					t.Errorf("the detail %q lacks that %s %s", p.Detail, e.Field, e.Message)
+				}
+			}
+		})
+	}
+	t.Run("many", func(t *testing.T) {
+		var body strings.Builder
+		for i := range 1000 {
+			fmt.Fprintf(&body, `"x%d":1,`, i)
+		}
+		r := call(t, api.Login(s), loginRequest("{"+body.String()+`"email":""}`))
+		wantStatus(t, r, 400)
+		if p := problemOf(t, r); len(p.Errors) != 20+2 || !strings.HasPrefix(p.Detail, "1000 fields ") {
+			t.Errorf("%d errors and the detail %s", len(p.Errors), p.Detail)
+		}
+	})
+}
+
+// TestNotJSON checks that the response says what is wrong and where, and quotes
+// nothing but names of fields. The secret stands where it is easily quoted.
+func TestNotJSON(t *testing.T) {
+	s, _ := newService(t)
+	const secret = "Zx9"
+	for _, tt := range []struct{ body, want string }{
+		{`{"email":"Zx9" "password":"Zx9"}`, "a comma or } is missing (line 1, column 16, after the value of email)"},
+		{"{\n  \"email\": \"é\", \"password\": Zx9}", "a value is missing, or a text has no double quotes (line 2, column 29, in the value of password)"},
+		{`{"email" "Zx9"}`, "a colon is missing after a name (line 1, column 10, in the value of email)"},
+		{`{"Zx9" "Zx9"}`, "a colon is missing after a name (line 1, column 8)"},
+		{`{"email":"a","Zx9":"b" "c":1}`, "a comma or } is missing (line 1, column 24)"},
+		{`{'email':'Zx9'}`, `names and texts must be in double quotes ("), not in others (line 1, column 2)`},
+		{`{"email":'Zx9'}`, `names and texts must be in double quotes ("), not in others (line 1, column 10, in the value of email)`},
+		{`{“email”:“Zx9”}`, `names and texts must be in double quotes ("), not in others (line 1, column 2)`},
+		{`{email:"Zx9"}`, "a name in double quotes is missing (line 1, column 2)"},
+		{`{"email":"Zx9",}`, "the comma before } is too much (line 1, column 16, after the value of email)"},
+		{`{"email":["Zx9",]}`, "the comma before ] is too much (line 1, column 17, in the value of email)"},
+		{`{"email":["Zx9" 1]}`, "a comma or ] is missing (line 1, column 17, in the value of email)"},
+		{`{"email":"Zx9" // Zx9` + "\n}", "there are no comments in JSON (line 1, column 16, after the value of email)"},
+		{`{"email":"Z` + "\n" + `x9"}`, `a line end or another control character in a text must be escaped, such as \n (line 1, column 12, in the value of email)`},
+		{`{"password":"Zx9\Zx9"}`, `\ in a text must be followed by one of "\/bfnrtu (line 1, column 18, in the value of password)`},
+		{`{"password":"Zx9\'"}`, `\ in a text must be followed by one of "\/bfnrtu (line 1, column 18, in the value of password)`},
+		{`{"password":"Zx9\uZx9"}`, `\u in a text must be followed by four hexadecimal digits (line 1, column 19, in the value of password)`},
+		{`{"password":nZx9}`, "only true, false, null and numbers have no double quotes (line 1, column 14, in the value of password)"},
+		{`{"password":-Zx9}`, "a number is not complete (line 1, column 14, in the value of password)"},
+		{`{"password":"Zx9"}Zx9`, "something comes after the object (line 1, column 19, after the value of password)"},
+		{`{"email":` + strings.Repeat("[", 10001) + "Zx9", "it is nested too deeply (line 1, column 10009, in the value of email)"},
+		{`{`, "it ends too early: a name in double quotes is missing (line 1, column 2)"},
+		{`{"email":"Zx9"`, "it ends too early: a comma or } is missing (line 1, column 15, after the value of email)"},
+		{`{"email":"Zx9`, "it ends too early: a text has no closing quote (line 1, column 14, in the value of email)"},
+		{`{"email":"Zx9\`, `\ in a text must be followed by one of "\/bfnrtu (line 1, column 14, in the value of email)`},
+		{`{"email":"a",` + "\n\n" + `"Zx9`, "it ends too early: a text has no closing quote (line 3, column 5, after the value of email)"},
+		{`{"email"`, "it ends too early: a colon is missing after a name (line 1, column 9, in the value of email)"},
+		{`{"email":`, "it ends too early: a value is missing, or a text has no double quotes (line 1, column 10, in the value of email)"},
+		{"\ufeff" + `{"email":"Zx9"}`, "it begins with a byte order mark"},
+	} {
+		t.Run(tt.body[:min(len(tt.body), 50)], func(t *testing.T) {
+			logged := captureLog(t)
+			r := call(t, api.Login(s), loginRequest(tt.body))
+			wantStatus(t, r, 400)
+			if got, want := problemOf(t, r).Detail, "the body is not JSON: "+tt.want; got != want {
+				t.Errorf("detail %q, want %q", got, want)
+			}
+			if strings.Contains(r.Body+logged.String(), secret) {
+				t.Errorf("a part of the body is in %s or in the log %s", r.Body, logged)
 			}
 		})
 	}

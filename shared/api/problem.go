@@ -45,7 +45,7 @@ const (
 
 // problemTypes has every type of problem of the service.
 var problemTypes = []problemType{
-	{malformedRequest, 400, "The body is not one JSON object, has an unknown or duplicate field, or is not allowed, or the query can't be read."},
+	{malformedRequest, 400, "The body is not one JSON object, has an unknown or duplicate field (`errors` lists every wrong field), or is not allowed, or the query can't be read."},
 	{org.WrongCredentials, 401, "The email or the password is wrong."},
 	{tokenRequired, 401, "The request has no access token."},
 	{org.TokenRevoked, 401, "The access token was revoked, or has expired since the authorizer accepted it."},
@@ -82,32 +82,38 @@ var statuses = map[org.Kind]int{
 // requestError is the refusal of a request that can't be read.
 type requestError struct {
 	status int
-	reason org.Reason
-	detail string
+	err    *org.Error
 }
 
-func (e *requestError) Error() string { return e.detail }
+func (e *requestError) Error() string { return e.err.Error() }
 
-func badRequest(format string, args ...any) error {
-	return &requestError{http.StatusBadRequest, malformedRequest, fmt.Sprintf(format, args...)}
+func refuse(status int, reason org.Reason, detail string) *requestError {
+	return &requestError{status, &org.Error{Reason: reason, Message: detail}}
+}
+
+func badRequest(format string, args ...any) *requestError {
+	return refuse(http.StatusBadRequest, malformedRequest, fmt.Sprintf(format, args...))
 }
 
 // newProblem returns the problem document for an error. If the error is neither
 // a requestError nor an org.Error, the document says nothing about it.
 func newProblem(err error, requestID string) problem {
-	p := problem{Status: http.StatusInternalServerError, Detail: "internal error", RequestID: requestID}
-	reason := internalError
 	var refused *requestError
 	var e *org.Error
 	switch {
 	case errors.As(err, &refused):
-		p.Status, p.Detail, reason = refused.status, refused.detail, refused.reason
 	case errors.As(err, &e) && statuses[e.Kind] != 0:
-		p.Status, p.Detail, reason, p.Errors, p.retryAfter = statuses[e.Kind], e.Message, e.Reason, e.Fields, e.RetryAfter
+		refused = &requestError{statuses[e.Kind], e}
+	default:
+		refused = refuse(http.StatusInternalServerError, internalError, "internal error")
 	}
-	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
-	if reason != "" {
-		p.Type = problemPath + string(reason)
+	e = refused.err
+	p := problem{
+		Type: "about:blank", Title: http.StatusText(refused.status), Status: refused.status, Detail: e.Detail(),
+		RequestID: requestID, Errors: e.Fields, retryAfter: e.RetryAfter,
+	}
+	if e.Reason != "" {
+		p.Type = problemPath + string(e.Reason)
 	}
 	return p
 }

@@ -59,16 +59,24 @@ type FieldError struct {
 	Message string `json:"message"`
 }
 
-func (e *Error) Error() string {
+// Detail returns the message, and what is wrong with each field. It has nothing of
+// the cause.
+func (e *Error) Detail() string {
 	var b strings.Builder
 	b.WriteString(e.Message)
+	separator := ": "
 	for _, f := range e.Fields {
-		fmt.Fprintf(&b, "; %s %s", f.Field, f.Message)
-	}
-	if e.Err != nil {
-		fmt.Fprintf(&b, ": %v", e.Err)
+		b.WriteString(separator + f.Field + " " + f.Message)
+		separator = "; "
 	}
 	return b.String()
+}
+
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%s: %v", e.Detail(), e.Err)
+	}
+	return e.Detail()
 }
 
 func (e *Error) Unwrap() error { return e.Err }
