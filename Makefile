@@ -74,6 +74,11 @@ redoc: ## fetch ReDoc from npm for the page /redoc, before the next build
 openapi: ## write shared/api/openapi.json anew, after a change of the API
 	go run ./local/openapi
 
+.PHONY: examples
+examples: ## record the examples of shared/api/openapi.json anew, after a change of what the service answers
+	go test ./local/e2e -run '^TestExamples$$' -count=1 -update
+	go run ./local/openapi
+
 .PHONY: lint
 lint: ## check formatting, go vet, staticcheck, go.mod
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

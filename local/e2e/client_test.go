@@ -31,6 +31,7 @@ type client struct {
 	base    string
 	gateway *dialect
 	http    *http.Client
+	seen    func(r *http.Request, body []byte, a answer) // called with every answer, if it is not nil
 }
 
 // ownAddresses tells whether each client has an IP address of its own. On Linux,
@@ -57,7 +58,7 @@ func newClientOf(t testing.TB, base string, gateway *dialect) *client {
 	}
 	transport := &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 50}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &client{t, base, gateway, &http.Client{Timeout: patience, Transport: transport}}
+	return &client{t: t, base: base, gateway: gateway, http: &http.Client{Timeout: patience, Transport: transport}}
 }
 
 // answer is the answer to a request. Without one, the status is 0 and err is the
@@ -162,6 +163,9 @@ func (c *client) call(method, target string, body any, headers ...string) answer
 	if method != http.MethodOptions {
 		c.check(a, r.Header.Get("X-Request-Id"))
 		c.checkDocumented(r, content, a)
+	}
+	if c.seen != nil {
+		c.seen(r, content, a)
 	}
 	return a
 }

@@ -70,7 +70,7 @@ var (
 )
 
 // ownTests need a gateway that the suite has started.
-var ownTests = []string{"TestLocal", "TestKill"}
+var ownTests = []string{"TestLocal", "TestKill", "TestExamples"}
 
 func TestMain(m *testing.M) {
 	flag.Parse()

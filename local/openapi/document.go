@@ -1,10 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -20,11 +20,12 @@ import (
 // in which people read them.
 type (
 	document struct {
-		OpenAPI    string                          `json:"openapi"`
-		Info       info                            `json:"info"`
-		Servers    []server                        `json:"servers"`
-		Paths      map[string]map[string]operation `json:"paths"` // by path and method
-		Components components                      `json:"components"`
+		OpenAPI    string     `json:"openapi"`
+		Info       info       `json:"info"`
+		Servers    []server   `json:"servers"`
+		Tags       []tag      `json:"tags"`
+		Paths      paths      `json:"paths"`
+		Components components `json:"components"`
 	}
 	info struct {
 		Title       string  `json:"title"`
@@ -40,8 +41,13 @@ type (
 		URL         string `json:"url"`
 		Description string `json:"description"`
 	}
+	tag struct {
+		Name        string `json:"name"`
+		Description string `json:"description"`
+	}
 	operation struct {
 		OperationID string                `json:"operationId"`
+		Tags        []string              `json:"tags"`
 		Summary     string                `json:"summary"`
 		Security    []map[string][]string `json:"security"`
 		Parameters  []parameter           `json:"parameters,omitempty"`
@@ -61,21 +67,29 @@ type (
 		Content  map[string]content `json:"content"` // by media type
 	}
 	response struct {
-		Description string             `json:"description"`
+		Ref         string             `json:"$ref,omitempty"` // instead of all others
+		Description string             `json:"description,omitempty"`
 		Headers     map[string]header  `json:"headers,omitempty"`
 		Content     map[string]content `json:"content,omitempty"` // by media type
 	}
 	header struct {
-		Description string             `json:"description"`
+		Ref         string             `json:"$ref,omitempty"` // instead of all others
+		Description string             `json:"description,omitempty"`
 		Required    bool               `json:"required,omitempty"`
-		Schema      *jsonschema.Schema `json:"schema"`
+		Schema      *jsonschema.Schema `json:"schema,omitempty"`
 	}
 	content struct {
-		Schema  *jsonschema.Schema `json:"schema"`
-		Example json.RawMessage    `json:"example,omitempty"`
+		Schema   *jsonschema.Schema `json:"schema"`
+		Example  json.RawMessage    `json:"example,omitempty"`
+		Examples map[string]example `json:"examples,omitempty"`
+	}
+	example struct {
+		Value json.RawMessage `json:"value"`
 	}
 	components struct {
 		SecuritySchemes map[string]securityScheme     `json:"securitySchemes"`
+		Headers         map[string]header             `json:"headers"`
+		Responses       map[string]response           `json:"responses"`
 		Schemas         map[string]*jsonschema.Schema `json:"schemas"`
 	}
 	securityScheme struct {
@@ -104,33 +118,53 @@ func newDocument() (*document, error) {
 			License: license{"MIT", "MIT"},
 		},
 		Servers: []server{{"/", "The service that this document is from."}},
-		Paths:   map[string]map[string]operation{},
+		Tags:    tags,
+		Paths:   paths{items: map[string]map[string]operation{}},
 		Components: components{
 			SecuritySchemes: map[string]securityScheme{
 				"token": {"http", "bearer", "JWT", "The `access_token` of a login or a refresh."},
 			},
+			Headers:   map[string]header{},
+			Responses: map[string]response{},
 			Schemas: map[string]*jsonschema.Schema{
-				"GatewayError": gatewayError,
+				"GatewayError": withExample(gatewayError),
 				"KeySet":       keySet,
 			},
 		},
 	}
+	failures := failuresByName()
 	for _, r := range api.Routes() {
-		o, err := d.operation(r)
+		o, err := d.operation(r, failures)
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", r.Method, r.Path, err)
 		}
-		if d.Paths[r.Path] == nil {
-			d.Paths[r.Path] = map[string]operation{}
-		}
-		d.Paths[r.Path][strings.ToLower(r.Method)] = o
+		d.Paths.add(r, o)
 	}
 	return d, nil
 }
 
-func (d *document) operation(r api.Route) (operation, error) {
+// tags groups the operations, each by the beginning of its path.
+var (
+	tags = []tag{
+		{"organizations", "The organization of an access token, and signing up."},
+		{"admins", "Logins and their tokens."},
+		{"service", "The keys that verify access tokens, and the state of the service."},
+		{"pages", "This document, and what shows it."},
+	}
+	tagOf = map[string]string{"org": "organizations", "admin": "admins", ".well-known": "service", "health": "service"}
+)
+
+func (d *document) operation(r api.Route, failures map[string]*failure) (operation, error) {
+	group := tagOf[strings.Split(r.Path, "/")[1]]
+	if r.Page {
+		group = "pages"
+	}
+	if group == "" {
+		return operation{}, fmt.Errorf("tagOf does not have its path")
+	}
 	o := operation{
 		OperationID: operationID(r),
+		Tags:        []string{group},
 		Summary:     r.Summary,
 		Security:    []map[string][]string{},
 		Responses:   map[string]response{},
@@ -140,15 +174,14 @@ func (d *document) operation(r api.Route) (operation, error) {
 	}
 	for _, p := range r.Parameters {
 		f := fieldFor("", p.Name)
-		in := "query"
+		documented := parameter{p.Name, "query", p.Required, p.Meaning, f.apply(&jsonschema.Schema{Type: "string"}), ""}
 		if p.InPath {
-			in = "path"
+			documented.In = "path"
 		}
-		example := f.example
-		if !p.Required {
-			example = "" // Swagger UI would send it
+		if p.Required { // Swagger UI would send the example of an optional one, too
+			documented.Example = f.example
 		}
-		o.Parameters = append(o.Parameters, parameter{p.Name, in, p.Required, p.Meaning, f.apply(&jsonschema.Schema{Type: "string"}), example})
+		o.Parameters = append(o.Parameters, documented)
 	}
 	example := examples[r.Function]
 	if r.Request != nil {
@@ -157,28 +190,30 @@ func (d *document) operation(r api.Route) (operation, error) {
 			return o, err
 		}
 		schema.AdditionalProperties = refusesAll()
-		if example.request == "" {
-			return o, fmt.Errorf("there is no example of the request")
-		}
-		o.RequestBody = &requestBody{true, map[string]content{jsonType: {reference(nameOf(r.Request)), json.RawMessage(example.request)}}}
+		o.RequestBody = &requestBody{true, map[string]content{jsonType: {Schema: reference(nameOf(r.Request)), Example: example.Request}}}
 	}
-	success := response{Description: http.StatusText(r.Status), Headers: headersOf(r.Status, false)}
+	success := response{Description: http.StatusText(r.Status), Headers: d.headersOf(r.Status, false)}
 	switch {
 	case r.Response != nil:
 		if _, err := d.addSchema(r.Response); err != nil {
 			return o, err
 		}
-		success.Content = map[string]content{jsonType: {reference(nameOf(r.Response)), json.RawMessage(example.response)}}
+		success.Content = map[string]content{jsonType: {Schema: reference(nameOf(r.Response)), Example: example.Response}}
 	case r.Page:
-		return o, d.addPage(o, r, success)
+		d.describePage(&o, r, &success)
 	case r.MediaType == jsonType:
-		success.Content = map[string]content{jsonType: {reference("KeySet"), json.RawMessage(example.response)}}
-	}
-	if (success.Content == nil) != (example.response == "") {
-		return o, fmt.Errorf("its example of a response is %q", example.response)
+		success.Content = map[string]content{jsonType: {Schema: reference("KeySet"), Example: example.Response}}
 	}
 	o.Responses[strconv.Itoa(r.Status)] = success
-	return o, d.addErrors(o, r)
+	for _, p := range r.Problems {
+		if err := d.addProblem(p); err != nil {
+			return o, err
+		}
+	}
+	for _, f := range failuresOf(r) {
+		o.Responses[strconv.Itoa(f.status)] = d.failureResponse(failures[f.id()])
+	}
+	return o, nil
 }
 
 // operationID returns the name of a route's function or, since one function has
@@ -191,95 +226,49 @@ func operationID(r api.Route) string {
 	return strings.Join(append([]string{"page"}, words...), "-")
 }
 
-// addPage adds the responses of a page.
-func (d *document) addPage(o operation, r api.Route, success response) error {
-	header := func(description string) header {
-		return header{description, true, &jsonschema.Schema{Type: "string"}}
+// paths is an object with the operations by path and method, in the order in which
+// they were added, in which Swagger UI and ReDoc show them.
+type paths struct {
+	order []string
+	items map[string]map[string]operation
+}
+
+func (p *paths) add(r api.Route, o operation) {
+	if p.items[r.Path] == nil {
+		p.order = append(p.order, r.Path)
+		p.items[r.Path] = map[string]operation{}
 	}
-	success.Headers["Content-Security-Policy"] = header("What the page may load.")
+	p.items[r.Path][strings.ToLower(r.Method)] = o
+}
+
+func (p paths) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	for i, path := range p.order {
+		b.WriteString([]string{"{", ","}[min(i, 1)])
+		encoder.Encode(path) // a buffer can't fail
+		b.WriteByte(':')
+		if err := encoder.Encode(p.items[path]); err != nil {
+			return nil, err
+		}
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// describePage completes the success of a page, and adds the answer to a client
+// that has the page.
+func (d *document) describePage(o *operation, r api.Route, success *response) {
+	text := &jsonschema.Schema{Type: "string"}
+	success.Headers["Content-Security-Policy"] = d.header("Content-Security-Policy", header{Description: "What the page may load.", Required: true, Schema: text})
 	if r.Status == http.StatusFound {
-		success.Headers["Location"] = header("Where the documentation is.")
-	} else {
-		success.Content = map[string]content{cmp.Or(r.MediaType, "*/*"): {Schema: &jsonschema.Schema{}}}
-		success.Headers["ETag"] = header("The version of the content.")
-		same := response{Description: "The client has this version: `If-None-Match` names it.", Headers: maps.Clone(success.Headers)}
-		o.Responses["304"] = same
+		success.Headers["Location"] = header{Description: "Where the documentation is.", Required: true, Schema: text}
+		return
 	}
-	o.Responses[strconv.Itoa(r.Status)] = success
-	return d.addErrors(o, r)
-}
-
-// addErrors adds the error responses of the service and of the gateway.
-func (d *document) addErrors(o operation, r api.Route) error {
-	gateway := []int{429, 500, 503}
-	if r.Admin {
-		gateway = append(gateway, 401, 403)
-	}
-	if r.Request != nil {
-		gateway = append(gateway, 413)
-	}
-	problems := map[int][]api.Problem{}
-	for _, p := range r.Problems {
-		problems[p.Status] = append(problems[p.Status], p)
-		if err := d.addProblem(p); err != nil {
-			return err
-		}
-	}
-	for _, status := range gateway {
-		problems[status] = append(problems[status], nil...) // perhaps an entry without problems
-	}
-	for status, ps := range problems {
-		byGateway := slices.Contains(gateway, status)
-		e := response{Headers: headersOf(status, byGateway), Content: map[string]content{}}
-		var lines []string
-		var schemas []*jsonschema.Schema
-		for _, p := range ps {
-			lines = append(lines, fmt.Sprintf("`%s`: %s", p.Reason, p.Meaning))
-			schemas = append(schemas, reference(problemName(p)))
-		}
-		if len(schemas) == 1 {
-			e.Content[problemType] = content{Schema: schemas[0]}
-		} else if len(schemas) > 1 {
-			e.Content[problemType] = content{Schema: &jsonschema.Schema{OneOf: schemas}}
-		} else {
-			e.Headers = nil
-		}
-		if byGateway {
-			lines = append(lines, "The gateway: "+gatewayMeanings[status])
-			e.Content[jsonType] = content{Schema: reference("GatewayError")}
-		}
-		e.Description = strings.Join(lines, "\n\n")
-		o.Responses[strconv.Itoa(status)] = e
-	}
-	return nil
-}
-
-// gatewayMeanings says when the gateway has an answer of its own.
-var gatewayMeanings = map[int]string{
-	401: "the request has no access token.",
-	403: "the access token is not valid.",
-	413: "the body is larger than the gateway allows.",
-	429: "there are too many requests.",
-	500: "the function failed.",
-	503: "the function is not available.",
-}
-
-// headersOf returns the headers of responses that have the status. They are
-// required unless the gateway has responses of that status, too.
-func headersOf(status int, byGateway bool) map[string]header {
-	headers := map[string]header{
-		"X-Request-Id": {"The request's own, if it is 8 to 64 letters, digits, `.`, `_`, `-`.", !byGateway, &jsonschema.Schema{Type: "string"}},
-	}
-	switch status {
-	case http.StatusCreated:
-		headers["Location"] = header{"Where the organization can be found.", true, &jsonschema.Schema{Type: "string", Format: "uri-reference"}}
-	case http.StatusUnauthorized:
-		headers["WWW-Authenticate"] = header{"The scheme of access tokens.", !byGateway, &jsonschema.Schema{Type: "string"}}
-	case http.StatusConflict, http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		headers["Retry-After"] = header{"How many seconds to wait before the next attempt.", false,
-			&jsonschema.Schema{Type: "integer", Minimum: jsonschema.Ptr(1.0)}}
-	}
-	return headers
+	success.Headers["ETag"] = d.header("ETag", header{Description: "The version of the content.", Required: true, Schema: text})
+	o.Responses["304"] = response{Description: "The client has this version: `If-None-Match` names it.", Headers: success.Headers}
+	success.Content = map[string]content{cmp.Or(r.MediaType, "*/*"): {Schema: &jsonschema.Schema{}}}
 }
 
 func reference(name string) *jsonschema.Schema {

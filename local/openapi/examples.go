@@ -1,33 +1,101 @@
 package main
 
-// examples has an example of each operation, by its function.
-var examples = map[string]struct{ request, response string }{
-	"create": {
-		`{"organization_name":"Akshay Pvt Ltd","email":"admin@example.com","password":"Admin@123"}`,
-		`{"id":"6b062bca0f6f0e6d4f1c2a31","organization_name":"Akshay Pvt Ltd","collection_name":"org_akshay_pvt_ltd"}`,
-	},
-	"get": {"",
-		`{"id":"6b062bca0f6f0e6d4f1c2a31","organization_name":"Akshay Pvt Ltd","collection_name":"org_akshay_pvt_ltd","created_at":"2026-11-25T00:28:58.032Z","updated_at":"2026-11-25T00:28:58.032Z"}`,
-	},
-	"update": {
-		`{"organization_name":"Akshay Ltd"}`,
-		`{"id":"6b062bca0f6f0e6d4f1c2a31","organization_name":"Akshay Ltd","collection_name":"org_akshay_ltd","created_at":"2026-11-25T00:28:58.032Z","updated_at":"2026-11-25T00:28:59.113Z"}`,
-	},
-	"delete": {"",
-		`{"id":"6b062bca0f6f0e6d4f1c2a31","organization_name":"Akshay Ltd","deleted_at":"2026-11-25T00:28:59.183Z"}`,
-	},
-	"login":   {`{"email":"admin@example.com","password":"Admin@123"}`, tokens},
-	"refresh": {`{"refresh_token":"pQ0cW4mXnT7vB2kLr9sYdA…"}`, tokens},
-	"logout":  {`{"refresh_token":"pQ0cW4mXnT7vB2kLr9sYdA…"}`, ""},
-	"me": {"",
-		`{"admin_id":"6b062bca0f6f0e6d4f1c2a30","email":"admin@example.com","organization_id":"6b062bca0f6f0e6d4f1c2a31","organization_name":"Akshay Pvt Ltd","collection_name":"org_akshay_pvt_ltd","expires_at":"2026-11-25T01:28:58.000Z"}`,
-	},
-	"health": {"",
-		`{"status":"ok","version":"1.0.0","age":3600,"database":{"status":"ok","latency_ms":0.412}}`,
-	},
-	"jwks": {"",
-		`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k","alg":"EdDSA","use":"sig"}]}`,
-	},
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"strconv"
+
+	"github.com/google/jsonschema-go/jsonschema"
+
+	"orgservice/shared/api"
+)
+
+// recorded has the examples of a route. TestExamples in local/e2e has recorded
+// them from the running service.
+type recorded struct {
+	Request  json.RawMessage            `json:"request"`
+	Response json.RawMessage            `json:"response"`
+	Problems map[string]json.RawMessage `json:"problems"` // by reason
+	Gateway  map[string]json.RawMessage `json:"gateway"`  // its own answers, by status
 }
 
-const tokens = `{"access_token":"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.…","token_type":"bearer","expires_in":3600,"refresh_token":"pQ0cW4mXnT7vB2kLr9sYdA…"}`
+//go:embed examples.json
+var examplesJSON []byte
+
+// examples has the examples of each route, by its function.
+var examples = mustParse(examplesJSON)
+
+func mustParse(data []byte) (examples map[string]recorded) {
+	if err := json.Unmarshal(data, &examples); err != nil {
+		panic(err)
+	}
+	return examples
+}
+
+// requestID is the request_id of the examples.
+const requestID = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
+
+// problemExamples returns an example of each problem, and more if it was recorded
+// with other words on another route of the failure. A problem that was recorded on
+// none has the words of the table of problems.
+func problemExamples(f *failure) map[string]example {
+	found := map[string]example{}
+	for _, p := range f.problems {
+		for _, r := range f.routes {
+			if body := examples[r.Function].Problems[p.Reason]; body != nil && !has(found, body) {
+				name := p.Reason
+				if _, taken := found[name]; taken {
+					name += "-" + r.Function
+				}
+				found[name] = example{body}
+			}
+		}
+		if _, ok := found[p.Reason]; !ok {
+			found[p.Reason] = example{elsewhere(p)}
+		}
+	}
+	return found
+}
+
+// elsewhere returns the example of a problem on any route.
+func elsewhere(p api.Problem) json.RawMessage {
+	for _, r := range api.Routes() {
+		if body := examples[r.Function].Problems[p.Reason]; body != nil {
+			return body
+		}
+	}
+	return p.Example(requestID)
+}
+
+func has(found map[string]example, body json.RawMessage) bool {
+	for _, e := range found {
+		if bytes.Equal(e.Value, body) {
+			return true
+		}
+	}
+	return false
+}
+
+// withExample returns the schema of the gateway's answers with one that was
+// recorded. Not every status of theirs was.
+func withExample(s *jsonschema.Schema) *jsonschema.Schema {
+	s = s.CloneSchemas()
+	for _, r := range api.Routes() {
+		if body := examples[r.Function].Gateway["401"]; body != nil {
+			s.Examples = []any{body}
+		}
+	}
+	return s
+}
+
+// gatewayExample returns an example of an answer of the gateway, or nil if none of
+// that status was recorded.
+func gatewayExample(f *failure) json.RawMessage {
+	for _, r := range f.routes {
+		if body := examples[r.Function].Gateway[strconv.Itoa(f.status)]; body != nil {
+			return body
+		}
+	}
+	return nil
+}

@@ -60,6 +60,41 @@ func TestValid(t *testing.T) {
 	}
 }
 
+// TestExamples checks that every request, every answer and every problem in the
+// document has an example, and every operation a group.
+func TestExamples(t *testing.T) {
+	data, err := generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := openapi3.NewLoader().LoadFromData(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range api.Routes() {
+		o := d.Paths.Value(r.Path).GetOperation(r.Method)
+		if len(o.Tags) != 1 || d.Tags.Get(o.Tags[0]) == nil {
+			t.Errorf("%s has the tags %v", r.Function, o.Tags)
+		}
+		if r.Request != nil && o.RequestBody.Value.Content[jsonType].Example == nil {
+			t.Errorf("%s has no example of a request", r.Function)
+		}
+		if c := o.Responses.Status(r.Status).Value.Content[jsonType]; c != nil && c.Example == nil && !r.Page {
+			t.Errorf("%s has no example of its success", r.Function)
+		}
+		for _, p := range r.Problems {
+			found := false
+			for _, e := range o.Responses.Status(p.Status).Value.Content[problemType].Examples {
+				body, _ := e.Value.Value.(map[string]any)
+				found = found || body["type"] == p.Type
+			}
+			if !found {
+				t.Errorf("%s has no example of %s", r.Function, p.Reason)
+			}
+		}
+	}
+}
+
 // TestSchemasOfRequests checks that the service refuses every body that its schema
 // refuses, for all combinations of values at the bounds.
 func TestSchemasOfRequests(t *testing.T) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 	"reflect"
 	"slices"
@@ -162,6 +163,15 @@ type Problem struct {
 	Type    string // a URI reference
 	Status  int
 	Meaning string // a sentence for people
+}
+
+// Example returns a body of the problem in JSON, whose detail is its meaning.
+func (p Problem) Example(requestID string) json.RawMessage {
+	body, err := json.Marshal(newProblem(refuse(p.Status, org.Reason(p.Reason), p.Meaning), requestID))
+	if err != nil {
+		panic(err) // a bug: every field is text or a number
+	}
+	return body
 }
 
 // ProblemBody is the body of every problem.

@@ -1,0 +1,342 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"orgservice/local/embedded"
+	"orgservice/shared/api"
+)
+
+var updateExamples = flag.Bool("update", false, "TestExamples writes the examples of the OpenAPI document anew")
+
+const examplesPath = "../openapi/examples.json"
+
+// unprovoked has the problems that the story does not meet, by their reasons or by
+// function and reason, and why.
+var unprovoked = map[string]string{
+	"token-required":           "the gateway itself answers a request without a token",
+	"change-pending":           "a change must stand still until its lease ends",
+	"create organization-busy": "another sign-up must give up the same name again and again",
+	"internal-error":           "a fault that is made here for login, and has the same words everywhere",
+}
+
+// TestExamples checks the examples of the OpenAPI document: they are what the
+// service answers in one story, with fixed values for what differs in each run.
+// The story meets every success and every problem of every route but those in
+// unprovoked.
+func TestExamples(t *testing.T) {
+	x := &examples{routes: map[string]*recordedRoute{}}
+	x.tell(t)
+	x.checkComplete(t)
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(x.routes); err != nil {
+		t.Fatal(err)
+	}
+	if t.Failed() {
+		return
+	}
+	if *updateExamples {
+		if err := os.WriteFile(examplesPath, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	committed, err := os.ReadFile(examplesPath)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(committed), b.String()); diff != "" {
+		t.Errorf("make examples would change the examples (-committed +recorded):\n%s", diff)
+	}
+}
+
+// recordedRoute has what was recorded of a route: the first success and its request,
+// and the first answer with each problem.
+type recordedRoute struct {
+	Request  json.RawMessage            `json:"request,omitempty"`
+	Response json.RawMessage            `json:"response,omitempty"`
+	Problems map[string]json.RawMessage `json:"problems,omitempty"` // by reason
+	Gateway  map[string]json.RawMessage `json:"gateway,omitempty"`  // its own answers, by status
+
+	done bool // there was a success
+}
+
+type examples struct {
+	mu     sync.Mutex
+	routes map[string]*recordedRoute // by function
+}
+
+// record is the method seen of a client.
+func (x *examples) record(r *http.Request, body []byte, a answer) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	route, _, err := documented().FindRoute(r)
+	if err != nil {
+		return
+	}
+	i := slices.IndexFunc(api.Routes(), func(row api.Route) bool { return row.Method == route.Method && row.Path == route.Path })
+	function := api.Routes()[i].Function // the pages have one
+	e := x.routes[function]
+	if e == nil {
+		e = &recordedRoute{Problems: map[string]json.RawMessage{}, Gateway: map[string]json.RawMessage{}}
+		x.routes[function] = e
+	}
+	add := func(m map[string]json.RawMessage, name string) {
+		if m[name] == nil {
+			m[name] = fixed(a.body)
+		}
+	}
+	if _, refused := a.refusal(); refused {
+		add(e.Gateway, fmt.Sprint(a.status))
+	} else if a.status >= 400 {
+		add(e.Problems, strings.TrimPrefix(a.text("type"), "/problems/"))
+	} else if a.isPage() {
+		e.done = true
+	} else if !e.done {
+		e.Request, e.Response, e.done = fixed(body), fixed(a.body), true
+	}
+}
+
+// changing has what differs in each run, with what the examples have instead.
+var changing = []struct {
+	pattern *regexp.Regexp
+	example string
+}{
+	{regexp.MustCompile(`"(id|organization_id)":"[0-9a-f]{24}"`), `"$1":"6b062bca0f6f0e6d4f1c2a31"`},
+	{regexp.MustCompile(`"admin_id":"[0-9a-f]{24}"`), `"admin_id":"6b062bca0f6f0e6d4f1c2a30"`},
+	{regexp.MustCompile(`"created_at":"\d{4}-[\d:.T-]+Z"`), `"created_at":"2026-11-25T00:28:58.032Z"`},
+	{regexp.MustCompile(`"updated_at":"\d{4}-[\d:.T-]+Z"`), `"updated_at":"2026-11-25T00:28:59.113Z"`},
+	{regexp.MustCompile(`"deleted_at":"\d{4}-[\d:.T-]+Z"`), `"deleted_at":"2026-11-25T00:29:01.480Z"`},
+	{regexp.MustCompile(`"expires_at":"\d{4}-[\d:.T-]+Z"`), `"expires_at":"2026-11-25T01:28:58.000Z"`},
+	{regexp.MustCompile(`"access_token":"(eyJ[\w-]+)\.[\w-]+\.[\w-]+"`), `"access_token":"eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.…"`},
+	{regexp.MustCompile(`"refresh_token":"[\w-]{40,}"`), `"refresh_token":"pQ0cW4mXnT7vB2kLr9sYdA…"`},
+	{regexp.MustCompile(`"request_id":"[\w.-]+"`), `"request_id":"8476a536-e9f4-11e8-9739-2dfe598c3fcd"`},
+	{regexp.MustCompile(`"age":\d+`), `"age":3600`},
+	{regexp.MustCompile(`"latency_ms":[\d.]+`), `"latency_ms":0.412`},
+	{regexp.MustCompile(`try again in \d+ seconds?"`), `try again in 42 seconds"`},
+}
+
+// fixed returns a body, or nil if there is none, with fixed values for what differs
+// in each run.
+func fixed(body []byte) json.RawMessage {
+	if len(body) == 0 {
+		return nil
+	}
+	for _, c := range changing {
+		body = c.pattern.ReplaceAll(body, []byte(c.example))
+	}
+	return body
+}
+
+// checkComplete fails the test unless every success and every problem was recorded,
+// or is in unprovoked.
+func (x *examples) checkComplete(t *testing.T) {
+	t.Helper()
+	used := map[string]bool{}
+	for _, row := range api.Routes() {
+		e := x.routes[row.Function]
+		if e == nil || !e.done {
+			t.Errorf("no success of %s was recorded", row.Function)
+			continue
+		}
+		for _, p := range row.Problems {
+			why := unprovoked[p.Reason] + unprovoked[row.Function+" "+p.Reason]
+			used[p.Reason], used[row.Function+" "+p.Reason] = true, true
+			if _, ok := e.Problems[p.Reason]; !ok && why == "" {
+				t.Errorf("%s was not recorded with the problem %s", row.Function, p.Reason)
+			}
+		}
+	}
+	for key := range unprovoked {
+		if !used[key] {
+			t.Errorf("%s is in unprovoked and on no route", key)
+		}
+	}
+}
+
+// tell is the story.
+func (x *examples) tell(t *testing.T) {
+	database, err := embedded.Start(t.TempDir(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := sync.OnceFunc(database.Close)
+	t.Cleanup(stop)
+	p := newLocal(t, "", []string{"MONGO_URL=" + database.URL(), "JWT_PUBLIC_KEYS=" + publicKey})
+	inside, err := mongo.Connect(options.Client().ApplyURI(database.URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { inside.Disconnect(t.Context()) })
+	master := inside.Database(masterDB(p.data))
+	set := func(collection string, where, change bson.D) {
+		t.Helper()
+		if r, err := master.Collection(collection).UpdateOne(t.Context(), where, change); err != nil || r.MatchedCount != 1 {
+			t.Fatalf("%v, %v", r, err)
+		}
+	}
+	c := newLocalClient(t, p)
+	c.seen = x.record
+
+	// Every success but that of delete, which is at the end.
+	akshay := registration{"Akshay Pvt Ltd", "admin@example.com", "Admin@123"}
+	c.create(akshay).want(t, 201)
+	first := c.login(akshay.Email, akshay.Password).want(t, 200)
+	c.me(first.text("access_token")).want(t, 200)
+	second := c.refresh(first.text("refresh_token")).want(t, 200)
+	c.logout(second.text("refresh_token")).want(t, 204)
+	ended := second.text("access_token")
+	token := mustLogin(c, akshay.Email, akshay.Password)
+	c.update(token, object{"organization_name": "Akshay Ltd"}).want(t, 200)
+	c.get("akshay ltd").want(t, 200)
+	c.call("GET", "/.well-known/jwks.json", nil).want(t, 200)
+	c.call("GET", "/health?deep=true", nil).want(t, 200)
+	c.call("GET", "/docs", nil).want(t, 200)
+
+	authorization := []string{"Authorization", "Bearer " + token}
+	bad := registration{"-", "admin", "short"}
+	for _, route := range []struct {
+		method, path  string
+		authorization []string
+		unknown       any // a body
+		wrong         any // a body whose fields are wrong
+	}{
+		{"POST", "/org/create", nil, object{"organizationName": "Akshay Pvt Ltd", "email": "admin@example.com", "password": "Admin@123"}, bad},
+		{"POST", "/admin/login", nil, `{"email":"admin@example.com" "password":"Admin@123"}`, object{"email": "admin@example.com"}},
+		{"POST", "/admin/refresh", nil, `{'refresh_token':''}`, object{}},
+		{"POST", "/admin/logout", nil, `{"refresh_token":"","refresh_token":""}`, object{"refresh_token": 1}},
+		{"PUT", "/org/update", authorization, `{"organization_name":"Akshay`, object{}},
+	} {
+		send := func(query string, body any, headers ...string) answer {
+			return c.call(route.method, route.path+query, body, append(headers, route.authorization...)...)
+		}
+		send("", route.unknown).want(t, 400)
+		send("", strings.Repeat(" ", 64<<10+1)).want(t, 413)
+		send("", "organization_name=Akshay", "Content-Type", "application/x-www-form-urlencoded").want(t, 415)
+		send("", route.wrong).want(t, 422)
+		send("?organizationName=Akshay", object{}).want(t, 422)
+	}
+	for _, route := range []struct {
+		method, path  string
+		authorization []string
+	}{
+		{"GET", "/org/get", nil}, {"DELETE", "/org/delete", authorization}, {"GET", "/admin/me", authorization}, {"GET", "/.well-known/jwks.json", nil},
+		{"GET", "/health", nil}, {"GET", "/docs", nil},
+	} {
+		c.call(route.method, route.path, object{}, route.authorization...).want(t, 400)
+		c.call(route.method, route.path+"?organizationName=Akshay", nil, route.authorization...).want(t, 422)
+	}
+	c.get("***").want(t, 422)
+	c.delete(token, "").want(t, 422)
+	c.call("GET", "/health?deep=yes", nil).want(t, 422)
+	c.get("Nobody").want(t, 404)
+	c.call("GET", "/problems/none", nil).want(t, 404)
+
+	// Logins and tokens.
+	c.login(akshay.Email, "Admin@124").want(t, 401)
+	c.refresh(first.text("refresh_token")).want(t, 401)
+	for _, request := range [][2]string{{"PUT", "/org/update"}, {"DELETE", "/org/delete"}, {"GET", "/admin/me"}} {
+		var body any
+		if request[0] == "PUT" {
+			body = object{"organization_name": "Akshay Ltd"}
+		}
+		c.call(request[0], request[1], body, "Authorization", "Bearer "+ended).want(t, 401)
+		c.call(request[0], request[1], body).wantRefusal(t, c.gateway.unauthorized)
+		c.call(request[0], request[1], body, "Authorization", "Bearer x").wantRefusal(t, c.gateway.forbidden)
+	}
+	c.update(token, object{"password": "Better@123", "current_password": "Admin@124"}).want(t, 403)
+	c.delete(token, "C++").want(t, 403)
+
+	// Names and emails that are taken.
+	c.create(registration{"C++", "bjarne@example.com", "Admin@123"}).want(t, 201)
+	c.create(registration{"C#", "anders@example.com", "Admin@123"}).want(t, 409)
+	c.update(token, object{"organization_name": "C#"}).want(t, 409)
+	wantProblem(t, c.create(registration{"D", "Bjarne@example.com", "Admin@123"}), "email-taken")
+	wantProblem(t, c.update(token, object{"email": "Bjarne@example.com", "current_password": akshay.Password}), "email-taken")
+	if _, err := master.Collection("org_stray").InsertOne(t.Context(), bson.D{{Key: "x", Value: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	wantProblem(t, c.create(registration{"Stray", "stray@example.com", "Admin@123"}), "name-unusable")
+	wantProblem(t, c.update(token, object{"organization_name": "Stray"}), "name-unusable")
+
+	// Another change that is under way.
+	name, now := bson.D{{Key: "organization_name", Value: "Akshay Ltd"}}, time.Now()
+	set("organizations", name, bson.D{{Key: "$set", Value: bson.D{{Key: "operation", Value: bson.D{
+		{Key: "id", Value: bson.NewObjectID()}, {Key: "kind", Value: "update"}, {Key: "started_at", Value: now}, {Key: "touched_at", Value: now},
+	}}}}})
+	wantProblem(t, c.update(token, object{"organization_name": "Akshay"}), "organization-busy")
+	wantProblem(t, c.delete(token), "organization-busy")
+	set("organizations", name, bson.D{{Key: "$unset", Value: bson.D{{Key: "operation", Value: ""}}}})
+
+	// A hash that is none, and too many attempts.
+	set("admins", bson.D{{Key: "email", Value: "bjarne@example.com"}}, bson.D{{Key: "$set", Value: bson.D{{Key: "password_hash", Value: "x"}}}})
+	c.login("bjarne@example.com", "Admin@123").want(t, 500)
+	untilThrottled(t, func() answer { return c.login("nobody@example.com", "Admin@123") })
+	untilThrottled(t, func() answer {
+		return c.update(token, object{"password": "Better@123", "current_password": "Admin@124"})
+	})
+
+	c.delete(token, "Akshay Ltd").want(t, 200)
+
+	stop()
+	var running sync.WaitGroup
+	for _, call := range []func() answer{
+		func() answer { return c.create(registration{"E", "e@example.com", "Admin@123"}) },
+		func() answer { return c.get(akshay.Name) },
+		func() answer { return c.update(token, object{"organization_name": "Akshay"}) },
+		func() answer { return c.delete(token) },
+		func() answer { return c.login(akshay.Email, akshay.Password) },
+		func() answer { return c.refresh(first.text("refresh_token")) },
+		func() answer { return c.logout(first.text("refresh_token")) },
+		func() answer { return c.me(token) },
+		func() answer { return c.call("GET", "/health?deep=true", nil) },
+	} {
+		running.Go(func() {
+			if a := call(); a.text("type") != "/problems/database-unavailable" {
+				t.Errorf("%v; want database-unavailable", a)
+			}
+		})
+	}
+	running.Wait()
+}
+
+// publicKey is that of RFC 8037, appendix A.2. The service publishes it.
+const publicKey = "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\\n-----END PUBLIC KEY-----\\n"
+
+func wantProblem(t *testing.T, a answer, reason string) {
+	t.Helper()
+	if a.text("type") != "/problems/"+reason {
+		t.Errorf("%v; want %s", a, reason)
+	}
+}
+
+// untilThrottled calls until the answer is 429.
+func untilThrottled(t *testing.T, call func() answer) {
+	t.Helper()
+	for range 100 {
+		if a := call(); a.status == http.StatusTooManyRequests {
+			return
+		}
+	}
+	t.Error("100 wrong passwords in a row, and none is answered by 429")
+}
