@@ -13,6 +13,10 @@ run: ## run the service on http://127.0.0.1:3000 (PORT), with an embedded databa
 	@$(fetch_redoc)
 	@go build -o local/.data/local ./local && exec local/.data/local
 
+.PHONY: demo
+demo: ## show what the running service does, request by request: make demo URL=https://…
+	@go run ./local demo $(URL)
+
 .PHONY: invoke
 invoke: ## send an event to a function: make invoke FN=create EVENT=events/create.json
 	@go run ./local invoke $(FN) $(EVENT)

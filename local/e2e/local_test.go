@@ -40,6 +40,7 @@ func TestLocal(t *testing.T) {
 		"Events":          testEvents,
 		"Throttling":      testThrottling,
 		"FailedLogins":    testFailedLogins,
+		"Demo":            testDemo,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
