@@ -13,6 +13,10 @@ run: ## run the service on http://127.0.0.1:3000 (PORT), with an embedded databa
 	@$(fetch_redoc)
 	@go build -o local/.data/local ./local && exec local/.data/local
 
+.PHONY: orgs
+orgs: ## list the organizations in the database, the newest first: make orgs N=100
+	@go run ./local orgs $(N)
+
 .PHONY: demo
 demo: ## show what the running service does, request by request: make demo URL=https://…
 	@go run ./local demo $(URL)

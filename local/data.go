@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"orgservice/local/embedded"
+	"orgservice/shared/mongodb"
 )
 
 // lockFile returns the path of the lock file. The program that uses the data
@@ -90,4 +91,25 @@ func (p *project) open(ctx context.Context) (lock *os.File, release func(), err 
 		p.env["MONGO_URL"] = string(uri)
 	}
 	return lock, closeAll, p.settings(ctx)
+}
+
+// store opens the store in the database that open finds, and returns the name of
+// the database, too. The caller calls release at the end.
+func (p *project) store(ctx context.Context) (store *mongodb.Store, database string, release func(), err error) {
+	_, closeData, err := p.open(ctx)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	settings, err := p.config().Database(ctx)
+	if err == nil {
+		store, err = mongodb.Open(settings.URL, settings.Name)
+	}
+	if err != nil {
+		closeData()
+		return nil, "", nil, err
+	}
+	return store, settings.Name, func() {
+		store.Close(ctx)
+		closeData()
+	}, nil
 }

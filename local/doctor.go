@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"orgservice/shared/mongodb"
 	"orgservice/shared/org"
 )
 
@@ -29,21 +28,12 @@ func doctor(ctx context.Context, p *project, args []string) error {
 	if p.tier != "" && !known {
 		return fmt.Errorf("unknown tier %q: there are %s", p.tier, strings.Join(slices.Sorted(maps.Keys(namespaces)), ", "))
 	}
-	_, release, err := p.open(ctx)
+	store, database, release, err := p.store(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	database, err := p.config().Database(ctx)
-	if err != nil {
-		return err
-	}
-	store, err := mongodb.Open(database.URL, database.Name)
-	if err != nil {
-		return err
-	}
-	defer store.Close(ctx)
-	findings, err := (&org.Service{Store: store, Database: database.Name}).Inspect(ctx)
+	findings, err := (&org.Service{Store: store, Database: database}).Inspect(ctx)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@
 //	go run ./local [flags] invoke FUNCTION EVENT.json
 //	go run ./local [flags] reconcile
 //	go run ./local [flags] doctor
+//	go run ./local [flags] orgs [MOST]
 //	go run ./local [flags] demo [URL]
 //
 // It runs in the folder of template.yaml and keeps its data in local/.data.
@@ -41,6 +42,7 @@ var commands = map[string]func(context.Context, *project, []string) error{
 	"invoke":    invoke,
 	"reconcile": reconcile,
 	"doctor":    doctor,
+	"orgs":      orgs,
 	"demo":      demo,
 }
 
@@ -80,7 +82,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		err = flags.Parse(flags.Args()[1:])
 	}
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(stdout, "usage: go run ./local [flags] [invoke FUNCTION EVENT.json | reconcile | doctor | demo [URL]]")
+		fmt.Fprintln(stdout, "usage: go run ./local [flags] [invoke FUNCTION EVENT.json | reconcile | doctor | orgs [MOST] | demo [URL]]")
 		flags.SetOutput(stdout)
 		flags.PrintDefaults()
 		return nil

@@ -111,6 +111,13 @@ func (s *Store) CollectionIsEmpty(ctx context.Context, database, name string) (b
 	return false, convert("look into collection", err)
 }
 
+// CountDocuments returns how many documents the server's statistics say that the
+// collection has: 0 if it does not exist.
+func (s *Store) CountDocuments(ctx context.Context, database, name string) (int64, error) {
+	n, err := s.client.Database(database).Collection(name).EstimatedDocumentCount(ctx)
+	return n, convert("count documents", err)
+}
+
 // CountNamespaces returns how many collections and indexes the store's
 // database has.
 func (s *Store) CountNamespaces(ctx context.Context) (collections, indexes int, err error) {
