@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -181,6 +182,52 @@ func TestReadmeRoutes(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, written); diff != "" {
 		t.Errorf("routes (-api +README):\n%s", diff)
+	}
+}
+
+// TestHTTPFile checks that api.http has the routes of package api, and in each
+// request a token if it needs one, and no parameter or field that is not known.
+func TestHTTPFile(t *testing.T) {
+	routes := map[string]api.Route{}
+	for _, r := range api.Routes() {
+		routes[r.Method+" "+r.Path] = r
+	}
+	written := map[string]bool{}
+	line := regexp.MustCompile(`(?m)^([A-Z]+) \{\{url\}\}([^?\s]+)\??(.*)$`)
+	field, token := regexp.MustCompile(`"([a-z_]+)": "`), "\nAuthorization: Bearer {{token}}\n"
+	requests := strings.Split(string(readFile(t, "api.http")), "\n###")
+	for _, request := range requests[1:] { // the variables are before the first
+		m := line.FindStringSubmatch(request)
+		if m == nil {
+			t.Errorf("no request in %q", request)
+			continue
+		}
+		r := routes[m[1]+" "+m[2]]
+		written[m[1]+" "+m[2]] = true
+		if got := strings.Contains(request, token); got != r.Admin {
+			t.Errorf("%s has a token: %v", m[0], got)
+		}
+		query, err := url.ParseQuery(m[3])
+		if err != nil {
+			t.Errorf("%s: %v", m[0], err)
+		}
+		for name := range query {
+			if !slices.ContainsFunc(r.Query, func(p api.Parameter) bool { return p.Name == name }) {
+				t.Errorf("%s has the parameter %s", m[0], name)
+			}
+		}
+		fields := submatches(field, request)
+		for _, name := range fields {
+			if !slices.Contains(fieldsOf(r.Request), name) {
+				t.Errorf("%s has the field %s", m[0], name)
+			}
+		}
+		if (r.Request != nil) != (len(fields) > 0) {
+			t.Errorf("%s has the fields %q", m[0], fields)
+		}
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(routes)), slices.Sorted(maps.Keys(written))); diff != "" {
+		t.Errorf("routes (-api +api.http):\n%s", diff)
 	}
 }
 
