@@ -25,6 +25,10 @@ demo: ## show what the running service does, request by request: make demo URL=h
 invoke: ## send an event to a function: make invoke FN=create EVENT=events/create.json
 	@go run ./local invoke $(FN) $(EVENT)
 
+.PHONY: new
+new: ## lay out a new function, behind GET /name, and say what is left to do: make new FN=name
+	@go run ./local new $(FN)
+
 .PHONY: reconcile
 reconcile: ## finish or undo what a crash has left, in the whole database
 	@go run ./local reconcile

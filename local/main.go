@@ -6,6 +6,7 @@
 //	go run ./local [flags] reconcile
 //	go run ./local [flags] doctor
 //	go run ./local [flags] orgs [MOST]
+//	go run ./local [flags] new NAME
 //	go run ./local [flags] demo [URL]
 //
 // It runs in the folder of template.yaml and keeps its data in local/.data.
@@ -44,6 +45,7 @@ var commands = map[string]func(context.Context, *project, []string) error{
 	"doctor":    doctor,
 	"orgs":      orgs,
 	"demo":      demo,
+	"new":       newFunction,
 }
 
 // project is the service in the current folder, with the settings of one run.
@@ -82,7 +84,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		err = flags.Parse(flags.Args()[1:])
 	}
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(stdout, "usage: go run ./local [flags] [invoke FUNCTION EVENT.json | reconcile | doctor | orgs [MOST] | demo [URL]]")
+		fmt.Fprintln(stdout, "usage: go run ./local [flags] [invoke FUNCTION EVENT.json | reconcile | doctor | orgs [MOST] | demo [URL] | new NAME]")
 		flags.SetOutput(stdout)
 		flags.PrintDefaults()
 		return nil

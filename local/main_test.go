@@ -271,7 +271,7 @@ func TestRefusals(t *testing.T) {
 		"port no number":    {environ("PORT=http"), nil, `PORT is "http": it must be a port number`},
 		"port too high":     {environ("PORT=65536"), nil, `PORT is "65536": it must be a port number`},
 		"port with a sign":  {environ("PORT=+80"), nil, `PORT is "+80": it must be a port number`},
-		"unknown command":   {environ(), []string{"deploy"}, `unknown command "deploy": there are demo, doctor, invoke, orgs, reconcile`},
+		"unknown command":   {environ(), []string{"deploy"}, `unknown command "deploy": there are demo, doctor, invoke, new, orgs, reconcile`},
 		"unknown flag":      {environ(), []string{"-fast"}, "flag provided but not defined: -fast"},
 		"bad parameter":     {environ(), []string{"-parameter", "x"}, `invalid value "x" for flag -parameter: expected Name=Value`},
 		"unknown parameter": {environ(), []string{"-parameter", "x=y"}, `template.yaml has no parameter "x" (it was to be "y")`},
