@@ -15,11 +15,11 @@ run: ## run the service on http://127.0.0.1:3000 (PORT), with an embedded databa
 
 .PHONY: orgs
 orgs: ## list the organizations in the database, the newest first: make orgs N=100
-	@go run ./local orgs $(N)
+	@go run ./local orgs '$(N)'
 
 .PHONY: demo
 demo: ## show what the running service does, request by request: make demo URL=https://…
-	@go run ./local demo $(URL)
+	@go run ./local demo '$(URL)'
 
 .PHONY: invoke
 invoke: ## send an event to a function: make invoke FN=create EVENT=events/create.json
@@ -27,7 +27,7 @@ invoke: ## send an event to a function: make invoke FN=create EVENT=events/creat
 
 .PHONY: new
 new: ## lay out a new function, behind GET /name, and say what is left to do: make new FN=name
-	@go run ./local new $(FN)
+	@go run ./local new '$(FN)'
 
 .PHONY: reconcile
 reconcile: ## finish or undo what a crash has left, in the whole database

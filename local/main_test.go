@@ -262,6 +262,10 @@ func TestRefusals(t *testing.T) {
 	defer taken.Close()
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
 	newProject(t)
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
 	environ := func(more ...string) []string { return append([]string{"MONGO_URL=mongodb://db.example"}, more...) }
 	for name, test := range map[string]struct {
 		environ, args []string
@@ -272,6 +276,12 @@ func TestRefusals(t *testing.T) {
 		"port too high":     {environ("PORT=65536"), nil, `PORT is "65536": it must be a port number`},
 		"port with a sign":  {environ("PORT=+80"), nil, `PORT is "+80": it must be a port number`},
 		"unknown command":   {environ(), []string{"deploy"}, `unknown command "deploy": there are demo, doctor, invoke, new, orgs, reconcile`},
+		"demo of two":       {environ(), []string{"demo", "http://a", "http://b"}, "usage: go run ./local demo [URL]"},
+		"demo of no URL":    {environ(), []string{"demo", "localhost:3000"}, "the URL of the service must be like https://host"},
+		"demo with secret":  {environ(), []string{"demo", "http://user:hush@host"}, "the URL of the service must be like https://host"},
+		"orgs of a word":    {environ(), []string{"orgs", "many"}, `"many" is no number of organizations`},
+		"new without name":  {environ(), []string{"new"}, "usage: make new FN=name"},
+		"new elsewhere":     {environ(), []string{"new", "health"}, "open " + root + "/shared/api/routes.go: no such file or directory"},
 		"unknown flag":      {environ(), []string{"-fast"}, "flag provided but not defined: -fast"},
 		"bad parameter":     {environ(), []string{"-parameter", "x"}, `invalid value "x" for flag -parameter: expected Name=Value`},
 		"unknown parameter": {environ(), []string{"-parameter", "x=y"}, `template.yaml has no parameter "x" (it was to be "y")`},

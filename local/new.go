@@ -11,7 +11,7 @@ import (
 // newFunction lays out a function of the name in its argument, and prints what is
 // left to do.
 func newFunction(ctx context.Context, p *project, args []string) error {
-	if len(args) != 1 {
+	if len(args) != 1 || args[0] == "" {
 		return errors.New("usage: make new FN=name")
 	}
 	left, err := scaffold.New(ctx, p.root, args[0])

@@ -51,15 +51,26 @@ func testDemo(t *testing.T) {
 			t.Errorf("exit %d: %s", code, errs)
 		}
 	})
-	t.Run("away for good", func(t *testing.T) {
-		code, out, errs := runBroken(t, func(step int) bool { return step > 4 }, func(_ *os.Process, w http.ResponseWriter, _ func(http.ResponseWriter)) {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		})
-		left := "the organization of demo-" + demoWord.FindStringSubmatch(out)[1] + "@example.com is perhaps still there: the login was answered with 503\n"
-		if code != 1 || !strings.HasSuffix(errs, left) {
+	t.Run("redirect", func(t *testing.T) {
+		other := httptest.NewServer(http.RedirectHandler(baseURL+"/org/create", http.StatusTemporaryRedirect))
+		defer other.Close()
+		code, out, errs := runLocal(t, own.data, nil, "demo", other.URL)
+		if code != 1 || !strings.HasPrefix(errs, "step 1: POST /org/create was answered with 307 and not with 201") {
 			t.Errorf("exit %d: %s", code, errs)
 		}
+		wantGone(t, out)
 	})
+	for status, want := range map[int]string{503: "the login was answered with 503", 401: "its passwords are refused"} {
+		t.Run(fmt.Sprint(status, " for good"), func(t *testing.T) {
+			code, out, errs := runBroken(t, func(step int) bool { return step > 5 }, func(_ *os.Process, w http.ResponseWriter, _ func(http.ResponseWriter)) {
+				w.WriteHeader(status)
+			})
+			left := "the organization of demo-" + demoWord.FindStringSubmatch(out)[1] + "@example.com is perhaps still there: " + want + "\n"
+			if code != 1 || !strings.HasSuffix(errs, left) {
+				t.Errorf("exit %d: %s", code, errs)
+			}
+		})
+	}
 	for name, test := range map[string]struct {
 		breaks func(demo *os.Process, w http.ResponseWriter, forward func(http.ResponseWriter))
 		want   string // in the message
