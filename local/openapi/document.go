@@ -143,7 +143,8 @@ func newDocument() (*document, error) {
 	return d, nil
 }
 
-// tags groups the operations, each by the beginning of its path.
+// tags groups the operations. tagOf has the groups by the beginning of the path; all
+// others are of the service.
 var (
 	tags = []tag{
 		{"organizations", "The organization of an access token, and signing up."},
@@ -151,16 +152,13 @@ var (
 		{"service", "The keys that verify access tokens, and the state of the service."},
 		{"pages", "This document, and what shows it."},
 	}
-	tagOf = map[string]string{"org": "organizations", "admin": "admins", ".well-known": "service", "health": "service"}
+	tagOf = map[string]string{"org": "organizations", "admin": "admins"}
 )
 
 func (d *document) operation(r api.Route, failures map[string]*failure) (operation, error) {
-	group := tagOf[strings.Split(r.Path, "/")[1]]
+	group := cmp.Or(tagOf[strings.Split(r.Path, "/")[1]], "service")
 	if r.Page {
 		group = "pages"
-	}
-	if group == "" {
-		return operation{}, fmt.Errorf("tagOf does not have its path")
 	}
 	o := operation{
 		OperationID: operationID(r),

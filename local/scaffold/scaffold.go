@@ -50,8 +50,8 @@ func New(ctx context.Context, root, name string) (left string, err error) {
 		}
 	}
 	files, err := insert(root, []insertion{
-		{"shared/api/routes.go", "\n)\n\n// Routes returns the rows", "\n" + strings.TrimSuffix(render("row.go"), "\n")},
-		{"shared/api/routes.go", "\n\t}\n}\n\n// route is a row", "\n\t\t" + name + "Route.describe(),"},
+		{"shared/api/routes.go", "\n)\n\n// pageRoutes returns", "\n" + strings.TrimSuffix(render("row.go"), "\n")},
+		{"shared/api/routes.go", "\n\t}\n\tfor _, r := range pageRoutes()", "\n\t\t" + name + "Route.describe(),"},
 		{"api.http", "", render("request.http")},
 		{"template.yaml", "  AuthorizerFunction:\n", render("resource.yaml")},
 	})

@@ -29,15 +29,15 @@ func TestNew(t *testing.T) {
 	}
 	defer g.Close()
 	go g.Serve()
-	if status, body := get(t, g.URL()+"/health"); status != 404 {
+	if status, body := get(t, g.URL()+"/ping"); status != 404 {
 		t.Fatalf("before: %d %s", status, body)
 	}
-	left, err := New(t.Context(), root, "health")
+	left, err := New(t.Context(), root, "ping")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		status, body := get(t, g.URL()+"/health")
+		status, body := get(t, g.URL()+"/ping")
 		if status == 200 && body == `{"ok":true}` {
 			break
 		}
@@ -45,11 +45,11 @@ func TestNew(t *testing.T) {
 			t.Fatalf("after: %d %s", status, body)
 		}
 	}
-	event, err := os.ReadFile(filepath.Join(root, "events", "health.json"))
+	event, err := os.ReadFile(filepath.Join(root, "events", "ping.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if response, err := g.Invoke(t.Context(), "health", event); err != nil || !bytes.Contains(response, []byte(`"statusCode":200`)) {
+	if response, err := g.Invoke(t.Context(), "ping", event); err != nil || !bytes.Contains(response, []byte(`"statusCode":200`)) {
 		t.Errorf("the sample event: %s, %v", response, err)
 	}
 
@@ -68,27 +68,26 @@ func TestNew(t *testing.T) {
 			t.Errorf("%s: %v\n%s", strings.Join(command, " "), err, out)
 		}
 	}
-	mustRun("go", "vet", "./functions/health", "./shared/api")
-	if out, err := run("gofmt", "-l", "functions/health", "shared/api"); err != nil || out != "" {
+	mustRun("go", "vet", "./functions/ping", "./shared/api")
+	if out, err := run("gofmt", "-l", "functions/ping", "shared/api"); err != nil || out != "" {
 		t.Errorf("gofmt would change %s, %v", out, err)
 	}
 	local := filepath.Join(t.TempDir(), "local.test")
 	mustRun("go", "test", "-c", "-o", local, "./local")
 	tests := []string{local, "-test.run", "^(TestFolders|TestRoutes|TestReadmeRoutes|TestHTTPFile|TestVariables|TestEvents|TestAuthorizerEvent)$"}
 	drift := []string{"go", "test", "./local/openapi", "-run", "^(TestDrift|TestValid)$"}
-	if out, err := run(tests...); err == nil || strings.Count(out, "--- FAIL") != 1 || !strings.Contains(out, "--- FAIL: TestReadmeRoutes") || !strings.Contains(out, `"GET /health"`) {
+	if out, err := run(tests...); err == nil || strings.Count(out, "--- FAIL") != 1 || !strings.Contains(out, "--- FAIL: TestReadmeRoutes") || !strings.Contains(out, `"GET /ping"`) {
 		t.Errorf("the tests before the rest is done: %v\n%s", err, out)
 	}
-	if out, err := run(drift...); err == nil || !strings.Contains(out, "GET /health: ") {
+	if out, err := run(drift...); err == nil || !strings.Contains(out, "GET /ping: ") {
 		t.Errorf("the tests of the document before the rest is done: %v\n%s", err, out)
 	}
 
 	for start, place := range map[string]struct{ path, after string }{
-		"| `GET":              {"README.md", "the public keys that verify access tokens |\n"},
-		"\t\"health\":":       {"local/openapi/examples.go", "var examples = map[string]struct{ request, response string }{\n"},
-		"\t\"HealthResponse.": {"local/openapi/schema.go", "var fields = map[string]field{\n"},
-		"    \"GET":           {"local/sam/check_template.py", "ROUTES = {\n"},
-		"    \"HealthFunc":    {"local/sam/check_template.py", "SECRETS = {  # secrets that each function may read\n"},
+		"| `GET":            {"README.md", "the public keys that verify access tokens |\n"},
+		"\t\"PingResponse.": {"local/openapi/schema.go", "var fields = map[string]field{\n"},
+		"    \"GET":         {"local/sam/check_template.py", "ROUTES = {\n"},
+		"    \"PingFunc":    {"local/sam/check_template.py", "SECRETS = {  # secrets that each function may read\n"},
 	} {
 		_, rest, found := strings.Cut(left, "\n"+start)
 		line, _, _ := strings.Cut(start+rest, "\n")
@@ -144,19 +143,19 @@ func TestNewRefuses(t *testing.T) {
 		want     string // in the error
 	}{
 		"empty":             {"", nil, `"" is no name`},
-		"upper case":        {"Health", nil, "is no name"},
-		"a path":            {"../health", nil, "is no name"},
+		"upper case":        {"Ping", nil, "is no name"},
+		"a path":            {"../ping", nil, "is no name"},
 		"a word of Go":      {"range", nil, "is no name"},
 		"no package of Go":  {"vendor", nil, "is no name"},
 		"too long":          {strings.Repeat("a", 41), nil, "is no name"},
 		"function exists":   {"authorizer", nil, "functions/authorizer exists"},
 		"file exists":       {"decode", nil, "shared/api/decode.go exists"},
 		"identifier exists": {"route", nil, "Route redeclared"},
-		"route exists":      {"health", replace("template.yaml", "Path: /org/get", "Path: /health"), `template.yaml has "Path: /health"`},
-		"resource exists":   {"health", replace("template.yaml", "GetFunction:", "HealthFunction:"), `template.yaml has "HealthFunction:"`},
-		"no place":          {"health", replace("template.yaml", "AuthorizerFunction:", "Authorizer:"), "template.yaml is not as expected"},
-		"two places":        {"health", replace("template.yaml", "  AuthorizerFunction:\n", "  AuthorizerFunction:\n  AuthorizerFunction:\n"), "template.yaml is not as expected"},
-		"does not compile":  {"health", replace("shared/api/routes.go", "package api", "package apis"), "would not compile"},
+		"route exists":      {"ping", replace("template.yaml", "Path: /org/get", "Path: /ping"), `template.yaml has "Path: /ping"`},
+		"resource exists":   {"ping", replace("template.yaml", "GetFunction:", "PingFunction:"), `template.yaml has "PingFunction:"`},
+		"no place":          {"ping", replace("template.yaml", "AuthorizerFunction:", "Authorizer:"), "template.yaml is not as expected"},
+		"two places":        {"ping", replace("template.yaml", "  AuthorizerFunction:\n", "  AuthorizerFunction:\n  AuthorizerFunction:\n"), "template.yaml is not as expected"},
+		"does not compile":  {"ping", replace("shared/api/routes.go", "package api", "package apis"), "would not compile"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if test.before != nil {
