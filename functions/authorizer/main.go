@@ -58,10 +58,9 @@ func (a *authorizer) load(ctx context.Context, all bool) error {
 }
 
 func (a *authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomAuthorizerV2Request) (events.APIGatewayV2CustomAuthorizerSimpleResponse, error) {
-	var refused events.APIGatewayV2CustomAuthorizerSimpleResponse
 	token, ok := bearerToken(r)
 	if !ok {
-		return refused, nil
+		return refuse(ctx, r, "not a bearer token"), nil
 	}
 	caller, err := a.verifier.Verify(token)
 	if errors.Is(err, auth.ErrUnknownKey) {
@@ -75,14 +74,24 @@ func (a *authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomA
 		if a.failed != nil && errors.Is(err, auth.ErrUnknownKey) {
 			// The token may be valid. The gateway caches a refusal, but not
 			// an error.
-			return refused, a.failed
+			return events.APIGatewayV2CustomAuthorizerSimpleResponse{}, a.failed
 		}
 	}
 	if err != nil {
-		slog.InfoContext(ctx, "token refused", "error", err.Error())
-		return refused, nil
+		reason := strings.TrimPrefix(err.Error(), auth.ErrToken.Error()+": ")
+		if errors.Is(err, auth.ErrUnknownKey) {
+			reason = auth.ErrUnknownKey.Error()
+		}
+		return refuse(ctx, r, reason), nil
 	}
 	return events.APIGatewayV2CustomAuthorizerSimpleResponse{IsAuthorized: true, Context: caller.Context()}, nil
+}
+
+// refuse returns the refusal of a token. No client sees the reason: the gateway
+// writes it to its access log. It holds nothing of the token but names.
+func refuse(ctx context.Context, r events.APIGatewayV2CustomAuthorizerV2Request, reason string) events.APIGatewayV2CustomAuthorizerSimpleResponse {
+	slog.InfoContext(ctx, "token refused", "request_id", r.RequestContext.RequestID, "reason", reason)
+	return events.APIGatewayV2CustomAuthorizerSimpleResponse{Context: map[string]any{"reason": reason}}
 }
 
 // bearerToken returns the token of the Authorization header, which is the only

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -132,6 +134,46 @@ func TestUnknownKeys(t *testing.T) {
 	authorized(t, a, stranger)
 	if n := s.asked.Load(); n > 5 {
 		t.Errorf("%d look-ups", n)
+	}
+}
+
+// TestReasons shows what a refusal says to the gateway and to the log.
+func TestReasons(t *testing.T) {
+	s := newSecrets(t, secretOf("1"))
+	a := newAuthorizer(t, s)
+	token := tokenOf(t, secretOf("1"))
+	signer, err := auth.NewSigner([]byte(secretOf("1")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().Add(-time.Hour)
+	expired, err := signer.Sign(auth.Caller{AdminID: "a", OrganizationID: "o", SessionID: "s", ExpiresAt: now.Add(time.Minute)}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for header, want := range map[string]string{
+		token:               "not a bearer token",
+		"Bearer hush":       "not three segments",
+		"Bearer " + expired: "token has invalid claims: token is expired",
+		"Bearer " + token[:len(token)-43] + strings.Repeat("A", 43): "token signature is invalid: signature is invalid",
+		"Bearer " + tokenOf(t, secretOf("9")):                       "unknown key",
+	} {
+		var logged bytes.Buffer
+		before := slog.Default()
+		slog.SetDefault(slog.New(slog.NewJSONHandler(&logged, nil)))
+		answer, err := a.authorize(t.Context(), events.APIGatewayV2CustomAuthorizerV2Request{
+			IdentitySource: []string{header},
+			RequestContext: events.APIGatewayV2HTTPRequestContext{RequestID: "the-id"},
+		})
+		slog.SetDefault(before)
+		if err != nil || answer.IsAuthorized || len(answer.Context) != 1 || answer.Context["reason"] != want {
+			t.Errorf("%.20q…: %v, %v; want the reason %q", header, answer, err, want)
+		}
+		lines := strings.Split(strings.TrimSpace(logged.String()), "\n")
+		var line struct{ Request_ID, Reason string }
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &line); err != nil || line.Request_ID != "the-id" || line.Reason != want {
+			t.Errorf("%.20q…: logged %s", header, &logged)
+		}
 	}
 }
 

@@ -44,6 +44,8 @@ type Config struct {
 	// Output gets the access log, the logs of the functions and the messages of
 	// the gateway, in whole lines; they are discarded if it is nil.
 	Output io.Writer
+	// Log is the form of the access log.
+	Log LogStyle
 	// Watch makes Serve rebuild functions and read the template again when
 	// their files change.
 	Watch bool

@@ -62,7 +62,8 @@ type authorizerCache struct {
 	answers map[string]authorization
 }
 
-// authorization is the answer of an authorizer.
+// authorization is the answer of an authorizer. If it refuses a caller, it may give
+// the reason in the context, which API Gateway can write to its access log, too.
 type authorization struct {
 	allow   bool
 	context map[string]any
@@ -88,25 +89,30 @@ func (c *authorizerCache) put(identity string, a authorization) {
 	c.answers[identity] = a
 }
 
-// answer is the response to a client, with the function for the access log.
+// answer is the response to a client, with more for the access log.
 type answer struct {
 	status   int
 	header   http.Header
 	body     []byte
-	function string // the one that answered, with its PID; "" if none has
+	function *function // the one that answered, if pid is not 0
+	pid      int       // of its process
+	cold     bool      // it was the first event of the process
+	reason   string    // why the gateway itself answers with an error
 }
 
-// refuse returns an error answer of the gateway itself.
-func refuse(status int, message string) *answer {
+// refuse returns an error answer of the gateway itself. Only the access log has
+// the reason.
+func refuse(status int, message, reason string) *answer {
 	return &answer{
 		status: status,
 		header: http.Header{"Content-Type": {"application/json"}},
 		body:   fmt.Appendf(nil, `{"message":%q}`, message),
+		reason: reason,
 	}
 }
 
-func internalError() *answer {
-	return refuse(http.StatusInternalServerError, "Internal Server Error")
+func internalError(reason string) *answer {
+	return refuse(http.StatusInternalServerError, "Internal Server Error", reason)
 }
 
 // handle serves one request and writes its line of the access log.
@@ -123,40 +129,39 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Apigw-Requestid", id)
 	w.WriteHeader(a.status)
 	w.Write(a.body)
-	// The log leaves out the query and the headers: they may hold secrets.
-	g.out.printf("%s %s %s %d %s %s %s", start.Format("15:04:05.000"), r.Method, r.URL.EscapedPath(), a.status,
-		time.Since(start).Round(10*time.Microsecond), cmp.Or(a.function, "-"), id)
+	g.out.printf("%s", newAccess(r, a, start, id).line(g.config.Log))
 }
 
 // answer returns the answer to a request, without CORS headers. start is the time
 // of the request and id its request ID.
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, s *stage, start time.Time, id string) *answer {
 	if headerSize(r) > maxHeader {
-		return refuse(http.StatusRequestHeaderFieldsTooLarge, "Request Header Fields Too Large")
+		return refuse(http.StatusRequestHeaderFieldsTooLarge, "Request Header Fields Too Large",
+			fmt.Sprintf("the request line and the headers have more than %d bytes", maxHeader))
 	}
 	path, ok := decodePath(r.URL.Path)
 	if !ok {
-		return refuse(http.StatusBadRequest, "Bad Request")
+		return refuse(http.StatusBadRequest, "Bad Request", "the path is malformed")
 	}
 	rt, parameters := s.match(r.Method, path)
 	if s.cors != nil && r.Method == http.MethodOptions && (rt == nil || rt.method == "ANY") {
 		return &answer{status: http.StatusNoContent, header: http.Header{}}
 	}
 	if rt == nil {
-		return refuse(http.StatusNotFound, "Not Found")
+		return refuse(http.StatusNotFound, "Not Found", s.noRoute(r.Method, path))
 	}
 	if !s.buckets[rt].Allow() {
-		return refuse(http.StatusTooManyRequests, "Too Many Requests")
+		return refuse(http.StatusTooManyRequests, "Too Many Requests", fmt.Sprintf("the route is limited to %v requests a second", s.buckets[rt].Limit()))
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		// Without this, a client that still sends gets no answer but a broken
 		// connection.
 		io.Copy(io.Discard, io.LimitReader(r.Body, 2*maxBody))
-		return refuse(http.StatusRequestEntityTooLarge, "Request Entity Too Large")
+		return refuse(http.StatusRequestEntityTooLarge, "Request Entity Too Large", "the body is larger than 10 MB")
 	}
 	if err != nil {
-		return refuse(http.StatusBadRequest, "Bad Request")
+		return refuse(http.StatusBadRequest, "Bad Request", "the body broke off")
 	}
 
 	// As in the cloud, the function goes on if the client closes the connection.
@@ -172,25 +177,20 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, s *stage, start
 		event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{Lambda: callerContext}
 	}
 	o := g.lambda.invoke(ctx, rt.function, event.Headers["x-amzn-trace-id"], mustMarshal(event))
-	function := ""
-	if o.pid != 0 {
-		function = fmt.Sprintf("%s[%d]", rt.function.id, o.pid)
-	}
 	var a *answer
 	switch {
 	case errors.Is(o.err, context.DeadlineExceeded):
-		a = refuse(http.StatusServiceUnavailable, "Service Unavailable")
+		a = refuse(http.StatusServiceUnavailable, "Service Unavailable", fmt.Sprintf("no answer within %v", g.config.integrationTimeout))
 	case errors.Is(o.err, errTooLarge):
-		a = refuse(http.StatusRequestEntityTooLarge, "Request Entity Too Large")
+		a = refuse(http.StatusRequestEntityTooLarge, "Request Entity Too Large", o.err.Error())
 	case o.err != nil:
-		a = internalError()
+		a = internalError(o.err.Error())
 	default:
 		if a, err = readResponse(o.response); err != nil {
-			g.out.printf("%s: %v", rt.function.id, err)
-			a = internalError()
+			a = internalError(err.Error())
 		}
 	}
-	a.function = function
+	a.function, a.pid, a.cold = rt.function, o.pid, o.cold
 	return a
 }
 
@@ -201,7 +201,7 @@ func (g *Gateway) authorize(ctx context.Context, s *stage, rt *route, event *eve
 	var identity []string
 	for _, name := range authorizer.headers {
 		if event.Headers[name] == "" {
-			return nil, refuse(http.StatusUnauthorized, "Unauthorized")
+			return nil, refuse(http.StatusUnauthorized, "Unauthorized", "there is no header "+name)
 		}
 		identity = append(identity, event.Headers[name])
 	}
@@ -224,7 +224,7 @@ func (g *Gateway) authorize(ctx context.Context, s *stage, rt *route, event *eve
 			PathParameters:        event.PathParameters,
 		}))
 		if o.err != nil {
-			return nil, internalError()
+			return nil, internalError("the authorizer failed: " + o.err.Error())
 		}
 		var response struct {
 			IsAuthorized *bool          `json:"isAuthorized"`
@@ -233,8 +233,7 @@ func (g *Gateway) authorize(ctx context.Context, s *stage, rt *route, event *eve
 		decoder := json.NewDecoder(strings.NewReader(string(o.response)))
 		decoder.UseNumber()
 		if err := decoder.Decode(&response); err != nil || response.IsAuthorized == nil {
-			g.out.printf("%s: the response is not {\"isAuthorized\": true or false, \"context\": {...}}", authorizer.function.id)
-			return nil, internalError()
+			return nil, internalError(authorizer.function.id + `: the response is not {"isAuthorized": true or false, "context": {...}}`)
 		}
 		a = authorization{*response.IsAuthorized, response.Context, time.Now().Add(authorizer.ttl)}
 		if authorizer.ttl > 0 {
@@ -242,7 +241,8 @@ func (g *Gateway) authorize(ctx context.Context, s *stage, rt *route, event *eve
 		}
 	}
 	if !a.allow {
-		return nil, refuse(http.StatusForbidden, "Forbidden")
+		reason, _ := a.context["reason"].(string)
+		return nil, refuse(http.StatusForbidden, "Forbidden", cmp.Or(reason, "the authorizer refused"))
 	}
 	return a.context, nil
 }

@@ -333,18 +333,75 @@ func TestHTTP(t *testing.T) {
 	})
 
 	t.Run("AccessLog", func(t *testing.T) {
-		r := send(t, g, "GET", "/items/a%0Ab?token=hush", "", "X-Secret: hush")
-		line := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3} GET /items/a%0Ab 200 \S+s EchoFunction\[\d+\] ` + r.header.Get("Apigw-Requestid") + "$")
-		eventually(t, "a line in the access log", func() bool { return line.MatchString(logs.String()) })
-		if n := strings.Count(logs.String(), r.header.Get("Apigw-Requestid")); n != 1 {
-			t.Errorf("%d lines of the request", n)
+		// logged returns the only line of the log that has the id.
+		logged := func(id string) (e access) {
+			t.Helper()
+			eventually(t, "a line of "+id, func() bool { return strings.Contains(logs.String(), id) })
+			n := 0
+			for line := range strings.Lines(logs.String()) {
+				if strings.Contains(line, id) {
+					n++
+					if err := json.Unmarshal([]byte(line), &e); err != nil {
+						t.Errorf("%s: %v", line, err)
+					}
+				}
+			}
+			if n != 1 {
+				t.Errorf("%d lines of %s", n, id)
+			}
+			return e
 		}
-		if strings.Contains(logs.String(), "hush") {
-			t.Error("a query or a header is in the log")
+		problem := func(kind string) string {
+			return fmt.Sprintf(`{"statusCode":422,"headers":{"content-type":"application/problem+json","x-request-id":%q},"body":%q}`, "own-id-of-"+kind,
+				`{"type":"/problems/`+kind+`","detail":"wrong","errors":[{"field":"email","message":"is required"},{"field":"age","message":"is not known"}]}`)
 		}
-		r = send(t, g, "GET", "/nowhere", "")
-		line = regexp.MustCompile(`(?m) GET /nowhere 404 \S+s - ` + r.header.Get("Apigw-Requestid") + "$")
-		eventually(t, "a line for an unknown route", func() bool { return line.MatchString(logs.String()) })
+		for name, test := range map[string]struct {
+			method, path, body, authorization string
+			want                              access
+		}{
+			"OK":                 {"GET", "/items/a%0Ab?token=hush", "", "", access{Path: "/items/a%0Ab", Status: 200, Function: "echo", Start: "warm"}},
+			"problem":            {"POST", "/reply", problem("invalid-fields"), "", access{Path: "/reply", Status: 422, Function: "echo", Start: "warm", RequestID: "own-id-of-invalid-fields", Reason: "wrong; email is required; age is not known"}},
+			"unknown parameters": {"POST", "/reply", problem("invalid-parameters"), "", access{Path: "/reply", Status: 422, Function: "echo", Start: "warm", RequestID: "own-id-of-invalid-parameters", Reason: "wrong"}},
+			"no problem":         {"POST", "/reply", `{"statusCode":404,"body":"hush"}`, "", access{Path: "/reply", Status: 404, Function: "echo", Start: "warm"}},
+			"bad response":       {"POST", "/reply", `{"statusCode":99}`, "", access{Path: "/reply", Status: 500, Function: "echo", Start: "warm", Reason: "the response has the statusCode 99"}},
+			"fails":              {"GET", "/act?do=error", "", "", access{Path: "/act", Status: 500, Function: "act", Start: "warm", Reason: "errorString: refused"}},
+			"exits":              {"GET", "/act?do=exit", "", "", access{Path: "/act", Status: 500, Function: "act", Reason: "ActFunction ended: exit status 3: last words"}},
+			"misspelled":         {"POST", "/ecko", "", "", access{Path: "/ecko", Status: 404, Reason: "no such route: did you mean POST /echo?"}},
+			"unknown":            {"GET", "/nowhere", "", "", access{Path: "/nowhere", Status: 404, Reason: "no such route"}},
+			"other method":       {"PUT", "/echo", "", "", access{Path: "/echo", Status: 404, Reason: "POST only"}},
+			"throttled":          {"GET", "/throttled", "", "", access{Path: "/throttled", Status: 429, Reason: "the route is limited to 0.001 requests a second"}},
+			"no token":           {"GET", "/secret", "", "", access{Path: "/secret", Status: 401, Reason: "there is no header authorization"}},
+			"refused":            {"GET", "/secret", "", "deny hush", access{Path: "/secret", Status: 403, Reason: "the authorizer refused"}},
+			"refused, and why":   {"GET", "/secret", "", "deny with a reason", access{Path: "/secret", Status: 403, Reason: "too late"}},
+			"refused again":      {"GET", "/secret/too", "", "deny with a reason", access{Path: "/secret/too", Status: 403, Reason: "too late"}},
+			"authorizer fails":   {"GET", "/secret", "", "fail", access{Path: "/secret", Status: 500, Reason: "the authorizer failed: errorString: can't tell"}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				if test.want.Start == "warm" {
+					send(t, g, "GET", "/act", "")
+					send(t, g, "POST", "/echo", "")
+				}
+				r := send(t, g, test.method, test.path, test.body, "Content-Type: text/plain", "Authorization: "+test.authorization, "X-Secret: hush")
+				got := logged(r.header.Get("Apigw-Requestid"))
+				if got.Millis <= 0 || time.Since(got.Time) > time.Minute || (got.PID != 0) != (got.Function != "") {
+					t.Errorf("got %+v", got)
+				}
+				want := test.want
+				if want.Method, want.GatewayID = test.method, r.header.Get("Apigw-Requestid"); want.RequestID == "" {
+					want.RequestID, want.GatewayID = want.GatewayID, ""
+				}
+				ignored := []string{"Time", "Millis", "PID"}
+				if want.Start == "" {
+					ignored = append(ignored, "Start")
+				}
+				if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(access{}, ignored...)); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		}
+		if strings.Contains(strings.ReplaceAll(logs.String(), "asked about deny hush", ""), "hush") {
+			t.Error("a query, a header or a body is in the log")
+		}
 	})
 }
 

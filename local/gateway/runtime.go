@@ -69,6 +69,7 @@ type process struct {
 	cmd        *exec.Cmd
 
 	ready   bool             // it has asked for an event
+	used    bool             // it has got one
 	current *invocation      // the one it works on
 	events  chan *invocation // hands an event to the waiting request of an idle process
 	killed  string           // why the gateway has killed it; "" if it has not
@@ -79,6 +80,7 @@ type invocation struct {
 	id    string
 	trace string
 	event []byte
+	cold  bool         // it is the first one of its process
 	done  chan outcome // gets the one outcome; has room for it
 }
 
@@ -86,7 +88,8 @@ type invocation struct {
 type outcome struct {
 	response []byte
 	err      error
-	pid      int // of the process that ran it; 0 if none has
+	pid      int  // of the process that ran it; 0 if none has
+	cold     bool // it was the first event of the process
 }
 
 // functionError is the error that a function has returned.
@@ -206,7 +209,7 @@ func (l *lambda) dispatch(fl *fleet) {
 
 // assign hands inv to the process p, and kills p at the timeout of the function.
 func (l *lambda) assign(p *process, inv *invocation) {
-	p.current = inv
+	inv.cold, p.used, p.current = !p.used, true, inv
 	p.events <- inv
 	time.AfterFunc(p.function.timeout, func() {
 		l.mu.Lock()
@@ -342,7 +345,7 @@ func (fl *fleet) retire() {
 
 // finish ends the invocation that the process works on.
 func (p *process) finish(o outcome) {
-	o.pid = p.cmd.Process.Pid
+	o.pid, o.cold = p.cmd.Process.Pid, p.current.cold
 	p.current.done <- o
 	p.current = nil
 }

@@ -186,7 +186,7 @@ def check_stage(stage):
             check(name in own and own[name] != defaults.get(name), f"{key} has no {name} of its own")
     logs = properties.get("AccessLogSettings", {})
     equal(ref(logs.get("DestinationArn")), "AccessLogs", "destination of the access log")
-    for variable in ("requestId", "routeKey", "status", "identity.sourceIp", "integrationErrorMessage", "authorizer.error"):
+    for variable in ("requestId", "routeKey", "status", "identity.sourceIp", "integrationErrorMessage", "authorizer.error", "authorizer.reason"):
         check(f'"$context.{variable}"' in logs.get("Format", ""), f"the access log lacks {variable}")
 
 

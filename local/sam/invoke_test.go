@@ -77,7 +77,7 @@ func TestInvoke(t *testing.T) {
 
 	authorizer := sample(t, "authorizer")
 	authorizer["identitySource"] = []any{"Bearer " + login.Access + "x"}
-	if decision = invoke[verdict](t, i, "Authorizer", authorizer); decision.IsAuthorized || decision.Context != nil {
+	if decision = invoke[verdict](t, i, "Authorizer", authorizer); decision.IsAuthorized || len(decision.Context) != 1 || decision.Context["reason"] == nil {
 		t.Errorf("verdict on a forged token: %+v", decision)
 	}
 	authorizer["identitySource"] = []any{"Bearer " + login.Access}

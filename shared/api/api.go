@@ -17,8 +17,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/aws/aws-lambda-go/lambdacontext"
-
 	"orgservice/shared/auth"
 	"orgservice/shared/org"
 )
@@ -238,6 +236,7 @@ func serve[T validator](e endpoint, f func(request[T]) (any, error)) http.Handle
 			header.Set(name, value)
 		}
 		body, err := recovered(r, func(r *http.Request) (any, error) {
+			r = r.WithContext(withRequestID(r.Context(), id))
 			in, err := read[T](e, r)
 			if err != nil {
 				return nil, err
@@ -318,15 +317,12 @@ func logRequest(r *http.Request, id string, status int, duration time.Duration, 
 var wellFormedID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
 
 // requestID returns the X-Request-Id of the client if it is well-formed,
-// otherwise the request id of Lambda.
+// otherwise the request id of the gateway, which is in the gateway's access log.
 func requestID(r *http.Request) string {
 	if id := r.Header.Get("X-Request-Id"); wellFormedID.MatchString(id) {
 		return id
 	}
-	if lc, ok := lambdacontext.FromContext(r.Context()); ok {
-		return lc.AwsRequestID
-	}
-	return "unknown"
+	return gatewayID(r)
 }
 
 // read parses a request to the endpoint, or returns why it is refused.

@@ -52,7 +52,7 @@ func captureLog(t *testing.T) *logBuffer {
 	before := slog.Default()
 	t.Cleanup(func() { slog.SetDefault(before) })
 	b := &logBuffer{}
-	slog.SetDefault(slog.New(slog.NewJSONHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	slog.SetDefault(slog.New(api.RequestLog(slog.NewJSONHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 	return b
 }
 
@@ -697,6 +697,46 @@ func TestLog(t *testing.T) {
 			t.Errorf("the line of request %q does not hold its id: %s", id, logged)
 		}
 	})
+}
+
+// TestOneRequestID checks that the answer and every line that is logged have the
+// client's id, or otherwise the gateway's.
+func TestOneRequestID(t *testing.T) {
+	s, _ := newService(t)
+	mustCreate(t, s, "Acme", "admin@example.com")
+	for _, want := range []string{"id-of-the-gateway=", "client-id-0001"} {
+		var login struct {
+			RefreshToken string `json:"refresh_token"`
+		}
+		r := call(t, api.Login(s), loginRequest(fmt.Sprintf(`{"email":"admin@example.com","password":%q}`, adminPassword)))
+		if err := json.Unmarshal([]byte(r.Body), &login); err != nil {
+			t.Fatal(err)
+		}
+		refresh := withBody(request("POST", "/admin/refresh", ""), fmt.Sprintf(`{"refresh_token":%q}`, login.RefreshToken))
+		refresh.RequestContext.RequestID = "id-of-the-gateway="
+		if want == "client-id-0001" {
+			refresh = withHeader(refresh, "x-request-id", want)
+		}
+		wantStatus(t, call(t, api.Refresh(s), refresh), 200)
+		logged := captureLog(t)
+		response := call(t, api.Refresh(s), refresh) // used again: the service logs that, too
+		if got := headerOf(response, "X-Request-Id"); got != want || response.StatusCode != 401 {
+			t.Errorf("%d with X-Request-Id %q, want %q", response.StatusCode, got, want)
+		}
+		all := strings.TrimSpace(logged.String())
+		if n := strings.Count(all, fmt.Sprintf(`"request_id":%q`, want)); n != 2 || strings.Count(all, "\n") != 1 {
+			t.Errorf("logged %s, want two lines with request_id %q once each", all, want)
+		}
+	}
+	// What is no HTTP request is logged, too.
+	logged := captureLog(t)
+	r := request("GET", "/org/get", "")
+	r.RawPath, r.RequestContext.RequestID = "/\x7f", "id-of-the-gateway="
+	response := callUnchecked(t, api.Get(s), r)
+	lines := logged.lines(t)
+	if headerOf(response, "X-Request-Id") != "id-of-the-gateway=" || len(lines) != 1 || lines[0]["request_id"] != "id-of-the-gateway=" {
+		t.Errorf("%v, logged %v", response, lines)
+	}
 }
 
 func TestRequestID(t *testing.T) {

@@ -1,6 +1,12 @@
 package api
 
-import "strings"
+import (
+	"log/slog"
+	"strings"
+)
+
+// RequestLog returns the log handler of Serve, which writes to h.
+func RequestLog(h slog.Handler) slog.Handler { return requestLog{h} }
 
 // StatusOfProblem returns the status that problemTypes has for the type of a
 // problem; 0 if it does not have the type.

@@ -23,7 +23,7 @@ import (
 // returns until the process ends. If open fails, because a setting is missing
 // or wrong, Serve prints the error in one line and exits with status 1.
 func Serve(open func(context.Context) (http.Handler, error)) {
-	slog.SetDefault(slog.New(lambdacontext.NewLogHandler()))
+	slog.SetDefault(slog.New(requestLog{lambdacontext.NewLogHandler()}))
 	handler, err := open(context.Background())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -38,11 +38,11 @@ func Lambda(h http.Handler) func(context.Context, events.APIGatewayV2HTTPRequest
 	adapter := httpadapter.NewV2(h)
 	return func(ctx context.Context, event events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
 		if !readable(event) {
-			return unreadable(ctx), nil
+			return unreadable(ctx, event.RequestContext.RequestID), nil
 		}
 		response, err := adapter.ProxyWithContext(ctx, event)
 		if err != nil {
-			return unreadable(ctx), nil
+			return unreadable(ctx, event.RequestContext.RequestID), nil
 		}
 		return response, nil
 	}
@@ -63,16 +63,32 @@ func readable(event events.APIGatewayV2HTTPRequest) bool {
 	return err == nil
 }
 
-// unreadable returns the response to an event that is not an HTTP request.
-func unreadable(ctx context.Context) events.APIGatewayV2HTTPResponse {
-	id := "unknown"
-	if lc, ok := lambdacontext.FromContext(ctx); ok {
-		id = lc.AwsRequestID
-	}
+// unreadable returns the response to an event that is not an HTTP request. It logs
+// the request as logRequest does, but not its path.
+func unreadable(ctx context.Context, requestID string) events.APIGatewayV2HTTPResponse {
+	id := orLambdaID(ctx, requestID)
+	slog.InfoContext(ctx, "request", "request_id", id, "status", http.StatusBadRequest, "error", "the request can't be read")
 	body, _ := json.Marshal(newProblem(badRequest("the request can't be read"), id))
 	headers := commonHeaders(id)
 	headers["Content-Type"] = "application/problem+json"
 	return events.APIGatewayV2HTTPResponse{StatusCode: http.StatusBadRequest, Headers: headers, Body: string(body)}
+}
+
+// gatewayID returns the request id of the gateway.
+func gatewayID(r *http.Request) string {
+	event, _ := core.GetAPIGatewayV2ContextFromContext(r.Context())
+	return orLambdaID(r.Context(), event.RequestID)
+}
+
+// orLambdaID returns the id, or the request id of Lambda if it is empty.
+func orLambdaID(ctx context.Context, id string) string {
+	if id != "" {
+		return id
+	}
+	if lc, ok := lambdacontext.FromContext(ctx); ok {
+		return lc.AwsRequestID
+	}
+	return "unknown"
 }
 
 // callerOf returns the caller that the authorizer found in the token. It is in

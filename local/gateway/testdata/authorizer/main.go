@@ -29,5 +29,9 @@ func authorize(_ context.Context, event json.RawMessage) (any, error) {
 	case identity == "junk":
 		return map[string]any{"authorized": true}, nil
 	}
-	return map[string]any{"isAuthorized": false}, nil
+	refusal := map[string]any{"isAuthorized": false}
+	if identity == "deny with a reason" {
+		refusal["context"] = map[string]any{"reason": "too late"}
+	}
+	return refusal, nil
 }
