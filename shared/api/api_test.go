@@ -578,15 +578,25 @@ func TestErrUnavailable(t *testing.T) {
 		handler http.Handler
 		request events.APIGatewayV2HTTPRequest
 	}{
-		"create": {api.Create(s), createRequest(registration("Acme", "admin@example.com"))},
-		"get":    {api.Get(s), request("GET", "/org/get", "organization_name=Acme")},
-		"update": {api.Update(s), as(caller, updateRequest(`{"organization_name":"Acme"}`))},
-		"delete": {api.Delete(s), as(caller, request("DELETE", "/org/delete", ""))},
-		"login":  {api.Login(s), loginRequest(`{"email":"a@example.com","password":"` + adminPassword + `"}`)},
+		"create":  {api.Create(s), createRequest(registration("Acme", "admin@example.com"))},
+		"get":     {api.Get(s), request("GET", "/org/get", "organization_name=Acme")},
+		"me":      {api.Me(s), as(caller, request("GET", "/admin/me", ""))},
+		"update":  {api.Update(s), as(caller, updateRequest(`{"organization_name":"Acme"}`))},
+		"delete":  {api.Delete(s), as(caller, request("DELETE", "/org/delete", ""))},
+		"login":   {api.Login(s), loginRequest(`{"email":"a@example.com","password":"` + adminPassword + `"}`)},
+		"refresh": {api.Refresh(s), withBody(request("POST", "/admin/refresh", ""), fmt.Sprintf(`{"refresh_token":%q}`, auth.NewRefreshToken(auth.NewSessionID()).Text()))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			response := call(t, tt.handler, tt.request)
 			wantStatus(t, response, 503)
+			// Update and delete have changed nothing before they know the caller.
+			want := "the database can't be reached in time: try again"
+			if name == "create" {
+				want = "the database can't be reached in time: nothing was changed, or the change will be finished or undone by itself"
+			}
+			if got := problemOf(t, response).Detail; got != want {
+				t.Errorf("detail: %q, want %q", got, want)
+			}
 			if got := headerOf(response, "Retry-After"); got != "5" {
 				t.Errorf("Retry-After: %q", got)
 			}

@@ -195,7 +195,7 @@ func unavailable(err error) error {
 	return &org.Error{
 		Kind:       org.Unavailable,
 		Reason:     org.DatabaseUnavailable,
-		Message:    "the database can't be reached in time: nothing was changed, or the change will be finished or undone by itself",
+		Message:    "the database can't be reached in time: try again",
 		RetryAfter: retryAfter,
 		Err:        err,
 	}

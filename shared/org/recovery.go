@@ -157,7 +157,19 @@ func (s *Service) afterFailure(ctx context.Context, o Organization, op Operation
 		return Organization{}, u.cause
 	}
 	s.log().WarnContext(ctx, "operation left to reconcile", "organization_id", o.ID, "operation", op.Kind, "error", err)
-	return Organization{}, unlessUndone(cause)
+	return Organization{}, leftOver(unlessUndone(cause))
+}
+
+// leftOver makes the error of an unreachable database say what becomes of a change
+// that may have begun.
+func leftOver(err error) error {
+	if e, ok := errors.AsType[*Error](err); ok && e.Reason == DatabaseUnavailable {
+		left := *e
+		left.Message = "the database can't be reached in time: nothing was changed, or the change will be finished or undone by itself"
+		left.Err = err
+		return &left
+	}
+	return err
 }
 
 // cleanUp finishes the operation, or returns an undoneError with the cause if
