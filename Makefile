@@ -1,4 +1,5 @@
 # Commands for developers. .ci/run runs the same.
+.DEFAULT_GOAL := help
 
 # Environment in which `sam build` compiles the functions: static and small. The
 # local gateway uses the same flags, which a test checks.
@@ -7,27 +8,24 @@ BUILD_ENV = CGO_ENABLED=0 GOFLAGS='-tags=lambda.norpc -ldflags=-s -buildvcs=fals
 # The race detector needs a C compiler.
 RACE := $(shell command -v $$(go env CC) >/dev/null 2>&1 && echo -race)
 
-.PHONY: run
-run: ## run the service on http://127.0.0.1:3000 (PORT), with an embedded database
-	@echo "compiling (the first time takes a minute or two)"
-	@$(fetch_redoc)
-	@go build -o local/.data/local ./local && exec local/.data/local
+##@ Run
 
-.PHONY: orgs
-orgs: ## list the organizations in the database, the newest first: make orgs N=100
-	@go run ./local orgs '$(N)'
+.PHONY: run
+run: ## run the service on http://127.0.0.1:3000 (PORT), with an embedded database; DEBUG=1 for a debugger
+	@$(fetch_redoc)
+	@exec local/run.sh
 
 .PHONY: demo
 demo: ## show what the running service does, request by request: make demo URL=https://…
 	@go run ./local demo '$(URL)'
 
+.PHONY: orgs
+orgs: ## list the organizations in the database, the newest first: make orgs N=100
+	@go run ./local orgs '$(N)'
+
 .PHONY: invoke
 invoke: ## send an event to a function: make invoke FN=create EVENT=events/create.json
-	@go run ./local invoke $(FN) $(EVENT)
-
-.PHONY: new
-new: ## lay out a new function, behind GET /name, and say what is left to do: make new FN=name
-	@go run ./local new '$(FN)'
+	@go run ./local invoke '$(FN)' '$(or $(EVENT),events/$(FN).json)'
 
 .PHONY: reconcile
 reconcile: ## finish or undo what a crash has left, in the whole database
@@ -36,6 +34,12 @@ reconcile: ## finish or undo what a crash has left, in the whole database
 .PHONY: doctor
 doctor: ## check the database of MONGO_URL for problems: make doctor TIER=M10
 	@go run ./local -tier '$(TIER)' doctor
+
+.PHONY: sam-local
+sam-local: ## run the service under SAM CLI, with a Mongo container
+	local/sam/start.sh
+
+##@ Test
 
 # In the tests of local, the functions have the time limits of the deployment. So
 # these packages are tested one at a time (-p 1).
@@ -51,6 +55,16 @@ simulate: ## simulate a million schedules of the lifecycle: make simulate N=1000
 .PHONY: test-java
 test-java: ## run the tests on mongo-java-server (needs Java and Maven)
 	local/javaserver/test.sh -timeout 20m
+
+.PHONY: test-browser
+test-browser: ## use /docs and /redoc with Chromium, which must be installed; pictures in local/.data/browser
+	@[ -e $(REDOC) ] || local/redoc.sh
+	@mkdir -p local/.data/browser
+	go test -count=1 -tags browser -run '^TestBrowser$$' -timeout 10m -artifacts -outputdir $(CURDIR)/local/.data/browser ./local/e2e
+
+.PHONY: sam-test
+sam-test: ## validate, build and test under SAM CLI, in containers
+	local/sam/test.sh
 
 .PHONY: bench
 bench: ## run the benchmarks
@@ -74,13 +88,11 @@ mutants: ## change the code in small ways and print the changes that no test not
 		-run '^Test(Check|Collection|Commit|Create|Delete|Err|Freed|Get|Different|Email|Hostile|Login|Long|Parse|Password|Reconcile|Refresh|Restored|RollBack|RoundTrips|Same|Throttle|Update|Upgrade)' \
 		-run '^Test(Crash|Glitch|Late)$$' shared/org -sim.n=2000 -sim.first
 
-# The page /redoc needs ReDoc, which npm has. All else works without it.
-REDOC = shared/pages/redoc/redoc.standalone.js.gz
-fetch_redoc = [ -e $(REDOC) ] || ! command -v npm >/dev/null || local/redoc.sh || echo "without ReDoc"
+##@ Check and generate
 
-.PHONY: redoc
-redoc: ## fetch ReDoc from npm for the page /redoc, before the next build
-	local/redoc.sh
+.PHONY: new
+new: ## lay out a new function, behind GET /name, and say what is left to do: make new FN=name
+	@go run ./local new '$(FN)'
 
 .PHONY: openapi
 openapi: ## write shared/api/openapi.json anew, after a change of the API
@@ -90,6 +102,14 @@ openapi: ## write shared/api/openapi.json anew, after a change of the API
 examples: ## record the examples of shared/api/openapi.json anew, after a change of what the service answers
 	go test ./local/e2e -run '^TestExamples$$' -count=1 -update
 	go run ./local/openapi
+
+# The page /redoc needs ReDoc, which npm has. All else works without it.
+REDOC = shared/pages/redoc/redoc.standalone.js.gz
+fetch_redoc = [ -e $(REDOC) ] || ! command -v npm >/dev/null || local/redoc.sh || echo "without ReDoc"
+
+.PHONY: redoc
+redoc: ## fetch ReDoc from npm for the page /redoc, before the next build
+	local/redoc.sh
 
 .PHONY: lint
 lint: ## check formatting, go vet, staticcheck, go.mod
@@ -105,19 +125,7 @@ lint: ## check formatting, go vet, staticcheck, go.mod
 vuln: ## known vulnerabilities in what is linked (asks vuln.go.dev)
 	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
 
-.PHONY: test-browser
-test-browser: ## use /docs and /redoc with Chromium, which must be installed; pictures in local/.data/browser
-	@[ -e $(REDOC) ] || local/redoc.sh
-	@mkdir -p local/.data/browser
-	go test -count=1 -tags browser -run '^TestBrowser$$' -timeout 10m -artifacts -outputdir $(CURDIR)/local/.data/browser ./local/e2e
-
-.PHONY: sam-local
-sam-local: ## run the service under SAM CLI, with a Mongo container
-	local/sam/start.sh
-
-.PHONY: sam-test
-sam-test: ## validate, build and test under SAM CLI, in containers
-	local/sam/test.sh
+##@ Deploy
 
 .PHONY: build
 build: ## build the binaries of the deployment, with SAM CLI
@@ -138,6 +146,8 @@ deploy: build ## deploy to AWS; guided the first time
 undeploy: ## delete the stack
 	sam delete --config-file $(CURDIR)/$(DEPLOYMENT)
 
+##@ Help
+
 .PHONY: help
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@awk -F ':.*## ' '/^##@/ { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -9,10 +9,10 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"syscall"
 
+	"orgservice/local/embedded"
 	"orgservice/local/gateway"
 )
 
@@ -33,25 +33,29 @@ func serve(ctx context.Context, p *project, args []string) error {
 		return err
 	}
 	if lock == nil {
-		return fmt.Errorf("already running on the data in %s", p.data)
-	}
-	defer lock.Close()
-	where := "in the database of MONGO_URL"
-	if p.env["MONGO_URL"] == "" {
-		db, err := p.database(lock)
+		o, err := p.owner()
 		if err != nil {
 			return err
 		}
+		return fmt.Errorf("already running on the data in %s: %v", p.data, o)
+	}
+	defer lock.Close()
+	var db *embedded.Server
+	if p.env["MONGO_URL"] == "" {
+		if db, err = p.database(lock); err != nil {
+			return err
+		}
 		defer db.Close()
-		where = "in " + p.data
 	}
 	if err := p.settings(ctx); err != nil {
 		return err
 	}
+	reachable := p.reach(ctx)
 	settings := p.gateway(p.stdout)
+	settings.Log = logStyle(p.stdout, p.env)
 	settings.Addr = net.JoinHostPort(p.host, port)
 	settings.Watch = true
-	settings.BuildDir = filepath.Join(p.data, "build")
+	settings.BuildDir = p.buildDir()
 	g, err := gateway.New(ctx, settings)
 	switch {
 	case ctx.Err() != nil:
@@ -65,19 +69,32 @@ func serve(ctx context.Context, p *project, args []string) error {
 		return err
 	}
 	defer g.Close()
-	// This makes the indexes, and reports a database that can't be reached.
-	if _, err := g.Invoke(ctx, "reconcile", []byte(`{"full":true}`)); err != nil {
-		fmt.Fprintf(p.stderr, "the database was not reconciled: %v\n", err)
+	if reachable { // this makes the indexes
+		if _, err := g.Invoke(ctx, "reconcile", []byte(`{"full":true}`)); err != nil {
+			fmt.Fprintf(p.stderr, "the database was not reconciled: %v\n", err)
+		}
 	}
-	served := make(chan error, 1)
-	go func() { served <- g.Serve() }()
-	fmt.Fprintf(p.stdout, "listening on %s, the data is %s\n", g.URL(), where)
-	fmt.Fprintf(p.stdout, "curl %s/org/create -H 'content-type: application/json' "+
-		`-d '{"organization_name":"Akshay Pvt Ltd","email":"admin@example.com","password":"Admin@123"}'`+"\n", g.URL())
+	o := owner{PID: os.Getpid(), URL: g.URL()}
+	if db != nil {
+		o.Database = db.URL()
+	}
+	if err := o.write(lock); err != nil {
+		return err
+	}
+	ended := make(chan error, 2)
+	go func() { ended <- g.Serve() }()
+	p.welcome(g, db != nil)
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		if err := p.watch(watching, lock, db); err != nil {
+			ended <- err
+		}
+	}()
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-served:
+	case err := <-ended:
 		return err
 	}
 }
@@ -85,23 +102,10 @@ func serve(ctx context.Context, p *project, args []string) error {
 // invoke sends an event to a function and prints the response. Its arguments
 // are the function and the file of the event, or - for standard input.
 func invoke(ctx context.Context, p *project, args []string) error {
-	if len(args) != 2 {
-		return errors.New("usage: go run ./local invoke FUNCTION EVENT.json")
+	if len(args) != 2 || args[0] == "" {
+		return errors.New("usage: make invoke FN=create EVENT=events/create.json")
 	}
-	var event []byte
-	var err error
-	if args[1] == "-" {
-		event, err = io.ReadAll(p.stdin)
-	} else {
-		event, err = os.ReadFile(args[1])
-	}
-	if err != nil {
-		return fmt.Errorf("the event: %w", err)
-	}
-	if !json.Valid(event) {
-		return fmt.Errorf("the event %s is not JSON", args[1])
-	}
-	response, err := p.call(ctx, args[0], event)
+	response, err := p.call(ctx, args[0], func() ([]byte, error) { return p.event(args[1]) })
 	if err != nil {
 		return err
 	}
@@ -119,7 +123,7 @@ func reconcile(ctx context.Context, p *project, args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unexpected argument %q", args[0])
 	}
-	report, err := p.call(ctx, "reconcile", []byte(`{"full":true}`))
+	report, err := p.call(ctx, "reconcile", func() ([]byte, error) { return []byte(`{"full":true}`), nil })
 	if err != nil {
 		return err
 	}
@@ -127,22 +131,45 @@ func reconcile(ctx context.Context, p *project, args []string) error {
 	return err
 }
 
-// call sends one event to a function and returns the response.
-func (p *project) call(ctx context.Context, function string, event []byte) ([]byte, error) {
+// event reads an event from a file, or from standard input if the path is -.
+func (p *project) event(path string) (event []byte, err error) {
+	if path == "-" {
+		event, err = io.ReadAll(p.stdin)
+	} else {
+		event, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the event: %w", err)
+	}
+	if !json.Valid(event) {
+		return nil, fmt.Errorf("the event %s is not JSON", path)
+	}
+	return event, nil
+}
+
+// call sends the event that read returns to a function and returns the response.
+// It reads the event last, since the file may have the name of a function that
+// there is not.
+func (p *project) call(ctx context.Context, function string, read func() ([]byte, error)) ([]byte, error) {
 	settings := p.gateway(p.stderr)
+	settings.Only = []string{function}
 	lock, release, err := p.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
 	if lock != nil {
-		settings.BuildDir = filepath.Join(p.data, "build")
+		settings.BuildDir = p.buildDir()
 	}
 	g, err := gateway.New(ctx, settings)
 	if err != nil {
 		return nil, err
 	}
 	defer g.Close()
+	event, err := read()
+	if err != nil {
+		return nil, err
+	}
 	return g.Invoke(ctx, function, event)
 }
 
@@ -154,6 +181,7 @@ func (p *project) gateway(output io.Writer) gateway.Config {
 		Env:        p.env,
 		Parameters: p.parameters,
 		Output:     output,
-		LogLevel:   p.env["AWS_LAMBDA_LOG_LEVEL"],
+		LogLevel:   p.level,
+		Debug:      p.debug(),
 	}
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"orgservice/local/embedded"
@@ -13,8 +15,57 @@ import (
 )
 
 // lockFile returns the path of the lock file. The program that uses the data
-// folder locks it, and writes the URL of its embedded database into it.
+// folder locks it, and writes an owner into it.
 func (p *project) lockFile() string { return filepath.Join(p.data, "lock") }
+
+// owner is the program that holds the lock.
+type owner struct {
+	PID      int    `json:"pid"`
+	URL      string `json:"url,omitempty"`      // of the gateway, as soon as it listens
+	Database string `json:"database,omitempty"` // URL of the embedded database; "" if there is none
+}
+
+// write writes the owner into the lock file.
+func (o owner) write(lock *os.File) error {
+	content, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	if _, err := lock.WriteAt(content, 0); err != nil {
+		return err
+	}
+	return lock.Truncate(int64(len(content)))
+}
+
+// owner reads who holds the lock. Older versions have written only the URL of
+// the database.
+func (p *project) owner() (o owner, err error) {
+	content, err := os.ReadFile(p.lockFile())
+	if err != nil || len(content) == 0 {
+		return o, err
+	}
+	if content[0] != '{' {
+		return owner{Database: string(content)}, nil
+	}
+	if err := json.Unmarshal(content, &o); err != nil {
+		return o, fmt.Errorf("%s: %w", p.lockFile(), err)
+	}
+	return o, nil
+}
+
+func (o owner) String() string {
+	var known []string
+	if o.PID != 0 {
+		known = append(known, fmt.Sprintf("pid %d", o.PID))
+	}
+	if o.URL != "" {
+		known = append(known, o.URL)
+	}
+	if known == nil {
+		return "another program"
+	}
+	return strings.Join(known, ", ")
+}
 
 // lock locks the lock file and returns it, or nil if another program holds the
 // lock. Closing the file releases the lock.
@@ -26,6 +77,9 @@ func (p *project) lock() (*os.File, error) {
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if err == nil {
 		err = f.Truncate(0)
+	}
+	if err == nil {
+		err = owner{PID: os.Getpid()}.write(f)
 	}
 	if err != nil {
 		f.Close()
@@ -44,7 +98,7 @@ func (p *project) database(lock *os.File) (*embedded.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := lock.WriteAt([]byte(db.URL()), 0); err != nil {
+	if err := (owner{PID: os.Getpid(), Database: db.URL()}).write(lock); err != nil {
 		db.Close()
 		return nil, err
 	}
@@ -81,14 +135,14 @@ func (p *project) open(ctx context.Context) (lock *os.File, release func(), err 
 			return nil, nil, err
 		}
 	default:
-		uri, err := os.ReadFile(p.lockFile())
+		o, err := p.owner()
 		if err != nil {
 			return nil, nil, err
 		}
-		if len(uri) == 0 {
-			return nil, nil, fmt.Errorf("another program uses the data in %s and runs no embedded database: set MONGO_URL", p.data)
+		if o.Database == "" {
+			return nil, nil, fmt.Errorf("%v uses the data in %s and runs no embedded database: set MONGO_URL", o, p.data)
 		}
-		p.env["MONGO_URL"] = string(uri)
+		p.env["MONGO_URL"] = o.Database
 	}
 	return lock, closeAll, p.settings(ctx)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -11,32 +12,35 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
+	"orgservice/local/gateway"
 	"orgservice/shared/auth"
 	"orgservice/shared/config"
 	"orgservice/shared/mongodb"
 )
 
+// export is what a shell needs before a name.
+var export = regexp.MustCompile(`^\s*export\s+`)
+
 // comment is a comment after an unquoted value. A # inside a word is part of it.
 var comment = regexp.MustCompile(`\s#.*`)
 
-// readEnv returns the variables of a .env file: lines of KEY=VALUE, where the
-// value may be in quotes, and comments that start with #. It takes a value as
-// it is written, without $NAME or escapes, and on one line. A file that does
-// not exist has no variables. Errors name the line and never show the value.
-//
-// It is not github.com/joho/godotenv: the errors of that package print the rest
-// of the file, with its secrets, and it removes $WORD from a password.
-func readEnv(path string) (map[string]string, error) {
-	env := map[string]string{}
+// readEnv returns the variables of a .env file: lines of KEY=VALUE or of export
+// KEY=VALUE, where the value may be in quotes, and comments that start with #. It
+// takes a value as it is written, without $NAME or escapes, and on one line. A
+// file that does not exist has no variables. Errors name the line and never show
+// the value. The warnings are about names that are no settings.
+func readEnv(path string) (env map[string]string, warnings []string, err error) {
+	env = map[string]string{}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return env, nil
+		return env, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	text := strings.TrimPrefix(string(data), "\ufeff") // a byte order mark
 	number := 0
@@ -47,22 +51,62 @@ func readEnv(path string) (map[string]string, error) {
 			continue
 		}
 		name, right, ok := strings.Cut(line, "=")
-		name, value := strings.TrimSpace(name), strings.TrimSpace(right)
+		name, value := strings.TrimSpace(export.ReplaceAllString(name, "")), strings.TrimSpace(right)
 		if !ok || name == "" || strings.ContainsAny(name, " \t\"'") {
-			return nil, fmt.Errorf("%s:%d: expected KEY=VALUE", path, number)
+			return nil, nil, fmt.Errorf("%s:%d: expected KEY=VALUE", path, number)
 		}
 		if value != "" && (value[0] == '"' || value[0] == '\'') {
 			quoted, rest, closed := strings.Cut(value[1:], value[:1])
 			if rest = strings.TrimSpace(rest); !closed || rest != "" && rest[0] != '#' {
-				return nil, fmt.Errorf("%s:%d: the quoted value of %s does not end with the line", path, number, name)
+				return nil, nil, fmt.Errorf("%s:%d: the quoted value of %s does not end with the line", path, number, name)
 			}
 			value = quoted
 		} else {
 			value = strings.TrimSpace(comment.ReplaceAllString(right, ""))
 		}
 		env[name] = value
+		if !isSetting(name) {
+			warnings = append(warnings, fmt.Sprintf("%s:%d: %s", path, number, unknownSetting(name)))
+		}
 	}
-	return env, nil
+	return env, warnings, nil
+}
+
+// names are those of all settings: the variables of the functions, and what only
+// this program reads.
+var names = []string{
+	"MONGO_URL", "MASTER_DB", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS",
+	"JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN", "BCRYPT_COST", "PORT", "LOG_LEVEL", "DEBUG", "NO_COLOR",
+}
+
+// isSetting reports whether a variable of .env has an effect, so far as it is
+// known here: functions get some of AWS's, too.
+func isSetting(name string) bool {
+	return slices.Contains(names, name) || strings.HasPrefix(name, "AWS_") ||
+		slices.Contains([]string{"PATH", "HOME", "TMPDIR", "TERM"}, name)
+}
+
+func unknownSetting(name string) string {
+	if closest := gateway.Closest(name, names); closest != "" {
+		return fmt.Sprintf("%s is not a setting: did you mean %s?", name, closest)
+	}
+	return name + " is not a setting"
+}
+
+// levels are the log levels of functions.
+var levels = []string{"DEBUG", "INFO", "WARN", "ERROR"}
+
+// logLevel returns the log level of the functions. AWS_LAMBDA_LOG_LEVEL is
+// Lambda's own name of LOG_LEVEL, and was the only one here.
+func (p *project) logLevel() (string, error) {
+	level := p.env["LOG_LEVEL"]
+	if level == "" {
+		return cmp.Or(p.env["AWS_LAMBDA_LOG_LEVEL"], "WARN"), nil
+	}
+	if !slices.Contains(levels, strings.ToUpper(level)) {
+		return "", fmt.Errorf("LOG_LEVEL is %q: it must be DEBUG, INFO, WARN or ERROR", level)
+	}
+	return strings.ToUpper(level), nil
 }
 
 // config returns the settings as a function reads them.

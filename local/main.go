@@ -55,6 +55,7 @@ type project struct {
 	host       string
 	parameters map[string]string // of the template
 	env        map[string]string // variables of .env and of the process, which win
+	level      string            // the log level of the functions
 	stdin      io.Reader
 	stdout     io.Writer
 	stderr     io.Writer
@@ -104,12 +105,19 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 			return fmt.Errorf("no %s in %s: run this in the folder that has it", file, p.root)
 		}
 	}
-	if p.env, err = readEnv(".env"); err != nil {
+	var warnings []string
+	if p.env, warnings, err = readEnv(".env"); err != nil {
 		return err
+	}
+	for _, w := range warnings {
+		fmt.Fprintln(stderr, w)
 	}
 	for _, variable := range environ {
 		name, value, _ := strings.Cut(variable, "=")
 		p.env[name] = value
+	}
+	if p.level, err = p.logLevel(); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(p.data, 0o700); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"orgservice/local/gateway"
 )
 
 // function is the source of a function that answers with some variables of its
@@ -113,18 +116,23 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-var ready = regexp.MustCompile(`(?m)^building the functions …\n` +
-	`the database was not reconciled: no function "reconcile" .*\n` + // the project has no such function
-	`listening on (http://127\.0\.0\.1:\d+), the data is (.+)\n` +
+// The project has no function reconcile.
+var ready = regexp.MustCompile(`(?m)^(?:the database was not reconciled: there is no function reconcile: there are show|the database \S+ can't be reached: .*; going on, the service answers 503 until it can\n(?:building .*\n)*)\n*` +
+	`listening on (http://127\.0\.0\.1:\d+) \(pid \d+\)\n\n  GET  /show  anybody\n\n` +
+	`database: (.+)\nlog level: WARN \(LOG_LEVEL\)\n` +
 	`curl (http://\S+)/org/create -H 'content-type: application/json' -d '\{"organization_name":"Akshay Pvt Ltd","email":"admin@example\.com","password":"Admin@123"\}'$`)
 
 // start runs the program until the test ends. It returns the URL of the gateway
-// and where the data is.
-func start(t *testing.T, environ []string, args ...string) (base, data string) {
+// and what it says of the database.
+func start(t *testing.T, environ []string, args ...string) (base, database string) {
+	t.Helper()
+	return startWith(t, &syncBuffer{}, make(chan error, 1), environ, args...)
+}
+
+// startWith is start with the output and the error at the end.
+func startWith(t *testing.T, out *syncBuffer, ended chan error, environ []string, args ...string) (base, database string) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
-	out := &syncBuffer{}
-	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, args, environ, strings.NewReader(""), out, out) }()
 	t.Cleanup(func() {
 		stop()
@@ -134,7 +142,7 @@ func start(t *testing.T, environ []string, args ...string) (base, data string) {
 	})
 	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if m := ready.FindStringSubmatch(out.String()); m != nil && m[1] == m[3] {
-			return m[1], strings.TrimPrefix(m[2], "in ")
+			return m[1], m[2]
 		}
 		select {
 		case err := <-ended:
@@ -152,10 +160,7 @@ func TestServe(t *testing.T) {
 	write(t, ".env", "# settings\nMASTER_DB=\"from_dotenv\"\nPORT=1\n")
 	var first string
 	t.Run("First", func(t *testing.T) {
-		base, data := start(t, []string{"PORT=0", "MONGO_URL="})
-		if data != filepath.Join("local", ".data") {
-			t.Errorf("data in %s", data)
-		}
+		base, shown := start(t, []string{"PORT=0", "MONGO_URL="})
 		response, err := http.Get(base + "/show")
 		if err != nil {
 			t.Fatal(err)
@@ -173,11 +178,19 @@ func TestServe(t *testing.T) {
 		if info, _ := os.Stat("local/.data/jwt_secret"); info.Mode() != 0o600 {
 			t.Errorf("secret has mode %v", info.Mode())
 		}
-		database, err := os.ReadFile("local/.data/lock")
+		content, err := os.ReadFile("local/.data/lock")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c, err := net.Dial("tcp", strings.Trim(strings.TrimPrefix(string(database), "mongodb:"), "/")); err != nil {
+		var lock map[string]any
+		if err := json.Unmarshal(content, &lock); err != nil || lock["pid"] != float64(os.Getpid()) || lock["url"] != base {
+			t.Errorf("the lock holds %s, %v", content, err)
+		}
+		database, _ := lock["database"].(string)
+		if want := database + ", embedded: its data is in " + filepath.Join("local", ".data"); shown != want {
+			t.Errorf("shown is the database %s, want %s", shown, want)
+		}
+		if c, err := net.Dial("tcp", strings.Trim(strings.TrimPrefix(database, "mongodb:"), "/")); err != nil {
 			t.Errorf("database %s: %v", database, err)
 		} else {
 			c.Close()
@@ -187,13 +200,24 @@ func TestServe(t *testing.T) {
 			t.Errorf("the function sees %s, want %s", body, want)
 		}
 
-		if _, err := call(t, "", []string{"PORT=0"}); err == nil || err.Error() != "already running on the data in "+data {
-			t.Errorf("a second one: %v", err)
+		want = fmt.Sprintf("already running on the data in %s: pid %d, %s", filepath.Join("local", ".data"), os.Getpid(), base)
+		if _, err := call(t, "", []string{"PORT=0"}); err == nil || err.Error() != want {
+			t.Errorf("a second one: %v, want %s", err, want)
 		}
 		// invoke uses the database that runs.
 		got, err := call(t, "{}", nil, "invoke", "show", "-")
 		if err != nil || !strings.Contains(got, fmt.Sprintf("\n  \"MONGO_URL\": %q,\n", database)) {
 			t.Errorf("invoke next to it: %s, %v", got, err)
+		}
+		// The lock of an older version has only the URL.
+		if err := os.WriteFile("local/.data/lock", []byte(database), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err = call(t, "{}", nil, "invoke", "show", "-"); err != nil || !strings.Contains(got, fmt.Sprintf("\n  \"MONGO_URL\": %q,\n", database)) {
+			t.Errorf("invoke next to an older one: %s, %v", got, err)
+		}
+		if _, err := call(t, "", []string{"PORT=0"}); err == nil || !strings.HasSuffix(err.Error(), ": another program") {
+			t.Errorf("a second one next to an older one: %v", err)
 		}
 	})
 	t.Run("Second", func(t *testing.T) {
@@ -203,18 +227,134 @@ func TestServe(t *testing.T) {
 		}
 	})
 	t.Run("OtherDatabase", func(t *testing.T) {
-		_, data := start(t, []string{"PORT=0", "MONGO_URL=mongodb://user:hush@db.example", "JWT_SECRET=given-and-long-enough-to-be-a-secret"}, "-data", "elsewhere")
-		if data != "the database of MONGO_URL" {
-			t.Errorf("data %s", data)
+		_, shown := start(t, []string{"PORT=0", "MONGO_URL=mongodb://user:hush@db.example", "JWT_SECRET=given-and-long-enough-to-be-a-secret"}, "-data", "elsewhere")
+		if shown != "mongodb://db.example" {
+			t.Errorf("shown is the database %s", shown)
 		}
 		if _, err := os.Stat("elsewhere/jwt_secret"); err == nil {
 			t.Error("a secret was made although one is set")
 		}
 		_, err := call(t, "{}", nil, "invoke", "-data", "elsewhere", "show", "-")
-		if err == nil || err.Error() != "another program uses the data in elsewhere and runs no embedded database: set MONGO_URL" {
+		if err == nil || !strings.HasSuffix(err.Error(), " uses the data in elsewhere and runs no embedded database: set MONGO_URL") {
 			t.Errorf("invoke next to it: %v", err)
 		}
 	})
+}
+
+// TestDeletedData deletes the data folder, or parts of it, under a running program.
+func TestDeletedData(t *testing.T) {
+	newProject(t)
+	for _, test := range []struct{ environ, path, want string }{
+		{"MONGO_URL=", "local/.data", "local/.data/lock was deleted or replaced while the service was running, and the organizations with it; start again to begin anew"},
+		{"MONGO_URL=", "local/.data/db", "local/.data/db was deleted or replaced while the service was running, and the organizations with it; start again to begin anew"},
+		{"MONGO_URL=mongodb://127.0.0.1:1", "local/.data", "local/.data/lock was deleted or replaced while the service was running; start again to begin anew"},
+	} {
+		t.Run(test.environ+" "+test.path, func(t *testing.T) {
+			ended := make(chan error, 1)
+			startWith(t, &syncBuffer{}, ended, []string{"PORT=0", test.environ})
+			if err := os.RemoveAll(test.path); err != nil {
+				t.Fatal(err)
+			}
+			err := <-ended
+			ended <- nil // for the clean-up
+			// While all is being deleted, either may be missed first.
+			got := strings.Replace(fmt.Sprint(err), "local/.data/db", test.path+map[bool]string{true: "/lock"}[test.path == "local/.data"], 1)
+			if got != "stopped: "+test.want {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestChangedSettings(t *testing.T) {
+	newProject(t)
+	out := &syncBuffer{}
+	startWith(t, out, make(chan error, 1), []string{"PORT=0"})
+	write(t, ".env", "MASTER_DB=other\n")
+	for deadline := time.Now().Add(5 * time.Minute); !strings.Contains(out.String(), "\n.env has changed: "); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing is said:\n%s", out)
+		}
+	}
+}
+
+func TestWithoutSecrets(t *testing.T) {
+	for url, want := range map[string]string{
+		"mongodb://127.0.0.1:1/":                                   "mongodb://127.0.0.1:1/",
+		"mongodb://user:hush@a:1,b:2/db?replicaSet=x&y=hush":       "mongodb://a:1,b:2/db",
+		"mongodb+srv://user:hush@cluster.example":                  "mongodb+srv://cluster.example",
+		"mongodb://user:hu?sh@host/":                               "mongodb://…",
+		"mongodb://user:hu@sh@host/":                               "mongodb://host/",
+		"mongodb://host/?authMechanismProperties=TOKEN:hush@sh":    "mongodb://…",
+		"arn:aws:secretsmanager:eu-west-3:123456789012:secret:a-b": "of the secret in MONGO_URL",
+	} {
+		if got := withoutSecrets(url); got != want {
+			t.Errorf("%s: %s, want %s", url, got, want)
+		}
+	}
+}
+
+func TestStyle(t *testing.T) {
+	for _, test := range []struct {
+		terminal bool
+		env      map[string]string
+		want     gateway.LogStyle
+	}{
+		{false, nil, gateway.LogJSON},
+		{true, nil, gateway.LogColor},
+		{true, map[string]string{"NO_COLOR": "1"}, gateway.LogText},
+		{true, map[string]string{"NO_COLOR": "", "TERM": "xterm"}, gateway.LogColor},
+		{true, map[string]string{"TERM": "dumb"}, gateway.LogText},
+	} {
+		if got := styleOf(test.terminal, test.env); got != test.want {
+			t.Errorf("%v %v: %v", test.terminal, test.env, got)
+		}
+	}
+	_, pipe, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	if logStyle(pipe, nil) != gateway.LogJSON {
+		t.Error("a pipe is taken for a terminal")
+	}
+}
+
+func TestLogLevel(t *testing.T) {
+	for _, test := range []struct{ own, lambda, want string }{
+		{"", "", "WARN"}, {"debug", "ERROR", "DEBUG"}, {"", "TRACE", "TRACE"}, {"INFO", "", "INFO"},
+	} {
+		p := &project{env: map[string]string{"LOG_LEVEL": test.own, "AWS_LAMBDA_LOG_LEVEL": test.lambda}}
+		if got, err := p.logLevel(); got != test.want || err != nil {
+			t.Errorf("%+v: %q, %v", test, got, err)
+		}
+	}
+}
+
+// TestSettingNames checks that every variable of a function is a known setting, and
+// that the README and .env.example have all settings.
+func TestSettingNames(t *testing.T) {
+	readFile := func(t *testing.T, name string) string {
+		b, err := os.ReadFile(filepath.Join("..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	declared := regexp.MustCompile(`(?m)^ {10}([A-Z_]+): `)
+	for _, m := range declared.FindAllStringSubmatch(readFile(t, "template.yaml"), -1) {
+		if !isSetting(m[1]) {
+			t.Errorf("%s of the template is no setting", m[1])
+		}
+	}
+	for _, name := range names {
+		if !strings.Contains(readFile(t, "README.md"), "\n| `"+name+"` |") {
+			t.Errorf("the README lacks %s", name)
+		}
+		if !strings.Contains(readFile(t, ".env.example"), "\n#"+name+"=") {
+			t.Errorf(".env.example lacks %s", name)
+		}
+	}
 }
 
 func TestInvoke(t *testing.T) {
@@ -245,8 +385,9 @@ func TestInvoke(t *testing.T) {
 		{`"fail"`, []string{"invoke", "show", "-"}, "ShowFunction failed: Bad: no"},
 		{`{`, []string{"invoke", "show", "-"}, "the event - is not JSON"},
 		{``, []string{"invoke", "show", "none.json"}, "the event: open none.json: no such file or directory"},
-		{`{}`, []string{"invoke", "none", "-"}, `no function "none" in the template; it has ShowFunction`},
-		{``, []string{"invoke"}, "usage: go run ./local invoke FUNCTION EVENT.json"},
+		{`{}`, []string{"invoke", "none", "-"}, `there is no function none: there are show`},
+		{``, []string{"invoke", "shaw", "events/shaw.json"}, `there is no function shaw: did you mean show? There are show`},
+		{``, []string{"invoke"}, "usage: make invoke FN=create EVENT=events/create.json"},
 	} {
 		if _, err := call(t, test.stdin, environ, test.args...); err == nil || err.Error() != test.want {
 			t.Errorf("%q: %v, want %s", test.args, err, test.want)
@@ -282,6 +423,7 @@ func TestRefusals(t *testing.T) {
 		"orgs of a word":    {environ(), []string{"orgs", "many"}, `"many" is no number of organizations`},
 		"new without name":  {environ(), []string{"new"}, "usage: make new FN=name"},
 		"new elsewhere":     {environ(), []string{"new", "health"}, "open " + root + "/shared/api/routes.go: no such file or directory"},
+		"log level":         {environ("LOG_LEVEL=loud"), nil, `LOG_LEVEL is "loud": it must be DEBUG, INFO, WARN or ERROR`},
 		"unknown flag":      {environ(), []string{"-fast"}, "flag provided but not defined: -fast"},
 		"bad parameter":     {environ(), []string{"-parameter", "x"}, `invalid value "x" for flag -parameter: expected Name=Value`},
 		"unknown parameter": {environ(), []string{"-parameter", "x=y"}, `template.yaml has no parameter "x" (it was to be "y")`},
@@ -302,7 +444,7 @@ func TestRefusals(t *testing.T) {
 func TestReadEnv(t *testing.T) {
 	path := filepath.Join(t.TempDir(), ".env")
 	write(t, path, "# comment\n\nA=1\n B = two words \nC=\"quoted # value\" # comment\nD='single \"'\nE=x#y # comment\nF=\nG=a=b\n")
-	got, err := readEnv(path)
+	got, _, err := readEnv(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,24 +453,34 @@ func TestReadEnv(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	for content, want := range map[string]string{
-		"A=1\nB\n":     ":2: expected KEY=VALUE",
-		"=1\n":         ":1: expected KEY=VALUE",
-		"export A=1\n": ":1: expected KEY=VALUE",
-		"\nA=\"1\n":    ":2: the quoted value of A does not end with the line",
-		"A='1'2\n":     ":1: the quoted value of A does not end with the line",
+		"A=1\nB\n":    ":2: expected KEY=VALUE",
+		"=1\n":        ":1: expected KEY=VALUE",
+		"exportA 1\n": ":1: expected KEY=VALUE",
+		"export =1\n": ":1: expected KEY=VALUE",
+		"\nA=\"1\n":   ":2: the quoted value of A does not end with the line",
+		"A='1'2\n":    ":1: the quoted value of A does not end with the line",
 	} {
 		write(t, path, content)
-		if _, err := readEnv(path); err == nil || err.Error() != path+want {
+		if _, _, err := readEnv(path); err == nil || err.Error() != path+want {
 			t.Errorf("%q: %v, want %s", content, err, want)
 		}
 	}
 	// A byte order mark, and comments where there is no value, or after a tab.
 	write(t, path, "\ufeffA= # what A is\r\nB=1\t# what B is\r\nC=#c\r\nD=a$HOME$B\r\n")
-	got, err = readEnv(path)
+	got, _, err = readEnv(path)
 	if diff := cmp.Diff(map[string]string{"A": "", "B": "1", "C": "#c", "D": "a$HOME$B"}, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	if env, err := readEnv(path + ".none"); err != nil || len(env) != 0 {
+	if env, _, err := readEnv(path + ".none"); err != nil || len(env) != 0 {
 		t.Errorf("no file: %v, %v", env, err)
+	}
+	write(t, path, "export PORT=1\n export\tMONGO_ULR = x y \nexporter=z\nAWS_PROFILE=p\n")
+	got, warnings, err := readEnv(path)
+	if diff := cmp.Diff(map[string]string{"PORT": "1", "MONGO_ULR": "x y", "exporter": "z", "AWS_PROFILE": "p"}, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	wantWarnings := []string{path + ":2: MONGO_ULR is not a setting: did you mean MONGO_URL?", path + ":3: exporter is not a setting"}
+	if diff := cmp.Diff(wantWarnings, warnings); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
 }

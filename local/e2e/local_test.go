@@ -41,6 +41,8 @@ func TestLocal(t *testing.T) {
 		"Throttling":      testThrottling,
 		"FailedLogins":    testFailedLogins,
 		"Demo":            testDemo,
+		"AccessLog":       testAccessLog,
+		"Unreachable":     testUnreachable,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -419,6 +421,7 @@ func testSettings(t *testing.T) {
 		{"BCRYPT_COST=abc", "BCRYPT_COST"},
 		{"BCRYPT_COST=31", "BCRYPT_COST"},
 		{"MASTER_DB=a/b", "MASTER_DB"},
+		{"LOG_LEVEL=loud", "LOG_LEVEL"},
 		{"MONGO_URL=nonsense", "MONGO_URL"},
 		{"MONGO_URL=mongodb://admin:hush-hush@/nowhere:x", "MONGO_URL"},
 	} {
@@ -539,5 +542,72 @@ func testFailedLogins(t *testing.T) {
 			}
 			t.Error("100 wrong passwords in a row, and none is answered by 429")
 		})
+	}
+}
+
+// testAccessLog checks that the log of requests has the reason of every refusal and
+// the request ID of the answer.
+func testAccessLog(t *testing.T) {
+	p := newLocal(t, "", nil)
+	c := newLocalClient(t, p)
+	o := newTenant(c)
+	genuine := parse(t, o.token)
+	claims := maps.Clone(genuine.Claims.(jwt.MapClaims))
+	claims["exp"] = time.Now().Add(-time.Hour).Unix()
+	expired := sign(t, jwt.SigningMethodHS256, []byte(signingSecret), genuine.Header, claims)
+	for _, test := range []struct {
+		a      answer
+		reason string
+	}{
+		{c.get(o.Name), ""},
+		{c.call("GET", "/org/get?organization_name=x", nil, "X-Request-Id", "own-id-"+unique()), "there is no organization of that name"},
+		{c.call("POST", "/org/create", object{"email": o.Email, "password": o.Password}), "some fields are missing or not valid; organization_name "},
+		{c.call("POST", "/org/get", nil), "GET only"},
+		{c.call("GET", "/org/gett", nil), "no such route: did you mean GET /org/get?"},
+		{c.call("GET", "/admin/me", nil), "there is no header authorization"},
+		{c.me(expired), "token has invalid claims: token is expired"},
+		{c.me(expired), "token has invalid claims: token is expired"}, // from the gateway's cache
+		{c.me("x"), "not three segments"},
+	} {
+		id := test.a.header.Get("X-Request-Id")
+		if id == "" {
+			id = test.a.header.Get("Apigw-Requestid")
+		}
+		line := p.accessLine(t, id)
+		if line["status"] != float64(test.a.status) || !strings.HasPrefix(fmt.Sprint(line["reason"]), test.reason) || (line["reason"] == nil) != (test.reason == "") {
+			t.Errorf("%v: logged %v, want the reason %q", test.a, line, test.reason)
+		}
+	}
+}
+
+// accessLine waits for the line of the access log that has the request ID.
+func (p *process) accessLine(t *testing.T, id string) (line object) {
+	t.Helper()
+	for deadline := time.After(patience); ; {
+		text, changed := p.out.read()
+		for l := range strings.Lines(text) {
+			if json.Unmarshal([]byte(l), &line) == nil && line["request_id"] == id && line["duration_ms"] != nil && line["gateway_request_id"] != id && line["message"] == nil {
+				return line
+			}
+			line = nil
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("no line of %s", id)
+		}
+	}
+}
+
+// testUnreachable starts a gateway whose database can't be reached.
+func testUnreachable(t *testing.T) {
+	p := newLocal(t, "", []string{"MONGO_URL=mongodb://admin:hush-hush@127.0.0.1:1/"})
+	const want = "the database mongodb://127.0.0.1:1/ can't be reached: dial tcp 127.0.0.1:1: connect: connection refused; going on, the service answers 503 until it can\n"
+	if text := p.out.String(); strings.Count(text, want) != 1 || strings.Contains(text, "hush-hush") || strings.Contains(text, "ReconcileFunction") {
+		t.Errorf("the start says\n%s", text)
+	}
+	a := newLocalClient(t, p).get("x")
+	if a.want(t, 503).text("detail") != "the database can't be reached in time: try again" {
+		t.Errorf("%v", a)
 	}
 }

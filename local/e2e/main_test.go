@@ -110,9 +110,10 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, dropMasterDBs()) }()
 	var env []string
-	if serverURL != "" {
+	if strings.Contains(serverURL, "@") {
 		secrets.add(serverURL)
-	} else {
+	}
+	if serverURL == "" {
 		// The database is a process of its own. Inside the gateway it would run
 		// under the race detector, several times slower, and the functions
 		// would time out.

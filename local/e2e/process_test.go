@@ -100,7 +100,7 @@ func newCommand(data string, env []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(command, append(wide, args...)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "PORT=0", "MONGO_URL="+serverURL, "MASTER_DB=", "JWT_SECRET="+signingSecret, "JWT_SECRET_PREVIOUS=",
-		"JWT_EXPIRES_IN=", "BCRYPT_COST=4", "AWS_LAMBDA_LOG_LEVEL=DEBUG")
+		"JWT_EXPIRES_IN=", "BCRYPT_COST=4", "LOG_LEVEL=DEBUG")
 	if serverURL != "" {
 		cmd.Env = append(cmd.Env, "MASTER_DB="+masterDB(data))
 	}
@@ -119,7 +119,7 @@ type process struct {
 	err   error         // of the ended process
 }
 
-var readyMessage = regexp.MustCompile(`(?m)^listening on (http://\S+), the data is `)
+var readyMessage = regexp.MustCompile(`(?m)^listening on (http://\S+) \(pid \d+\)$`)
 
 // patience is how long a test waits for something that must happen. Compiling for
 // the first time, while other tests compile too, takes minutes.

@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"debug/buildinfo"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The functions of TestWatch use only the standard library, so they build fast
@@ -81,12 +84,14 @@ func TestWatch(t *testing.T) {
 		t.Fatalf("got %s and %s", a1, b1)
 	}
 
+	// As soon as the change is seen, requests wait for the new binary.
 	write("functions/a/main.go", version("a2"))
-	logged("\nrebuilt a\n")
+	logged("functions/a/main.go changed: rebuilding\n")
 	a2 := get("/a")
 	if !strings.HasPrefix(a2, `"a2 first `) {
 		t.Errorf("after a change: %s", a2)
 	}
+	logged("\nrebuilt a in ")
 	if got := get("/b"); got != b1 {
 		t.Errorf("what did not change was restarted: %s, was %s", got, b1)
 	}
@@ -97,6 +102,19 @@ func TestWatch(t *testing.T) {
 		t.Errorf("after a change that does not build: %s, was %s", got, a2)
 	}
 	write("functions/a/main.go", version("a2")) // the same binary as before
+	logged("\nrebuilt nothing: ")
+
+	// What is built before the error is new.
+	get("/b")
+	write("functions/a/main.go", version("a3")+"}")
+	write("functions/b/main.go", version("b2"))
+	logged("\nb are rebuilt; a stay as they were\n")
+	b2 := get("/b")
+	if got := get("/a"); got != a2 || !strings.HasPrefix(b2, `"b2  `) {
+		t.Errorf("after a change of which a part does not build: %s and %s", got, b2)
+	}
+	b1 = b2
+	write("functions/a/main.go", version("a2"))
 
 	write("template.yaml", strings.Replace(watchedTemplate, "Path: /a", "Path: a", 1))
 	logged("\ntemplate.yaml:10: the path \"a\" does not start with /; the routes stay as they were\n")
@@ -114,6 +132,69 @@ func TestWatch(t *testing.T) {
 	}
 	if got := get("/b"); got != b1 {
 		t.Errorf("what did not change was restarted: %s, was %s", got, b1)
+	}
+}
+
+func TestMostWanted(t *testing.T) {
+	now := time.Now()
+	list := []*function{{id: "never"}, {id: "before"}, {id: "last"}, {id: "waited for"}}
+	l := &lambda{fleets: map[string]*fleet{
+		"never": {}, "before": {used: now.Add(-time.Minute)}, "last": {used: now}, "waited for": {queue: []*invocation{{}}},
+	}}
+	for _, want := range []string{"waited for", "last", "before", "never"} {
+		got := l.mostWanted(list)
+		if got.id != want {
+			t.Errorf("got %s, want %s", got.id, want)
+		}
+		list = slices.DeleteFunc(list, func(f *function) bool { return f == got })
+	}
+}
+
+func TestDebug(t *testing.T) {
+	g, _ := newGateway(t, Config{Debug: true, Only: []string{"act"}, Root: ".", Template: filepath.Join("testdata", "template.yaml")})
+	if r := send(t, g, "GET", "/act?do=context", ""); !strings.Contains(r.body, `"24h0m0s"`) {
+		t.Errorf("the time limit: %v", r)
+	}
+	for _, r := range together(t, g, 5, "/act") {
+		if r.status != 200 {
+			t.Errorf("got %v", r)
+		}
+	}
+	if n := len(g.Processes()); n != 1 {
+		t.Errorf("%d processes, want 1", n)
+	}
+	info, err := buildinfo.ReadFile(filepath.Join(g.builder.bin, "act"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := map[string]string{}
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+	}
+	if settings["-ldflags"] != "" || settings["-trimpath"] != "" || !strings.Contains(settings["-gcflags"], "-N -l") {
+		t.Errorf("built with %v", settings)
+	}
+	if _, err := os.Stat(filepath.Join(g.builder.bin, "echo")); err == nil {
+		t.Error("another function is built, too")
+	}
+}
+
+func TestBuildMessages(t *testing.T) {
+	p := &progress{staging: t.TempDir(), names: []string{"a", "b"}, start: time.Now().Add(-90 * time.Second)}
+	m := &buildMessages{progress: p}
+	for _, part := range []string{"go: downloading example.com/x v1.0.0\nexample.com/x", "/y\nb\n# b\nb/main", ".go:1:1: wrong\n"} {
+		if _, err := m.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := m.String(), "# b\nb/main.go:1:1: wrong"; got != want {
+		t.Errorf("messages %q, want %q", got, want)
+	}
+	if err := os.WriteFile(filepath.Join(p.staging, "b"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := p.String(), "building the functions, 1 modules downloaded, 2 packages compiled, ready: b (90 s)"; got != want {
+		t.Errorf("progress %q, want %q", got, want)
 	}
 }
 

@@ -54,6 +54,13 @@ type Config struct {
 	// MaxInstances is the most processes of one function at a time; 20 if
 	// zero. Requests wait for a process if there are that many.
 	MaxInstances int
+	// Only names the functions to build, as Invoke takes them; all if it is
+	// empty. The others can't be invoked.
+	Only []string
+	// Debug is for a debugger that is attached to the processes: functions are
+	// built with symbols and without optimization, have no time limits and run
+	// as one process each.
+	Debug bool
 	// BuildDir is a folder for binaries; a temporary one if empty. Kept between
 	// runs it makes the next build faster. Only one gateway may use it at a time.
 	BuildDir string
@@ -62,6 +69,9 @@ type Config struct {
 	integrationTimeout time.Duration // the longest that API Gateway waits for a function
 	minute             time.Duration // the length of a minute in schedules; tests make it shorter
 }
+
+// noLimit is the time limit of what has none.
+const noLimit = 24 * time.Hour
 
 // Process is a running process of a function.
 type Process struct {
@@ -74,8 +84,8 @@ type Process struct {
 type Gateway struct {
 	config   Config
 	out      *output
-	temp     string               // folder that Close removes
-	bin      string               // folder of the binaries that run
+	temp     string // folder that Close removes
+	builder  *builder
 	seen     map[string]fileState // state of the files at the last build
 	lambda   *lambda
 	listener net.Listener
@@ -101,6 +111,9 @@ func New(ctx context.Context, config Config) (*Gateway, error) {
 	config.region = cmp.Or(os.Getenv("AWS_REGION"), "us-east-1")
 	config.integrationTimeout = cmp.Or(config.integrationTimeout, 30*time.Second)
 	config.minute = cmp.Or(config.minute, time.Minute)
+	if config.Debug {
+		config.integrationTimeout, config.MaxInstances = noLimit, 1
+	}
 	if config.Output == nil {
 		config.Output = io.Discard
 	}
@@ -127,23 +140,30 @@ func (g *Gateway) open(ctx context.Context) (err error) {
 	if g.listener, err = net.Listen("tcp", g.config.Addr); err != nil {
 		return err
 	}
-	g.out.printf("building the functions …")
+	functions, err := t.only(g.config.Only)
+	if err != nil {
+		return err
+	}
 	if g.temp, err = os.MkdirTemp("", "gateway"); err != nil {
 		return err
 	}
-	g.bin = filepath.Join(g.temp, "bin")
-	g.config.BuildDir = cmp.Or(g.config.BuildDir, filepath.Join(g.temp, "build"))
-	for _, dir := range []string{g.bin, g.config.BuildDir} {
+	g.builder = &builder{
+		root: g.config.Root, bin: filepath.Join(g.temp, "bin"), debug: g.config.Debug,
+		staging: cmp.Or(g.config.BuildDir, filepath.Join(g.temp, "build")),
+	}
+	for _, dir := range []string{g.builder.bin, g.builder.staging} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
 	}
 	g.seen = sources(g.config.Root, g.config.Template)
-	changed, err := build(ctx, g.config.Root, t, g.config.BuildDir, g.bin)
+	progress := newProgress(g.out, g.builder.staging, functions)
+	changed, err := g.builder.build(ctx, functions, progress)
+	progress.stop()
 	if err != nil {
 		return err
 	}
-	if g.lambda, err = newLambda(&g.config, g.bin, g.out); err != nil {
+	if g.lambda, err = newLambda(&g.config, g.builder.bin, g.out); err != nil {
 		return err
 	}
 	g.install(t, changed)
@@ -222,6 +242,24 @@ func (g *Gateway) Close() {
 	if g.temp != "" {
 		os.RemoveAll(g.temp)
 	}
+}
+
+// Route is a route of the API.
+type Route struct {
+	Method, Path string
+	Authorizer   string // the function that decides who may call it; "" if anybody may
+}
+
+// Routes returns the routes, in the order of the template.
+func (g *Gateway) Routes() (routes []Route) {
+	for _, rt := range g.current.Load().routes {
+		r := Route{Method: rt.method, Path: rt.path()}
+		if rt.authorizer != nil {
+			r.Authorizer = rt.authorizer.function.binary()
+		}
+		routes = append(routes, r)
+	}
+	return routes
 }
 
 // Invoke sends an event to a function and returns the response. The function is

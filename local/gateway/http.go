@@ -176,6 +176,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, s *stage, start
 		}
 		event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{Lambda: callerContext}
 	}
+	g.lambda.use(rt.function)
 	o := g.lambda.invoke(ctx, rt.function, event.Headers["x-amzn-trace-id"], mustMarshal(event))
 	var a *answer
 	switch {
@@ -208,6 +209,7 @@ func (g *Gateway) authorize(ctx context.Context, s *stage, rt *route, event *eve
 	key := strings.Join(identity, "\x00") // no header holds this byte
 	a, known := s.caches[authorizer].get(key)
 	if !known {
+		g.lambda.use(authorizer.function)
 		o := g.lambda.invoke(ctx, authorizer.function, event.Headers["x-amzn-trace-id"], mustMarshal(events.APIGatewayV2CustomAuthorizerV2Request{
 			Version: "2.0",
 			Type:    "REQUEST",

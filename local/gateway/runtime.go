@@ -53,6 +53,8 @@ type lambda struct {
 type fleet struct {
 	function   *function
 	generation int           // of the processes that still get events
+	building   bool          // events wait until the binary is built
+	used       time.Time     // when it last got an event of a request
 	queue      []*invocation // without a process so far
 	idle       []*process    // the one used last is at the end
 	all        []*process    // running, of this generation and older ones
@@ -153,6 +155,49 @@ func (l *lambda) install(functions []*function, changed []string) {
 	}
 }
 
+// hold makes the events of the functions wait for release.
+func (l *lambda) hold(functions []*function) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range functions {
+		l.fleets[f.id].building = true
+	}
+}
+
+// release lets the functions have their events, with new processes if their
+// binaries are in changed.
+func (l *lambda) release(functions []*function, changed []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range functions {
+		fl := l.fleets[f.id]
+		if slices.Contains(changed, f.binary()) {
+			fl.retire()
+		}
+		fl.building = false
+		l.dispatch(fl)
+	}
+}
+
+// mostWanted returns the function that has waiting events, or otherwise the one
+// that was used last.
+func (l *lambda) mostWanted(functions []*function) *function {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.MaxFunc(functions, func(a, b *function) int {
+		x, y := l.fleets[a.id], l.fleets[b.id]
+		return cmp.Or(cmp.Compare(min(len(x.queue), 1), min(len(y.queue), 1)), x.used.Compare(y.used))
+	})
+}
+
+// use notes that a request uses the function. A schedule does not: nobody waits
+// for it.
+func (l *lambda) use(f *function) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fleets[f.id].used = time.Now()
+}
+
 // invoke sends an event to a function and waits for the outcome or for the end of
 // ctx. The error in the outcome is a *functionError if the function has returned
 // an error.
@@ -188,6 +233,9 @@ func (l *lambda) dispatch(fl *fleet) {
 	for l.closed && len(fl.queue) > 0 {
 		fl.fail(outcome{err: errClosed})
 	}
+	if fl.building {
+		return
+	}
 	for len(fl.queue) > 0 && len(fl.idle) > 0 {
 		last := len(fl.idle) - 1
 		l.assign(fl.idle[last], fl.queue[0])
@@ -211,13 +259,22 @@ func (l *lambda) dispatch(fl *fleet) {
 func (l *lambda) assign(p *process, inv *invocation) {
 	inv.cold, p.used, p.current = !p.used, true, inv
 	p.events <- inv
-	time.AfterFunc(p.function.timeout, func() {
+	timeout := l.limit(p.function.timeout)
+	time.AfterFunc(timeout, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if p.current == inv {
-			p.kill(fmt.Sprintf("timed out after %v", p.function.timeout))
+			p.kill(fmt.Sprintf("timed out after %v", timeout))
 		}
 	})
+}
+
+// limit returns the time limit, or noLimit for a debugger.
+func (l *lambda) limit(limit time.Duration) time.Duration {
+	if l.config.Debug {
+		return noLimit
+	}
+	return limit
 }
 
 // start starts a process of the function.
@@ -245,7 +302,7 @@ func (l *lambda) start(fl *fleet) error {
 	fl.all = append(fl.all, p)
 	l.processes[p.token] = p
 	l.exits.Go(func() { l.wait(p) })
-	time.AfterFunc(initTimeout, func() {
+	time.AfterFunc(l.limit(initTimeout), func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if !p.ready {
@@ -463,7 +520,7 @@ func (l *lambda) next(w http.ResponseWriter, r *http.Request, p *process) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Lambda-Runtime-Aws-Request-Id", inv.id)
-	h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(time.Now().Add(p.function.timeout).UnixMilli(), 10))
+	h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(time.Now().Add(l.limit(p.function.timeout)).UnixMilli(), 10))
 	h.Set("Lambda-Runtime-Invoked-Function-Arn", functionARN(l.config.region, p.function.id))
 	h.Set("Lambda-Runtime-Trace-Id", inv.trace)
 	w.Write(inv.event)

@@ -195,7 +195,7 @@ func TestInvoke(t *testing.T) {
 		}
 	}
 	for _, test := range []struct{ name, event, want string }{
-		{"none", `{}`, `no function "none" in the template; it has EchoFunction, ActFunction, HurriedFunction, ScheduledFunction, BrokenFunction, AuthorizerFunction`},
+		{"none", `{}`, `there is no function none: there are act, authorizer, broken, echo`},
 		{"act", `{"version":"2.0","queryStringParameters":{"do":"error"}}`, `ActFunction failed: errorString: refused`},
 		{"act", `{"version":"2.0","queryStringParameters":{"do":"exit"}}`, `ActFunction ended: exit status 3: last words`},
 		{"Hurried", `{"version":"2.0","queryStringParameters":{"do":"hang"}}`, `HurriedFunction timed out after 1s`},

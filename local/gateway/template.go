@@ -79,14 +79,35 @@ type schedule struct {
 // lookup finds a function by its logical ID (CreateFunction), by that without
 // "Function" (Create) or by its folder (create).
 func (t *template) lookup(name string) (*function, error) {
-	var ids []string
+	var names []string
 	for _, f := range t.functions {
 		if name == f.id || name+"Function" == f.id || name == f.binary() {
 			return f, nil
 		}
-		ids = append(ids, f.id)
+		names = append(names, f.binary())
 	}
-	return nil, fmt.Errorf("no function %q in the template; it has %s", name, strings.Join(ids, ", "))
+	slices.Sort(names)
+	names = slices.Compact(names)
+	list := strings.Join(names, ", ")
+	if closest := Closest(name, names); closest != "" {
+		return nil, fmt.Errorf("there is no function %s: did you mean %s? There are %s", name, closest, list)
+	}
+	return nil, fmt.Errorf("there is no function %s: there are %s", name, list)
+}
+
+// only finds the functions of these names, or all if there are none.
+func (t *template) only(names []string) (functions []*function, err error) {
+	if names == nil {
+		return t.functions, nil
+	}
+	for _, name := range names {
+		f, err := t.lookup(name)
+		if err != nil {
+			return nil, err
+		}
+		functions = append(functions, f)
+	}
+	return functions, nil
 }
 
 // readTemplate reads the template at path. The values in parameters replace the
