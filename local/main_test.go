@@ -255,8 +255,13 @@ func TestDeletedData(t *testing.T) {
 			if err := os.RemoveAll(test.path); err != nil {
 				t.Fatal(err)
 			}
-			err := <-ended
-			ended <- nil // for the clean-up
+			var err error
+			select {
+			case err = <-ended:
+				ended <- nil // for the clean-up
+			case <-time.After(time.Minute):
+				t.Fatal("it goes on")
+			}
 			// While all is being deleted, either may be missed first.
 			got := strings.Replace(fmt.Sprint(err), "local/.data/db", test.path+map[bool]string{true: "/lock"}[test.path == "local/.data"], 1)
 			if got != "stopped: "+test.want {
@@ -266,12 +271,38 @@ func TestDeletedData(t *testing.T) {
 	}
 }
 
+// TestWatchClosesDatabase checks that nothing can be written any more as soon as the
+// data is known to be deleted.
+func TestWatchClosesDatabase(t *testing.T) {
+	p := &project{data: t.TempDir(), env: map[string]string{}}
+	lock, err := p.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	db, err := p.database(lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := os.Remove(p.lockFile()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.watch(t.Context(), lock, db); err == nil {
+		t.Fatal("no error")
+	}
+	if c, err := net.Dial("tcp", db.Addr()); err == nil {
+		c.Close()
+		t.Error("the database is still open")
+	}
+}
+
 func TestChangedSettings(t *testing.T) {
 	newProject(t)
 	out := &syncBuffer{}
 	startWith(t, out, make(chan error, 1), []string{"PORT=0"})
 	write(t, ".env", "MASTER_DB=other\n")
-	for deadline := time.Now().Add(5 * time.Minute); !strings.Contains(out.String(), "\n.env has changed: "); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(out.String(), "\n.env has changed: "); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("nothing is said:\n%s", out)
 		}
