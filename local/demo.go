@@ -47,8 +47,14 @@ func demo(ctx context.Context, p *project, args []string) error {
 	return s.err
 }
 
-// serviceURL returns the URL of the service that make run serves.
+// serviceURL returns the URL of the service that make run serves, or would serve if
+// none runs on the data folder.
 func (p *project) serviceURL() string {
+	if lock, err := p.lock(); lock != nil {
+		lock.Close()
+	} else if o, ownerErr := p.owner(); err == nil && ownerErr == nil && o.URL != "" {
+		return o.URL
+	}
 	return "http://" + net.JoinHostPort(p.host, cmp.Or(p.env["PORT"], "3000"))
 }
 
