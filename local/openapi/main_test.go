@@ -148,7 +148,8 @@ func TestSchemasOfRequests(t *testing.T) {
 	}
 }
 
-// TestSchemaOfUpdate checks that the schema says which fields need which.
+// TestSchemaOfUpdate checks that the schema says which fields need which, and how
+// long the current password must be then.
 func TestSchemaOfUpdate(t *testing.T) {
 	d, err := newDocument()
 	if err != nil {
@@ -158,19 +159,21 @@ func TestSchemaOfUpdate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	valid := []struct{ name, value string }{
-		{"organization_name", "Acme"}, {"email", "admin@example.com"}, {"password", "Another@123"}, {"current_password", "x"},
-	}
-	for subset := range 1 << len(valid) {
-		body := map[string]any{}
-		for i, f := range valid {
-			if subset&(1<<i) != 0 {
-				body[f.name] = f.value
-			}
+	for _, current := range []string{"", "x", strings.Repeat("p", 72), strings.Repeat("p", 73)} {
+		fields := []struct{ name, value string }{
+			{"organization_name", "Acme"}, {"email", "admin@example.com"}, {"password", "Another@123"}, {"current_password", current},
 		}
-		wrong := validate(t, reflect.TypeFor[org.UpdateRequest](), body)
-		if err := schema.Validate(body); (err == nil) != (len(wrong) == 0) {
-			t.Errorf("%v: %v by the service and %v by the schema", body, wrong, err)
+		for subset := range 1 << len(fields) {
+			body := map[string]any{}
+			for i, f := range fields {
+				if subset&(1<<i) != 0 {
+					body[f.name] = f.value
+				}
+			}
+			wrong := validate(t, reflect.TypeFor[org.UpdateRequest](), body)
+			if err := schema.Validate(body); (err == nil) != (len(wrong) == 0) {
+				t.Errorf("%v: %v by the service and %v by the schema", body, wrong, err)
+			}
 		}
 	}
 }

@@ -173,7 +173,13 @@ var constraints = map[string]func(*jsonschema.Schema){
 		for _, name := range []string{"organization_name", "email", "password"} {
 			s.AnyOf = append(s.AnyOf, &jsonschema.Schema{Required: []string{name}})
 		}
-		s.DependentRequired = map[string][]string{"email": {"current_password"}, "password": {"current_password"}}
+		s.DependentSchemas = map[string]*jsonschema.Schema{}
+		for _, name := range []string{"email", "password"} {
+			s.DependentSchemas[name] = &jsonschema.Schema{
+				Required:   []string{"current_password"},
+				Properties: map[string]*jsonschema.Schema{"current_password": {MinLength: jsonschema.Ptr(1), MaxLength: jsonschema.Ptr(72)}},
+			}
+		}
 	},
 }
 
