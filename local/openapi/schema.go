@@ -169,11 +169,11 @@ var fields = map[string]field{
 
 // constraints are on more than one field.
 var constraints = map[string]func(*jsonschema.Schema){
+	// At least one field besides current_password. An anyOf would say the same, but
+	// generators of clients make a body of any type from it.
 	"UpdateRequest": func(s *jsonschema.Schema) {
-		for _, name := range []string{"organization_name", "email", "password"} {
-			s.AnyOf = append(s.AnyOf, &jsonschema.Schema{Required: []string{name}})
-		}
-		s.DependentSchemas = map[string]*jsonschema.Schema{}
+		s.MinProperties = jsonschema.Ptr(1)
+		s.DependentSchemas = map[string]*jsonschema.Schema{"current_password": {MinProperties: jsonschema.Ptr(2)}}
 		for _, name := range []string{"email", "password"} {
 			s.DependentSchemas[name] = &jsonschema.Schema{
 				Required:   []string{"current_password"},
