@@ -111,6 +111,14 @@ fetch_redoc = [ -e $(REDOC) ] || ! command -v npm >/dev/null || local/redoc.sh |
 redoc: ## fetch ReDoc from npm for the page /redoc, before the next build
 	local/redoc.sh
 
+.PHONY: breaking
+breaking: ## check that the API breaks no client of the released one, or raises the major version
+	go -C local/breaking test -count=1 .
+
+.PHONY: released
+released: breaking ## record the API as released, for make breaking
+	cp shared/api/openapi.json local/openapi/released.json
+
 .PHONY: lint
 lint: ## check formatting, go vet, staticcheck, go.mod
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
