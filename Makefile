@@ -66,6 +66,10 @@ test-browser: ## use /docs and /redoc with Chromium, which must be installed; pi
 sam-test: ## validate, build and test under SAM CLI, in containers
 	local/sam/test.sh
 
+.PHONY: test-clients
+test-clients: ## let schemathesis and a generated TypeScript client use the service (needs Python and Node.js)
+	local/clients/test.sh $(if $(SEED),--seed=$(SEED))
+
 .PHONY: bench
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . ./shared/...

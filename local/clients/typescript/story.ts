@@ -1,0 +1,151 @@
+// The story of an organization, told by a client in TypeScript whose types are made from the OpenAPI
+// document. It does not compile if the document lacks what it uses, and fails if the service at
+// ORGSERVICE_URL answers otherwise.
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import createClient from "openapi-fetch";
+import type { components, paths } from "./openapi.js";
+
+type Organization = components["schemas"]["Organization"];
+type Tokens = components["schemas"]["Tokens"];
+
+const baseUrl = process.env["ORGSERVICE_URL"]!;
+const api = createClient<paths>({ baseUrl });
+
+// An answer of openapi-fetch has data after a success and error after a refusal.
+type Answer<Data, Refusal> = { data?: Data; error?: Refusal; response: Response };
+
+// ok checks the status and returns the body of a success.
+function ok<Data>(answer: Answer<Data, unknown>, status: number): Data {
+  assert.equal(answer.response.status, status, JSON.stringify(answer.error));
+  assert.match(answer.response.headers.get("x-request-id") ?? "", /^[\w.-]{8,64}$/);
+  return answer.data!;
+}
+
+// The types of the problems that the document has for an operation.
+type ProblemOf<Refusal> = Extract<Refusal, { type: string; status: number }>;
+
+// refused checks that the answer is this problem, and returns it.
+function refused<Refusal, Type extends ProblemOf<Refusal>["type"]>(
+  answer: Answer<unknown, Refusal>,
+  type: Type,
+): Extract<ProblemOf<Refusal>, { type: Type }> {
+  const problem = answer.error as Extract<ProblemOf<Refusal>, { type: Type }>;
+  assert.equal(problem?.type, type);
+  assert.equal(problem.status, answer.response.status);
+  assert.equal(answer.response.headers.get("content-type"), "application/problem+json");
+  return problem;
+}
+
+// fields checks that the body has these fields and no others, and no value that is empty.
+function fields<Body extends object>(body: Body, ...names: (keyof Body & string)[]): void {
+  assert.deepEqual(Object.keys(body).sort(), names.sort());
+  for (const name of names) assert.ok(body[name], name);
+}
+
+const bearer = (tokens: Tokens) => ({ headers: { authorization: `Bearer ${tokens.access_token}` } });
+
+function checkTokens(tokens: Tokens): void {
+  fields(tokens, "access_token", "token_type", "expires_in", "refresh_token");
+  assert.equal(tokens.token_type satisfies "bearer", "bearer");
+}
+
+function checkOrganization(o: Organization, name: string, collection: string): void {
+  fields(o, "id", "organization_name", "collection_name", "created_at", "updated_at");
+  assert.deepEqual([o.id, o.organization_name, o.collection_name], [created.id, name, collection]);
+  assert.ok(Date.parse(o.created_at) <= Date.parse(o.updated_at));
+}
+
+const unique = randomUUID().replaceAll("-", "");
+const signUp = { organization_name: `Story ${unique}`, email: `${unique}@example.com`, password: "Admin@123" };
+const credentials = { email: signUp.email, password: signUp.password };
+const newPassword = "Another@123";
+
+// Sign up.
+const answer = await api.POST("/org/create", { body: signUp });
+const created = ok(answer, 201);
+fields(created, "id", "organization_name", "collection_name");
+assert.equal(created.organization_name, signUp.organization_name);
+assert.equal(created.collection_name, `org_story_${unique}`);
+const found = await fetch(new URL(answer.response.headers.get("location")!, baseUrl));
+assert.equal(((await found.json()) as Organization).id, created.id);
+
+// The name is taken now, and a client can tell that from other conflicts.
+const again = { ...signUp, organization_name: `  story ${unique.toUpperCase()}!`, email: `other-${signUp.email}` };
+const taken = await api.POST("/org/create", { body: again });
+assert.equal(refused(taken, "/problems/name-taken").status satisfies 409, 409);
+const invalid = await api.POST("/org/create", { body: { ...again, password: "short" } });
+assert.deepEqual(refused(invalid, "/problems/invalid-fields").errors.map((e) => e.field), ["password"]);
+
+// Log in.
+refused(await api.POST("/admin/login", { body: { ...credentials, password: newPassword } }), "/problems/wrong-credentials");
+const first = ok(await api.POST("/admin/login", { body: credentials }), 200);
+checkTokens(first);
+
+// The admin, and the organization under its name.
+const me = ok(await api.GET("/admin/me", bearer(first)), 200);
+fields(me, "admin_id", "email", "organization_id", "organization_name", "collection_name", "expires_at");
+assert.deepEqual([me.organization_id, me.email], [created.id, signUp.email]);
+assert.ok(Math.abs(Date.parse(me.expires_at) - Date.now() - first.expires_in * 1000) < 60_000);
+const anonymous = await api.GET("/admin/me");
+assert.equal(anonymous.response.status, 401);
+assert.ok(anonymous.error && "message" in anonymous.error); // of the gateway
+
+const get = (name: string) => api.GET("/org/get", { params: { query: { organization_name: name } } });
+checkOrganization(ok(await get(signUp.organization_name), 200), signUp.organization_name, created.collection_name);
+
+// Rename.
+const renamed = `Renamed ${unique}`;
+const rename = await api.PUT("/org/update", { ...bearer(first), body: { organization_name: renamed } });
+checkOrganization(ok(rename, 200), renamed, `org_renamed_${unique}`);
+refused(await get(signUp.organization_name), "/problems/organization-not-found");
+checkOrganization(ok(await get(renamed), 200), renamed, `org_renamed_${unique}`);
+
+// Change the password, which ends every login.
+const change = (current_password: string) =>
+  api.PUT("/org/update", { ...bearer(first), body: { password: newPassword, current_password } });
+refused(await change("Wrong@123"), "/problems/wrong-current-password");
+ok(await change(signUp.password), 200);
+refused(await api.GET("/admin/me", bearer(first)), "/problems/token-revoked");
+refused(await api.POST("/admin/login", { body: credentials }), "/problems/wrong-credentials");
+const second = ok(await api.POST("/admin/login", { body: { ...credentials, password: newPassword } }), 200);
+
+// Refresh. A refresh token is good for one use.
+const refresh = ({ refresh_token }: Tokens) => api.POST("/admin/refresh", { body: { refresh_token } });
+const third = ok(await refresh(second), 200);
+checkTokens(third);
+ok(await api.GET("/admin/me", bearer(third)), 200);
+
+// Log out.
+ok(await api.POST("/admin/logout", { body: { refresh_token: third.refresh_token } }), 204);
+refused(await api.GET("/admin/me", bearer(third)), "/problems/token-revoked");
+refused(await refresh(third), "/problems/invalid-refresh-token");
+
+// Delete, with the name as a confirmation.
+const last = ok(await api.POST("/admin/login", { body: { ...credentials, password: newPassword } }), 200);
+const remove = (name: string) =>
+  api.DELETE("/org/delete", { ...bearer(last), params: { query: { organization_name: name } } });
+refused(await remove("Another"), "/problems/wrong-confirmation");
+const deleted = ok(await remove(renamed), 200);
+fields(deleted, "id", "organization_name", "deleted_at");
+assert.deepEqual([deleted.id, deleted.organization_name], [created.id, renamed]);
+refused(await get(renamed), "/problems/organization-not-found");
+refused(await api.GET("/admin/me", bearer(last)), "/problems/token-revoked");
+
+assert.deepEqual(ok(await api.GET("/.well-known/jwks.json"), 200), { keys: [] }); // tokens are signed with a secret
+
+// What must not compile: the types would be of no use if it did.
+export const mistakes = () => [
+  // @ts-expect-error: an email and a password are required
+  api.POST("/org/create", { body: { organization_name: "Acme" } }),
+  // @ts-expect-error: a name is a string
+  api.PUT("/org/update", { body: { organization_name: 1 } }),
+  // @ts-expect-error: the parameter is required
+  api.GET("/org/get"),
+  // @ts-expect-error: a login has no such problem
+  refused(invalid, "/problems/wrong-credentials"),
+  // @ts-expect-error: an answer has no such field
+  created.name,
+];
+
+console.log(`ok: the story of ${renamed}`);
