@@ -31,7 +31,7 @@ MONGO_URL='' JWT_PRIVATE_KEY='' JWT_PUBLIC_KEYS='' BCRYPT_COST=4 PORT=0 "$work/l
   -parameter OpenThrottleRate=10000 -parameter OpenThrottleBurst=10000 >"$work/service.log" 2>&1 &
 service=$!
 trap 'kill "$service" 2>/dev/null || true; wait "$service" || true; rm -rf "$data"' EXIT
-until url=$(sed -n 's/^listening on \([^,]*\),.*/\1/p' "$work/service.log") && [ "$url" ]; do
+until url=$(sed -n 's/^listening on \([^ ]*\) .*/\1/p' "$work/service.log") && [ "$url" ]; do
   kill -0 "$service" || { cat "$work/service.log"; exit 1; }
   sleep 0.1
 done
@@ -46,5 +46,7 @@ before=$(wc -l <"$work/service.log")
 # Where every request is refused, schemathesis tests little.
 tail -n "+$((before + 1))" "$work/service.log" >"$work/schemathesis.log"
 for success in 'GET /org/get 200' 'PUT /org/update 200' 'DELETE /org/delete 200' 'GET /admin/me 200' 'POST /admin/logout 204'; do
-  grep -q " $success " "$work/schemathesis.log" || { echo "schemathesis never got the answer $success"; exit 1; }
+  read -r method path status <<<"$success"
+  grep -q "\"method\":\"$method\",\"path\":\"$path\",\"status\":$status," "$work/schemathesis.log" ||
+    { echo "schemathesis never got the answer $success"; exit 1; }
 done
