@@ -37,8 +37,8 @@ func failuresOf(r api.Route) []*failure {
 		f.problems = append(f.problems, p)
 	}
 	for status := range gatewayMeanings {
-		byToken, bySize := status == 401 || status == 403, status == 413
-		if (!byToken || r.Admin) && (!bySize || r.Request != nil) {
+		byPath, byToken, bySize := status == 400, status == 401 || status == 403, status == 413
+		if (!byPath || strings.Contains(r.Path, "{")) && (!byToken || r.Admin) && (!bySize || r.Request != nil) {
 			with(status).gateway = true
 		}
 	}
@@ -117,6 +117,7 @@ func (d *document) describeFailure(f *failure) response {
 
 // gatewayMeanings says when the gateway has an answer of its own.
 var gatewayMeanings = map[int]string{
+	400: "the path can't be decoded.",
 	401: "the request has no access token.",
 	403: "the access token is not valid.",
 	413: "the body is larger than the gateway allows.",

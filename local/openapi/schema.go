@@ -137,7 +137,7 @@ var fields = map[string]field{
 	"deleted_at":        {description: "When the organization was deleted."},
 	"email":             {description: "At most 254 bytes. White space around it is removed, and it is compared without case.", min: 1, format: "idn-email"},
 	"password":          {description: "At least 8 characters and at most 72 bytes in UTF-8, and none of the most common passwords.", min: 8, max: 72},
-	"current_password":  {description: "Required with `email` and with `password`, at most 72 bytes in UTF-8. Compared whenever it is given."},
+	"current_password":  {description: "Required with `email` and with `password`, at most 72 bytes in UTF-8. Compared whenever it is given.", min: 1, max: 72},
 	"access_token":      {description: "Valid for `expires_in` seconds, at most. Send it as `Authorization: Bearer …`.", min: 1},
 	"token_type":        {description: "The scheme of the access token.", constant: "bearer"},
 	"expires_in":        {description: "Lifetime of the access token in seconds.", minimum: jsonschema.Ptr(0.0)},
@@ -145,8 +145,8 @@ var fields = map[string]field{
 	"expires_at":        {description: "When the access token expires."},
 
 	"deep":                       {enum: []any{"true", "false"}, example: "true"},
-	"reason":                     {min: 1, example: "name-taken"},
-	"file":                       {min: 1, example: "page.css"},
+	"reason":                     {pattern: "^[a-z-]+$", example: "name-taken"},
+	"file":                       {pattern: "^[a-z0-9.-]+$", example: "page.css"},
 	"Health.status":              {description: "The service is alive.", constant: "ok"},
 	"Health.version":             {description: "The version of this document.", min: 1},
 	"Health.age":                 {description: "For how many seconds the process has been alive.", minimum: jsonschema.Ptr(0.0)},
@@ -174,12 +174,7 @@ var constraints = map[string]func(*jsonschema.Schema){
 	"UpdateRequest": func(s *jsonschema.Schema) {
 		s.MinProperties = jsonschema.Ptr(1)
 		s.DependentSchemas = map[string]*jsonschema.Schema{"current_password": {MinProperties: jsonschema.Ptr(2)}}
-		for _, name := range []string{"email", "password"} {
-			s.DependentSchemas[name] = &jsonschema.Schema{
-				Required:   []string{"current_password"},
-				Properties: map[string]*jsonschema.Schema{"current_password": {MinLength: jsonschema.Ptr(1), MaxLength: jsonschema.Ptr(72)}},
-			}
-		}
+		s.DependentRequired = map[string][]string{"email": {"current_password"}, "password": {"current_password"}}
 	},
 }
 
