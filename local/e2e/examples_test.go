@@ -130,7 +130,7 @@ var changing = []struct {
 	{regexp.MustCompile(`"expires_at":"\d{4}-[\d:.T-]+Z"`), `"expires_at":"2026-11-25T01:28:58.000Z"`},
 	{regexp.MustCompile(`"access_token":"(eyJ[\w-]+)\.[\w-]+\.[\w-]+"`), `"access_token":"eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.…"`},
 	{regexp.MustCompile(`"refresh_token":"[\w-]{40,}"`), `"refresh_token":"pQ0cW4mXnT7vB2kLr9sYdA…"`},
-	{regexp.MustCompile(`"request_id":"[\w.-]+"`), `"request_id":"8476a536-e9f4-11e8-9739-2dfe598c3fcd"`},
+	{regexp.MustCompile(`"request_id":"[\w.=-]+"`), `"request_id":"8476a536-e9f4-11e8-9739-2dfe598c3fcd"`},
 	{regexp.MustCompile(`"age":\d+`), `"age":3600`},
 	{regexp.MustCompile(`"latency_ms":[\d.]+`), `"latency_ms":0.412`},
 	{regexp.MustCompile(`try again in \d+ seconds?"`), `try again in 42 seconds"`},

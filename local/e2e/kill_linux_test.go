@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -131,7 +132,11 @@ func (a *arena) start() {
 		if err != nil {
 			a.t.Fatal(err)
 		}
-		uri = string(lock)
+		var owner struct{ Database string }
+		if err := json.Unmarshal(lock, &owner); err != nil {
+			a.t.Fatal(err)
+		}
+		uri = owner.Database
 	}
 	database := connect(a.t, uri, masterDB(a.data), 10*time.Second)
 	a.mu.Lock()

@@ -561,7 +561,7 @@ func testAccessLog(t *testing.T) {
 	}{
 		{c.get(o.Name), ""},
 		{c.call("GET", "/org/get?organization_name=x", nil, "X-Request-Id", "own-id-"+unique()), "there is no organization of that name"},
-		{c.call("POST", "/org/create", object{"email": o.Email, "password": o.Password}), "some fields are missing or not valid; organization_name "},
+		{c.call("POST", "/org/create", object{"email": o.Email, "password": o.Password}), "some fields are missing or not valid: organization_name "},
 		{c.call("POST", "/org/get", nil), "GET only"},
 		{c.call("GET", "/org/gett", nil), "no such route: did you mean GET /org/get?"},
 		{c.call("GET", "/admin/me", nil), "there is no header authorization"},

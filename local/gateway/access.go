@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -113,28 +114,27 @@ func printable(s string) string {
 	return s
 }
 
-// problemReason returns what a problem document (RFC 9457) says, or "" if the
-// answer is none. It names no parameter that is not known: it may be a secret, as
-// the rest of the query may.
+// problemReason returns the detail of a problem document (RFC 9457), or "" if the
+// answer is none. It leaves out the fields and parameters of the problems that name
+// unknown ones: such a name may be a secret in the wrong place.
 func problemReason(a *answer) string {
 	if !strings.HasPrefix(a.header.Get("Content-Type"), "application/problem+json") {
 		return ""
 	}
 	var problem struct {
 		Type, Detail string
-		Errors       []struct{ Field, Message string }
+		Errors       []struct{}
 	}
 	if json.Unmarshal(a.body, &problem) != nil {
 		return ""
 	}
-	reason := problem.Detail
-	if strings.HasSuffix(problem.Type, "/invalid-parameters") {
-		return reason
+	switch path.Base(problem.Type) {
+	case "invalid-parameters", "malformed-request":
+		if len(problem.Errors) > 0 {
+			problem.Detail, _, _ = strings.Cut(problem.Detail, ": ")
+		}
 	}
-	for _, e := range problem.Errors {
-		reason += "; " + e.Field + " " + e.Message
-	}
-	return reason
+	return problem.Detail
 }
 
 // noRoute says why there is no route for a request.

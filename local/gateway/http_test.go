@@ -351,17 +351,18 @@ func TestHTTP(t *testing.T) {
 			}
 			return e
 		}
-		problem := func(kind string) string {
+		problem := func(kind, field string) string {
 			return fmt.Sprintf(`{"statusCode":422,"headers":{"content-type":"application/problem+json","x-request-id":%q},"body":%q}`, "own-id-of-"+kind,
-				`{"type":"/problems/`+kind+`","detail":"wrong","errors":[{"field":"email","message":"is required"},{"field":"age","message":"is not known"}]}`)
+				`{"type":"/problems/`+kind+`","detail":"wrong: `+field+` is refused","errors":[{"field":"`+field+`","message":"is refused"}]}`)
 		}
 		for name, test := range map[string]struct {
 			method, path, body, authorization string
 			want                              access
 		}{
 			"OK":                 {"GET", "/items/a%0Ab?token=hush", "", "", access{Path: "/items/a%0Ab", Status: 200, Function: "echo", Start: "warm"}},
-			"problem":            {"POST", "/reply", problem("invalid-fields"), "", access{Path: "/reply", Status: 422, Function: "echo", Start: "warm", RequestID: "own-id-of-invalid-fields", Reason: "wrong; email is required; age is not known"}},
-			"unknown parameters": {"POST", "/reply", problem("invalid-parameters"), "", access{Path: "/reply", Status: 422, Function: "echo", Start: "warm", RequestID: "own-id-of-invalid-parameters", Reason: "wrong"}},
+			"problem":            {"POST", "/reply", problem("invalid-fields", "email"), "", access{Path: "/reply", Status: 422, Function: "echo", Start: "warm", RequestID: "own-id-of-invalid-fields", Reason: "wrong: email is refused"}},
+			"unknown parameters": {"POST", "/reply", problem("invalid-parameters", "hush"), "", access{Path: "/reply", Status: 422, Function: "echo", Start: "warm", RequestID: "own-id-of-invalid-parameters", Reason: "wrong"}},
+			"unknown fields":     {"POST", "/reply", problem("malformed-request", "hush"), "", access{Path: "/reply", Status: 422, Function: "echo", Start: "warm", RequestID: "own-id-of-malformed-request", Reason: "wrong"}},
 			"no problem":         {"POST", "/reply", `{"statusCode":404,"body":"hush"}`, "", access{Path: "/reply", Status: 404, Function: "echo", Start: "warm"}},
 			"bad response":       {"POST", "/reply", `{"statusCode":99}`, "", access{Path: "/reply", Status: 500, Function: "echo", Start: "warm", Reason: "the response has the statusCode 99"}},
 			"fails":              {"GET", "/act?do=error", "", "", access{Path: "/act", Status: 500, Function: "act", Start: "warm", Reason: "errorString: refused"}},

@@ -6,6 +6,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -309,9 +310,23 @@ func logRequest(r *http.Request, id string, status int, duration time.Duration, 
 	}
 	attrs := []any{"request_id", id, "method", r.Method, "path", r.URL.Path, "status", status, "duration_ms", duration.Milliseconds()}
 	if err != nil {
-		attrs = append(attrs, "error", err.Error())
+		attrs = append(attrs, "error", withoutNames(err))
 	}
 	slog.Log(r.Context(), level, "request", attrs...)
+}
+
+// withoutNames returns what the log says about an error: all, but not the fields and
+// parameters where some are unknown. Such a name may be a secret in the wrong place.
+func withoutNames(err error) string {
+	var refused *requestError
+	var e *org.Error
+	if errors.As(err, &refused) {
+		return refused.err.Message
+	}
+	if errors.As(err, &e) && e.Reason == invalidParameters {
+		return e.Message
+	}
+	return err.Error()
 }
 
 var wellFormedID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)

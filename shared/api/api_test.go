@@ -643,6 +643,8 @@ func TestLogHoldsNothingSecret(t *testing.T) {
 		{api.Create(s), createRequest(`{"password":"` + adminPassword + `","passwort":"` + wrongPassword + `"}`)},
 		{api.Create(s), createRequest(`{"password":["` + adminPassword + `"]}`)},
 		{api.Create(s), createRequest(`{"password":"` + adminPassword)},
+		{api.Create(s), createRequest(`{"` + wrongPassword + `":""}`)},
+		{api.Get(s), request("GET", "/org/get", "organization_name=Acme&"+wrongPassword+"=")},
 		{api.Login(s), loginRequest(`{"email":"admin@example.com","password":"` + wrongPassword + `"}`)},
 		{api.Login(s), withHeader(loginRequest(`{"email":"admin@example.com","password":"`+wrongPassword+`"}`), "authorization", "Bearer "+token)},
 		{api.Update(s), as(caller, updateRequest(`{"password":"`+newPassword+`","current_password":"`+wrongPassword+`"}`))},
@@ -651,8 +653,8 @@ func TestLogHoldsNothingSecret(t *testing.T) {
 	} {
 		call(t, tt.handler, tt.request)
 	}
-	if n := len(logged.lines(t)); n != 14 {
-		t.Errorf("%d lines of 14 requests", n)
+	if n := len(logged.lines(t)); n != 16 {
+		t.Errorf("%d lines of 16 requests", n)
 	}
 	for _, secret := range []string{adminPassword, newPassword, wrongPassword, token, token[strings.LastIndex(token, ".")+1:], "$2a$"} {
 		if strings.Contains(logged.String(), secret) {
@@ -968,7 +970,7 @@ func TestHostileExtras(t *testing.T) {
 			wantStatus(t, send(t, true, "&"+r.query+"&", r.body), r.done)
 
 			close := unknown // to a parameter that the route may have
-			if r.query != "" {
+			if strings.HasPrefix(r.query, "organization_name=") {
 				close += ": did you mean organization_name?"
 			}
 			queries := map[string][]org.FieldError{
