@@ -104,6 +104,9 @@ func TestWatch(t *testing.T) {
 	write("functions/a/main.go", version("a2")) // the same binary as before
 	logged("\nrebuilt nothing: ")
 
+	write("functions/a/page.html", "a2")
+	logged("functions/a/page.html changed: rebuilding\n")
+
 	// What is built before the error is new.
 	get("/b")
 	write("functions/a/main.go", version("a3")+"}")

@@ -19,14 +19,22 @@ type fileState struct {
 }
 
 // sources returns the state, by path, of the files that make the functions: the
-// template, and the Go and module files under root. It leaves out the folder
-// local, which is this program, and folders whose names start with a dot.
+// template, the Go and module files under root, and what they may embed of the
+// folders functions and shared. It leaves out the folder local, which
+// is this program, and folders whose names start with a dot.
 func sources(root, template string) map[string]fileState {
 	files := map[string]fileState{}
 	add := func(path string) {
 		if info, err := os.Stat(path); err == nil {
 			files[path] = fileState{info.Size(), info.ModTime()}
 		}
+	}
+	mayBeEmbedded := func(path string) bool {
+		relative, err := filepath.Rel(root, path)
+		folder, _, _ := strings.Cut(filepath.ToSlash(relative), "/")
+		name := filepath.Base(path)
+		isOfEditor := strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || filepath.Ext(name) == ""
+		return err == nil && (folder == "functions" || folder == "shared") && !isOfEditor
 	}
 	// A file that can't be read, for instance because it is being replaced, is
 	// found the next time.
@@ -35,7 +43,8 @@ func sources(root, template string) map[string]fileState {
 		case err != nil:
 		case entry.IsDir() && path != root && (strings.HasPrefix(name, ".") || path == filepath.Join(root, "local")):
 			return fs.SkipDir
-		case !entry.IsDir() && (filepath.Ext(name) == ".go" || name == "go.mod" || name == "go.sum"):
+		case entry.IsDir():
+		case filepath.Ext(name) == ".go" || name == "go.mod" || name == "go.sum" || mayBeEmbedded(path):
 			add(path)
 		}
 		return nil

@@ -221,7 +221,7 @@ def check_functions(functions, secrets, parameters, resolved, key):
             else:
                 check(name_of not in secrets, f"{variable} of {name} is a secret, which it must not be")
         check(held <= may_read(name, key), f"{name} may not read {held - may_read(name, key)}, which is in its environment")
-        check(held or name in ("JwksFunction", "AuthorizerFunction"), f"{name} has no secret in its environment")
+        check(held or name in ("JwksFunction", "DocsFunction", "AuthorizerFunction"), f"{name} has no secret in its environment")
         equal(ref(p["Role"]), f"{name}Role", f"role of {name}")
 
 
@@ -257,7 +257,8 @@ def check_permissions(permissions, rules):
         got[(p["Principal"], source)] = ref(p["FunctionName"]) or p["FunctionName"]
     want = {("apigateway.amazonaws.com", "/authorizers/*"): "AuthorizerFunction"}
     for key, (_, function) in ROUTES.items():
-        want["apigateway.amazonaws.com", "/${__Stage__}/" + key.replace(" ", "")] = function
+        path = re.sub(r"\{\w+\}", "*", key.replace(" ", ""))
+        want["apigateway.amazonaws.com", "/${__Stage__}/" + path] = function
     for name in rules:
         want["events.amazonaws.com", name] = "ReconcileFunction"
     for key in sorted(want.keys() | got.keys(), key=str):
