@@ -47,6 +47,11 @@ func TestBrowser(t *testing.T) {
 			chromedp.SendKeys("#auth-bearer-value", tokens.text("access_token")+kb.Enter),
 			chromedp.Click(`//button[text()="Close"]`),
 		)
+		b.try("refresh", "", asJSON(object{"refresh_token": tokens.text("refresh_token")}), 200)
+		other := newClient(t).login(o.Email, o.Password).want(t, 200)
+		b.try("logout", "", asJSON(object{"refresh_token": other.text("refresh_token")}), 204)
+		b.try("jwks", "", "", 200)
+		b.try("health", "", "", 200)
 		b.try("delete", "", "", 200)
 		b.try("me", "", "", 401)
 	})
