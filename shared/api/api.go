@@ -244,33 +244,55 @@ func serve[T validator](e endpoint, f func(request[T]) (any, error)) http.Handle
 			}
 			return f(in)
 		})
-		status, contentType := e.status, jsonType+"; charset=utf-8"
+		status := e.status
 		if err != nil {
 			p := newProblem(err, id)
 			p.setHeader(header)
-			body, status, contentType = p, p.Status, "application/problem+json"
+			body, status = p, p.Status
 		}
+		status = respond(w, r, status, body)
 		logRequest(r, id, status, time.Since(start), err)
-		switch body := body.(type) {
-		case nothing:
-			w.WriteHeader(status)
-			return
-		case http.Handler: // not Page, so that no other function links it
-			body.ServeHTTP(w, r)
-			return
-		case cacheable:
-			header.Set("Cache-Control", "public, max-age=300")
-		case createdOrganization:
-			header.Set("Location", "/org/get?organization_name="+url.QueryEscape(body.Name))
-		}
-		encoded, err := json.Marshal(body)
-		if err != nil {
-			panic(err) // the type of the body can't be JSON: a bug
-		}
-		header.Set("Content-Type", contentType)
-		w.WriteHeader(status)
-		w.Write(encoded) // into memory: it can't fail
 	})
+}
+
+// respond writes a response body with the status, and returns the status. A page
+// has its own.
+func respond(w http.ResponseWriter, r *http.Request, status int, body any) int {
+	header, contentType := w.Header(), jsonType+"; charset=utf-8"
+	switch body := body.(type) {
+	case nothing:
+		w.WriteHeader(status)
+		return status
+	case http.Handler: // not Page, so that no other function links it
+		page := &statusWriter{ResponseWriter: w}
+		body.ServeHTTP(page, r)
+		return page.status
+	case problem:
+		contentType = "application/problem+json"
+	case cacheable:
+		header.Set("Cache-Control", "public, max-age=300")
+	case createdOrganization:
+		header.Set("Location", "/org/get?organization_name="+url.QueryEscape(body.Name))
+	}
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // the type of the body can't be JSON: a bug
+	}
+	header.Set("Content-Type", contentType)
+	w.WriteHeader(status)
+	w.Write(encoded) // into memory: it can't fail
+	return status
+}
+
+// statusWriter keeps the status of a response.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
 }
 
 const jsonType = "application/json"

@@ -701,6 +701,26 @@ func TestLog(t *testing.T) {
 		})
 	}
 
+	t.Run("pages", func(t *testing.T) {
+		h := api.Pages(func(path string) (api.Page, bool) {
+			if path == "/" {
+				return api.Page{Location: "/docs"}, true
+			}
+			return api.Page{Type: "text/html", Content: []byte("x")}, path == "/docs"
+		})
+		for _, tt := range []struct {
+			path, version string
+			want          int
+		}{{"/", "", 302}, {"/docs", "", 200}, {"/docs", "*", 304}, {"/problems/x", "", 404}} {
+			logged := captureLog(t)
+			response, err := api.Lambda(h)(t.Context(), withHeader(request("GET", tt.path, ""), "if-none-match", tt.version))
+			lines := logged.lines(t)
+			if err != nil || response.StatusCode != tt.want || len(lines) != 1 || lines[0]["status"] != float64(tt.want) {
+				t.Errorf("%s: %d, %v, logged %s; want %d", tt.path, response.StatusCode, err, logged, tt.want)
+			}
+		}
+	})
+
 	// Lambda's log handler adds only Lambda's own id.
 	t.Run("the id that the client has", func(t *testing.T) {
 		logged := captureLog(t)
