@@ -39,7 +39,7 @@ func (b *builder) flags() []string {
 }
 
 // build builds the functions and returns the names of the binaries that have
-// changed. It tells progress, which may be nil, how far it is.
+// changed. progress counts how far it is.
 func (b *builder) build(ctx context.Context, functions []*function, progress *progress) (changed []string, err error) {
 	packages := map[string]string{} // folder under root, by name of the binary
 	for _, f := range functions {
@@ -115,9 +115,9 @@ func (m *buildMessages) Write(b []byte) (int, error) {
 		}
 		switch text := string(line); {
 		case !strings.ContainsAny(text, " \t:"): // an import path
-			m.progress.compiled(text)
+			m.progress.packages.Add(1)
 		case strings.HasPrefix(text, "go: downloading "):
-			m.progress.downloading()
+			m.progress.downloads.Add(1)
 		default:
 			m.messages.WriteString(text + "\n")
 		}

@@ -138,6 +138,15 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// TestSourcesGone checks that watching goes on without the folder, which may be
+// deleted, or be another one for a moment.
+func TestSourcesGone(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "gone")
+	if files := sources(root, filepath.Join(root, "template.yaml")); len(files) > 0 {
+		t.Errorf("found %v", files)
+	}
+}
+
 func TestMostWanted(t *testing.T) {
 	now := time.Now()
 	list := []*function{{id: "never"}, {id: "before"}, {id: "last"}, {id: "waited for"}}

@@ -5,7 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,9 +17,8 @@ type progress struct {
 	start   time.Time
 	stop    func() // ends the messages
 
-	mu        sync.Mutex
-	packages  int
-	downloads int
+	packages  atomic.Int32 // that are being or were compiled
+	downloads atomic.Int32 // of modules
 }
 
 // progressFirst is how long a build may take without a message, and progressEvery
@@ -51,30 +50,14 @@ func newProgress(out *output, staging string, functions []*function) *progress {
 	return p
 }
 
-// compiled counts a package that is being compiled.
-func (p *progress) compiled(string) { p.count(func() { p.packages++ }) }
-
-// downloading counts a module that is being downloaded.
-func (p *progress) downloading() { p.count(func() { p.downloads++ }) }
-
-func (p *progress) count(add func()) {
-	if p != nil {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		add()
-	}
-}
-
 // String says how far the build is.
 func (p *progress) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	message := "building the functions"
-	if p.downloads > 0 {
-		message += fmt.Sprintf(", %d modules downloaded", p.downloads)
+	if n := p.downloads.Load(); n > 0 {
+		message += fmt.Sprintf(", %d modules downloaded", n)
 	}
-	if p.packages > 0 {
-		message += fmt.Sprintf(", %d packages compiled", p.packages)
+	if n := p.packages.Load(); n > 0 {
+		message += fmt.Sprintf(", %d packages compiled", n)
 	}
 	var ready []string
 	for _, name := range p.names {

@@ -97,7 +97,7 @@ func (t *template) lookup(name string) (*function, error) {
 
 // only finds the functions of these names, or all if there are none.
 func (t *template) only(names []string) (functions []*function, err error) {
-	if names == nil {
+	if len(names) == 0 {
 		return t.functions, nil
 	}
 	for _, name := range names {

@@ -39,8 +39,10 @@ func sources(root, template string) map[string]fileState {
 	// A file that can't be read, for instance because it is being replaced, is
 	// found the next time.
 	filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil { // then there may be no entry
+			return nil
+		}
 		switch name := entry.Name(); {
-		case err != nil:
 		case entry.IsDir() && path != root && (strings.HasPrefix(name, ".") || path == filepath.Join(root, "local")):
 			return fs.SkipDir
 		case entry.IsDir():
@@ -55,14 +57,14 @@ func sources(root, template string) map[string]fileState {
 
 // difference returns a file that is not the same in both, relative to root.
 func difference(root string, a, b map[string]fileState) string {
-	for _, pair := range [][2]map[string]fileState{{a, b}, {b, a}} {
-		for _, path := range slices.Sorted(maps.Keys(pair[0])) {
-			if pair[0][path] != pair[1][path] {
-				if name, err := filepath.Rel(root, path); err == nil {
-					return name
-				}
-				return path
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	for _, path := range slices.Sorted(maps.Keys(all)) {
+		if a[path] != b[path] {
+			if name, err := filepath.Rel(root, path); err == nil {
+				return name
 			}
+			return path
 		}
 	}
 	return ""
@@ -102,7 +104,7 @@ func (g *Gateway) reread(ctx context.Context) {
 		g.out.printf("%v; the routes stay as they were", err)
 		return
 	}
-	changed, err := g.builder.build(ctx, t.functions, nil)
+	changed, err := g.builder.build(ctx, t.functions, &progress{})
 	if ctx.Err() != nil {
 		return
 	}
@@ -139,7 +141,7 @@ func (g *Gateway) rebuild(ctx context.Context, what string) {
 		name := g.lambda.mostWanted(left).binary()
 		isBuilt := func(f *function) bool { return f.binary() == name }
 		same := slices.DeleteFunc(slices.Clone(left), func(f *function) bool { return !isBuilt(f) })
-		changed, err := g.builder.build(ctx, same, nil)
+		changed, err := g.builder.build(ctx, same, &progress{})
 		if ctx.Err() != nil {
 			return
 		}
