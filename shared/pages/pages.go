@@ -6,9 +6,9 @@ package pages
 import (
 	"bytes"
 	"embed"
-	"mime"
 	"path"
 	"strings"
+	"sync"
 
 	swaggerui "github.com/swaggest/swgui/v5/static"
 	"go.yaml.in/yaml/v3"
@@ -43,7 +43,7 @@ func Find(path string) (api.Page, bool) {
 	case "/openapi.json":
 		return api.Page{Type: "application/json", Content: api.Document()}, true
 	case "/openapi.yaml":
-		return api.Page{Type: "application/yaml", Content: toYAML(api.Document())}, true
+		return api.Page{Type: "application/yaml", Content: inYAML()}, true
 	}
 	if name, ok := strings.CutPrefix(path, "/assets/"); ok {
 		return file(name)
@@ -63,10 +63,20 @@ func asset(name string) []byte {
 	return content
 }
 
+// types has the media types of files. Those of package mime depend on the machine.
+var types = map[string]string{
+	".css": "text/css; charset=utf-8",
+	".js":  "text/javascript; charset=utf-8",
+	".svg": "image/svg+xml",
+}
+
 // file returns a file that a page loads: one of our own, of Swagger UI or of
-// ReDoc. A name that ends in .gz or .html is none.
+// ReDoc. A name that types has no type for, such as one that ends in .html, is none.
 func file(name string) (api.Page, bool) {
-	p := api.Page{Type: mime.TypeByExtension(path.Ext(name))}
+	p := api.Page{Type: types[path.Ext(name)]}
+	if p.Type == "" {
+		return p, false
+	}
 	for _, source := range []struct {
 		files   embed.FS
 		path    string
@@ -76,14 +86,16 @@ func file(name string) (api.Page, bool) {
 		{swaggerui.FS, name + ".gz", true},
 		{redoc, "redoc/" + name + ".gz", true},
 	} {
-		content, err := source.files.ReadFile(source.path)
-		if err == nil && path.Ext(name) != ".html" {
+		if content, err := source.files.ReadFile(source.path); err == nil {
 			p.Content, p.Gzipped = content, source.gzipped
 			return p, true
 		}
 	}
 	return p, false
 }
+
+// inYAML returns the OpenAPI document in YAML. It makes it once.
+var inYAML = sync.OnceValue(func() []byte { return toYAML(api.Document()) })
 
 // toYAML returns a JSON document in YAML, with the fields in the same order.
 func toYAML(json []byte) []byte {

@@ -2,6 +2,7 @@ package pages_test
 
 import (
 	"bytes"
+	"mime"
 	"net/http/httptest"
 	"regexp"
 	"strings"
@@ -60,5 +61,19 @@ func TestRoutes(t *testing.T) {
 	}
 	if _, ok := pages.Find("/assets/../pages.go"); ok {
 		t.Error("a source file is a page")
+	}
+}
+
+// TestTypes checks that a file is served with the same type on every machine.
+func TestTypes(t *testing.T) {
+	want := "text/javascript; charset=utf-8"
+	if err := mime.AddExtensionType(".js", "application/javascript"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mime.AddExtensionType(".js", want) })
+	for _, name := range []string{"docs.js", "swagger-ui-bundle.js"} {
+		if page, ok := pages.Find("/assets/" + name); !ok || page.Type != want {
+			t.Errorf("%s: %v, %s, want %s", name, ok, page.Type, want)
+		}
 	}
 }
