@@ -60,7 +60,7 @@ test-java: ## run the tests on mongo-java-server (needs Java and Maven)
 test-browser: ## use /docs and /redoc with Chromium, which must be installed; pictures in local/.data/browser
 	@[ -e $(REDOC) ] || local/redoc.sh
 	@mkdir -p local/.data/browser
-	go test -count=1 -tags browser -run '^TestBrowser$$' -timeout 10m -artifacts -outputdir $(CURDIR)/local/.data/browser ./local/e2e
+	go test -count=1 -tags browser -run '^TestBrowser$$' -timeout 10m -artifacts -outputdir '$(CURDIR)/local/.data/browser' ./local/e2e
 
 .PHONY: sam-test
 sam-test: ## validate, build and test under SAM CLI, in containers
@@ -109,7 +109,7 @@ examples: ## record the examples of shared/api/openapi.json anew, after a change
 
 # The page /redoc needs ReDoc, which npm has. All else works without it.
 REDOC = shared/pages/redoc/redoc.standalone.js.gz
-fetch_redoc = [ -e $(REDOC) ] || ! command -v npm >/dev/null || local/redoc.sh || echo "without ReDoc"
+fetch_redoc = [ -e $(REDOC) ] || ! command -v npm >/dev/null || local/redoc.sh 2>/dev/null || echo "without ReDoc: make redoc says why"
 
 .PHONY: redoc
 redoc: ## fetch ReDoc from npm for the page /redoc, before the next build
@@ -132,6 +132,7 @@ lint: ## check formatting, go vet, staticcheck, go.mod
 	go tool staticcheck ./...
 	go mod tidy -diff
 	go mod verify
+	go -C local/breaking mod tidy -diff
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what is linked (asks vuln.go.dev)
@@ -150,13 +151,13 @@ DEPLOYMENT = samconfig.deploy.toml
 
 .PHONY: deploy
 deploy: build ## deploy to AWS; guided the first time
-	@if [ -e $(DEPLOYMENT) ]; then sam deploy --config-file $(CURDIR)/$(DEPLOYMENT); else \
+	@if [ -e $(DEPLOYMENT) ]; then sam deploy --config-file '$(CURDIR)/$(DEPLOYMENT)'; else \
 		cp samconfig.toml $(DEPLOYMENT); \
-		sam deploy --guided --config-file $(CURDIR)/$(DEPLOYMENT) || { rm $(DEPLOYMENT); exit 1; }; fi
+		sam deploy --guided --config-file '$(CURDIR)/$(DEPLOYMENT)' || { rm $(DEPLOYMENT); exit 1; }; fi
 
 .PHONY: undeploy
 undeploy: ## delete the stack
-	sam delete --config-file $(CURDIR)/$(DEPLOYMENT)
+	sam delete --config-file '$(CURDIR)/$(DEPLOYMENT)'
 
 ##@ Help
 

@@ -7,9 +7,11 @@ sha512=sTJfItvRkcDTojB6wdLN4M+Ua6mlZwElV21Tf8Mn7IbQF/1Os6GvgQpZyLWPGZZHbhy7GC1Or
 
 temp=$(mktemp -d)
 trap 'rm -rf "$temp"' EXIT
-npm pack "redoc@$version" --silent --pack-destination "$temp" >/dev/null
+# make run waits for this, also without a network.
+npm pack "redoc@$version" --loglevel=error --fetch-retries=1 --fetch-retry-mintimeout=1000 --fetch-timeout=30000 \
+  --pack-destination "$temp" >/dev/null
 archive=$temp/redoc-$version.tgz
-found=$(node -p 'crypto.createHash("sha512").update(fs.readFileSync(process.argv[1])).digest("base64")' "$archive")
+found=$(node -p 'require("crypto").createHash("sha512").update(require("fs").readFileSync(process.argv[1])).digest("base64")' "$archive")
 [ "$found" = "$sha512" ] || { echo "redoc $version has the hash $found, not $sha512" >&2; exit 1; }
 # The page shows its logo from another host, which the page may not ask.
 tar -xzOf "$archive" package/bundles/redoc.standalone.js |
