@@ -46,7 +46,6 @@ type authorizer struct {
 
 // load loads the keys. Unless all is true, it leaves out a previous secret that
 // must be fetched. If it fails, the authorizer keeps the keys that it has.
-
 func (a *authorizer) load(ctx context.Context, all bool) error {
 	a.all, a.loaded = all, time.Now() // even if it fails
 	verifier, err := a.env.Verifier(ctx, all)

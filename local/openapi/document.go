@@ -132,7 +132,7 @@ func newDocument() (*document, error) {
 			},
 		},
 	}
-	failures := failuresByName()
+	failures := failuresByID()
 	for _, r := range api.Routes() {
 		o, err := d.operation(r, failures)
 		if err != nil {

@@ -58,10 +58,10 @@ func (f *failure) id() string {
 	return id
 }
 
-// failuresByName returns the different error responses of all routes, by id. The
+// failuresByID returns the different error responses of all routes, by id. The
 // first of a status has the name of the status, and another one also that of the
 // first route that has it.
-func failuresByName() map[string]*failure {
+func failuresByID() map[string]*failure {
 	failures, named := map[string]*failure{}, map[string]bool{}
 	for _, r := range api.Routes() {
 		for _, f := range failuresOf(r) {
