@@ -21,10 +21,7 @@ func serve(ctx context.Context, p *project, args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unexpected argument %q", args[0])
 	}
-	port := p.env["PORT"]
-	if port == "" {
-		port = "3000"
-	}
+	port := p.port()
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
 		return fmt.Errorf("PORT is %q: it must be a port number", port)
 	}

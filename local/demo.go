@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -55,7 +54,7 @@ func (p *project) serviceURL() string {
 	} else if o, ownerErr := p.owner(); err == nil && ownerErr == nil && o.URL != "" {
 		return o.URL
 	}
-	return "http://" + net.JoinHostPort(p.host, cmp.Or(p.env["PORT"], "3000"))
+	return "http://" + net.JoinHostPort(p.host, p.port())
 }
 
 // story is a sequence of requests, each with its explanation, that one organization

@@ -93,6 +93,9 @@ func unknownSetting(name string) string {
 	return name + " is not a setting"
 }
 
+// port returns the setting PORT, which may be no number.
+func (p *project) port() string { return cmp.Or(p.env["PORT"], "3000") }
+
 // levels are the log levels of functions.
 var levels = []string{"DEBUG", "INFO", "WARN", "ERROR"}
 
