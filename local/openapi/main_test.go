@@ -47,15 +47,7 @@ func TestDrift(t *testing.T) {
 // TestValid checks the document with a library that has not made it, and the
 // examples with their schemas.
 func TestValid(t *testing.T) {
-	data, err := generate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := openapi3.NewLoader().LoadFromData(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Validate(t.Context(), openapi3.EnableExamplesValidation()); err != nil {
+	if err := load(t).Validate(t.Context(), openapi3.EnableExamplesValidation()); err != nil {
 		t.Error(err)
 	}
 }
@@ -63,14 +55,7 @@ func TestValid(t *testing.T) {
 // TestExamples checks that every request, every answer and every problem in the
 // document has an example, and every operation a group.
 func TestExamples(t *testing.T) {
-	data, err := generate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := openapi3.NewLoader().LoadFromData(data)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := load(t)
 	for _, r := range api.Routes() {
 		o := d.Paths.Value(r.Path).GetOperation(r.Method)
 		if len(o.Tags) != 1 || d.Tags.Get(o.Tags[0]) == nil {
@@ -93,6 +78,20 @@ func TestExamples(t *testing.T) {
 			}
 		}
 	}
+}
+
+// load returns the document as the other library reads it.
+func load(t *testing.T) *openapi3.T {
+	t.Helper()
+	data, err := generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := openapi3.NewLoader().LoadFromData(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 // TestSchemasOfRequests checks that the service refuses every body that its schema
