@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -151,7 +152,17 @@ func TestReasons(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	forged := func(header, claims string) string {
+		return "Bearer " + base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".AAAA"
+	}
+	const genuine, hush = `{"alg":"HS256","typ":"at+jwt","kid":"x"}`, `\",\"status\":\"200`
 	for header, want := range map[string]string{
+		forged(genuine, `{"exp":"`+hush+`"}`):                       "token is malformed",
+		forged(genuine, `{"ver":12345678901234567890}`):             "token is malformed",
+		forged(genuine, `{"a" "`+hush+`"}`):                         "not a JSON object",
+		forged(genuine, `{"`+hush+`":1,"`+hush+`":2}`):              "a name is there twice",
+		forged(`{"alg":"HS256","typ":"at+jwt","`+hush+`":1}`, `{}`): "token is unverifiable: error while executing keyfunc: unexpected header parameter",
+		forged(`{"alg":"`+hush+`","typ":"at+jwt"}`, `{}`):           "token is unverifiable: signing method (alg) is unavailable",
 		token:               "not a bearer token",
 		"Bearer hush":       "not three segments",
 		"Bearer " + expired: "token has invalid claims: token is expired",

@@ -32,7 +32,8 @@ const MinSecretBytes = sha256.Size
 const maxTokenBytes = 4096
 
 // ErrToken is wrapped by every error of [Verifier.Verify]. The rest of the
-// error's text is for a log and not for the client.
+// error's text is for a log and not for the client. It quotes nothing of the token,
+// which anybody can make up.
 var ErrToken = errors.New("invalid access token")
 
 // ErrUnknownKey is wrapped, too, if the token names a key that the verifier
@@ -158,6 +159,9 @@ func (v *Verifier) Verify(token string) (Caller, error) {
 		c.TokenVersion == nil || c.NotBefore == nil) {
 		err = errors.New("a claim is missing")
 	}
+	if errors.Is(err, jwt.ErrTokenMalformed) {
+		err = jwt.ErrTokenMalformed // without the decoder's words, which quote the token
+	}
 	if err != nil {
 		return Caller{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
@@ -176,7 +180,7 @@ func (v *Verifier) Verify(token string) (Caller, error) {
 func (v *Verifier) keyOf(t *jwt.Token) (any, error) {
 	for name := range t.Header {
 		if name != "alg" && name != "typ" && name != "kid" {
-			return nil, fmt.Errorf("unexpected header parameter %.20q", name)
+			return nil, errors.New("unexpected header parameter")
 		}
 	}
 	if t.Header["typ"] != tokenType {
@@ -220,26 +224,28 @@ func checkForm(token string) error {
 	return nil
 }
 
+var errNotObject = errors.New("not a JSON object")
+
 func checkObject(object []byte) error {
 	d := json.NewDecoder(bytes.NewReader(object))
 	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return errors.New("not a JSON object")
+		return errNotObject
 	}
 	seen := map[string]bool{}
 	for d.More() {
 		name, err := d.Token()
 		if err != nil {
-			return err
+			return errNotObject
 		}
 		// json.Unmarshal ignores the case of names.
 		key := strings.ToLower(name.(string))
 		if seen[key] {
-			return fmt.Errorf("duplicate name %.20q", key)
+			return errors.New("a name is there twice")
 		}
 		seen[key] = true
 		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
-			return err
+			return errNotObject
 		}
 	}
 	return nil
