@@ -396,7 +396,12 @@ func readQuery(r *http.Request, known []string) (map[string]*string, error) {
 		}
 	}
 	if wrong != nil {
-		return nil, &org.Error{Kind: org.Invalid, Reason: invalidParameters, Message: "some parameters are not known here or are given twice", Fields: wrong}
+		message := "some parameters are not known here or are given twice"
+		if n := len(wrong); n > maxStrays {
+			message = fmt.Sprintf("%d parameters are not known here or are given twice, of which these are the first", n)
+			wrong = wrong[:maxStrays]
+		}
+		return nil, &org.Error{Kind: org.Invalid, Reason: invalidParameters, Message: message, Fields: wrong}
 	}
 	return query, nil
 }

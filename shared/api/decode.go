@@ -119,7 +119,7 @@ func decode[T validator](r *http.Request) (T, error) {
 	return v, &org.Error{Kind: org.Invalid, Reason: org.InvalidFields, Message: "some fields are missing or not valid", Fields: wrong}
 }
 
-// maxStrays is how many unknown fields an answer lists.
+// maxStrays is how many unknown fields or parameters an answer lists.
 const maxStrays = 20
 
 // setString sets a field, which is a string or a pointer to one, and reports

@@ -307,6 +307,20 @@ func TestUnknownFieldIsShort(t *testing.T) {
 	}
 }
 
+// TestManyUnknownParameters checks that a short query has no long answer.
+func TestManyUnknownParameters(t *testing.T) {
+	s, _ := newService(t)
+	var query []string
+	for i := range 1000 {
+		query = append(query, fmt.Sprintf("p%d", i))
+	}
+	r := call(t, api.Get(s), request("GET", "/org/get", strings.Join(query, "&")))
+	wantStatus(t, r, 422)
+	if n := strings.Count(r.Body, `"field":`); n != 20 || !strings.Contains(r.Body, "1000 parameters are not known here") {
+		t.Errorf("%d parameters in %.200s", n, r.Body)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	s, _ := newService(f)
 	create := api.Create(s)
