@@ -43,14 +43,26 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 		return Tokens{}, err
 	}
 	email := emailKey(strings.TrimSpace(c.Email))
+	stored := email
+	if given := emailKey(c.Email); given != email {
+		// Older versions trimmed nothing and took addresses that begin or end with
+		// white space such as U+00A0.
+		admins, err := s.Store.AdminsByEmail(ctx, given)
+		if err != nil {
+			return Tokens{}, err
+		}
+		if len(admins) > 0 {
+			stored = given
+		}
+	}
 	var attempt attempt
 	var admins []Admin
 	var o Organization
 	err := concurrently(
 		func() (err error) { attempt, err = s.countAttempt(ctx, email, c.ClientAddress); return err },
-		func() (err error) { admins, err = s.Store.AdminsByEmail(ctx, email); return err },
+		func() (err error) { admins, err = s.Store.AdminsByEmail(ctx, stored); return err },
 		func() (err error) {
-			if o, err = s.Store.OrganizationByClaim(ctx, emailClaim(email)); errors.Is(err, ErrNotFound) {
+			if o, err = s.Store.OrganizationByClaim(ctx, emailClaim(stored)); errors.Is(err, ErrNotFound) {
 				err = nil // refused below, after the comparison
 			}
 			return err

@@ -182,3 +182,24 @@ func TestUpgrade(t *testing.T) {
 		})
 	}
 }
+
+// TestUpgradeUntrimmedEmail logs in with an address that ends with white space, as
+// older versions stored it, beside an account that has the address without it.
+func TestUpgradeUntrimmedEmail(t *testing.T) {
+	const email, untrimmed = "a@example.com", "a@example.com\u00a0"
+	f := newFixture(t)
+	b := f.insertOld(t, "active", "acme", nil)
+	if _, err := f.db.Client.Database(f.db.Name).Collection("claims").DeleteOne(t.Context(), bson.D{{Key: "_id", Value: "email:" + email}}); err != nil {
+		t.Fatal(err)
+	}
+	f.insertOldClaims(t, b, "email:"+untrimmed)
+	f.set(t, "organizations", b.id.Hex(), bson.D{{Key: "claims", Value: bson.A{"org_acme", "email:" + untrimmed}}})
+	f.replaceOldAdmin(t, b, untrimmed, adminPassword, 1)
+	f.fillTenant(t, "org_acme")
+	other := f.mustCreate(t, "Other", email)
+	for given, want := range map[string]string{untrimmed: b.id.Hex(), email: other.ID, email + "\u3000": other.ID} {
+		if got := f.mustLogin(t, given, adminPassword).OrganizationID; got != want {
+			t.Errorf("%q is of %s, want %s", given, got, want)
+		}
+	}
+}
