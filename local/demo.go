@@ -135,7 +135,7 @@ func (s *story) step(why string, status int, method, target, token string, conte
 		return nil
 	}
 	s.number++
-	fmt.Fprintf(s.out, "\n%d. %s\n%s\n", s.number, why, s.curl(method, target, token, content))
+	fmt.Fprintf(s.out, "\n%d. %s\n%s\n", s.number, why, printable(s.curl(method, target, token, content)))
 	got, answer, err := s.send(method, target, token, content)
 	switch {
 	case err != nil:
@@ -151,7 +151,7 @@ func (s *story) step(why string, status int, method, target, token string, conte
 			s.err = fmt.Errorf("%w: is %s the service? make run starts it", s.err, s.base)
 		}
 	}
-	fmt.Fprintf(s.out, "%d %s\n", got, abbreviated(answer))
+	fmt.Fprintf(s.out, "%d %s\n", got, printable(strings.Join(strings.Fields(abbreviated(answer)), " ")))
 	fields := body{}
 	json.Unmarshal([]byte(answer), &fields) // all that the story needs is text
 	return fields

@@ -74,12 +74,7 @@ func printTable(out io.Writer, rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
-			row[i] = strings.Map(func(r rune) rune {
-				if unicode.IsControl(r) {
-					return unicode.ReplacementChar
-				}
-				return r
-			}, cell)
+			row[i] = printable(cell)
 			widths[i] = max(widths[i], columns(row[i]))
 		}
 	}
@@ -90,6 +85,17 @@ func printTable(out io.Writer, rows [][]string) {
 		}
 		fmt.Fprintln(out, strings.TrimRight(line.String(), " "))
 	}
+}
+
+// printable returns the text without the characters that control a terminal or the
+// direction of writing.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 // columns returns how many columns of a terminal the text takes.

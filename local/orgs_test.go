@@ -39,14 +39,14 @@ func TestOrgs(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What the service refuses and a person may write.
-	escape := bson.D{{Key: "$set", Value: bson.D{{Key: "organization_name", Value: "Bolt\x1b[2J"}, {Key: "status", Value: org.Suspended}}}}
+	escape := bson.D{{Key: "$set", Value: bson.D{{Key: "organization_name", Value: "Bolt\x1b[2J\u202e"}, {Key: "status", Value: org.Suspended}}}}
 	if _, err := database.Collection("organizations").UpdateOne(t.Context(), bson.D{{Key: "collection_name", Value: "org_bolt_sons"}}, escape); err != nil {
 		t.Fatal(err)
 	}
 
 	at := func(i int) string { return created[i].CreatedAt.UTC().Format("2006-01-02T15:04:05Z") }
 	header := "NAME           COLLECTION         STATUS     ADMIN          DOCUMENTS  CREATED               ID\n"
-	bolt := "Bolt�[2J       org_bolt_sons      suspended  admin2@x.test  0          " + at(2) + "  " + created[2].ID + "\n"
+	bolt := "Bolt�[2J�      org_bolt_sons      suspended  admin2@x.test  0          " + at(2) + "  " + created[2].ID + "\n"
 	want := header + bolt +
 		"株式会社 東京  org_株式会社_東京  active     admin1@x.test  0          " + at(1) + "  " + created[1].ID + "\n" +
 		"Acme           org_acme           active     admin0@x.test  2          " + at(0) + "  " + created[0].ID + "\n"

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -59,6 +60,17 @@ func testDemo(t *testing.T) {
 			t.Errorf("exit %d: %s", code, errs)
 		}
 		wantGone(t, out)
+	})
+	t.Run("answers that control the terminal", func(t *testing.T) {
+		other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			io.WriteString(w, "{}\x1b[2J\u009b31m\u202e\r\n2. A step that was never done")
+		}))
+		defer other.Close()
+		_, out, _ := runLocal(t, own.data, nil, "demo", other.URL)
+		if !strings.Contains(out, "\n404 {}�[2J�31m� 2. A step") {
+			t.Errorf("%q", out)
+		}
 	})
 	for status, want := range map[int]string{503: "the login was answered with 503", 401: "its passwords are refused"} {
 		t.Run(fmt.Sprint(status, " for good"), func(t *testing.T) {
