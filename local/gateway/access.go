@@ -65,7 +65,7 @@ func newAccess(r *http.Request, a *answer, start time.Time, id string) access {
 // line returns the line of the log, without its end.
 func (e access) line(style LogStyle) string {
 	if style == LogJSON {
-		return string(mustMarshal(e))
+		return escaped(mustMarshal(e))
 	}
 	function := "-"
 	if e.Function != "" {
@@ -112,6 +112,20 @@ func printable(s string) string {
 		s = string(runes[:maxReason]) + " …"
 	}
 	return s
+}
+
+// escaped returns a line of JSON in which the characters that control a terminal or
+// the direction of writing are escaped. Encoders escape only those of ASCII.
+func escaped(line []byte) string {
+	var b strings.Builder
+	for _, r := range string(line) {
+		if r != '\t' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // problemReason returns the detail of a problem document (RFC 9457), or "" if the

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,8 @@ func TestAccessLine(t *testing.T) {
 	}{
 		{LogJSON, access{Time: at, Method: "GET", Path: "/a", Status: 200, Millis: 1.25, Function: "get", PID: 7, Start: "cold", RequestID: "id"},
 			`{"time":"2026-01-02T03:04:05.6789Z","method":"GET","path":"/a","status":200,"duration_ms":1.25,"function":"get","pid":7,"start":"cold","request_id":"id"}`},
+		{LogJSON, access{Time: at, Method: "GET", Path: "/a", Status: 404, RequestID: "id", Reason: "none\n\u009b2Jsuch"},
+			`{"time":"2026-01-02T03:04:05.6789Z","method":"GET","path":"/a","status":404,"duration_ms":0,"request_id":"id","reason":"none\n\u009b2Jsuch"}`},
 		{LogText, access{Time: at, Method: "GET", Path: "/a", Status: 200, Millis: 1.25, Function: "get", PID: 7, Start: "cold", RequestID: "id"},
 			"03:04:05.678 GET /a 200 1.2ms get[7] cold id"},
 		{LogText, access{Time: at, Method: "GET", Path: "/a", Status: 404, RequestID: "own", GatewayID: "id", Reason: "none\n\x1b[2Jsuch"},
@@ -28,6 +31,15 @@ func TestAccessLine(t *testing.T) {
 		if got := test.e.line(test.style); got != test.want {
 			t.Errorf("got  %q\nwant %q", got, test.want)
 		}
+	}
+}
+
+func TestFunctionLogControlsNoTerminal(t *testing.T) {
+	var b bytes.Buffer
+	l := (&output{w: &b}).lines("docs")
+	l.Write([]byte("{\"path\":\"/é\u009b31m\u202e\x7f\"}\n{\t}\nplain\n"))
+	if want := `{"path":"/é\u009b31m\u202e\u007f"}` + "\n{\t}\ndocs: plain\n"; b.String() != want {
+		t.Errorf("got  %q\nwant %q", b.String(), want)
 	}
 }
 

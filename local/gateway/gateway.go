@@ -345,7 +345,7 @@ func (l *lines) flush() {
 func (l *lines) line(line []byte) {
 	l.last = string(line)
 	if bytes.HasPrefix(line, []byte("{")) {
-		l.out.printf("%s", line)
+		l.out.printf("%s", escaped(line))
 	} else {
 		l.out.printf("%s: %s", l.prefix, line)
 	}
