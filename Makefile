@@ -60,7 +60,7 @@ test-java: ## run the tests on mongo-java-server (needs Java and Maven)
 test-browser: ## use /docs and /redoc with Chromium, which must be installed; pictures in local/.data/browser
 	@[ -e $(REDOC) ] || local/redoc.sh
 	@mkdir -p local/.data/browser
-	go test -count=1 -tags browser -run '^TestBrowser$$' -timeout 10m -artifacts -outputdir '$(CURDIR)/local/.data/browser' ./local/e2e
+	go test -count=1 -tags browser -run '^TestBrowser$$' -timeout 30m -artifacts -outputdir '$(CURDIR)/local/.data/browser' ./local/e2e
 
 .PHONY: sam-test
 sam-test: ## validate, build and test under SAM CLI, in containers

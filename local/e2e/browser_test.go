@@ -90,7 +90,7 @@ func newBrowser(t *testing.T, page string) *browser {
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // root can't have one
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	b := &browser{t: t}
 	b.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithAllocatorOptions(options...), chromedp.WithListener(b.listen))
@@ -161,7 +161,9 @@ func (b *browser) try(operation, parameter, body string, status int) {
 	within := func(selector string) string {
 		return fmt.Sprintf(`//*[substring(@id, string-length(@id) - %d) = "-%s" and contains(@class, "opblock")]%s`, len(operation), operation, selector)
 	}
-	b.do(chromedp.Click(within(`//*[contains(@class, "opblock-summary-control")]`)), chromedp.WaitVisible(within(`//button[contains(@class, "execute")]`)))
+	// As long as the page reads the operation, it shows a sign, and executes nothing.
+	ready := `//*[contains(@class, "opblock-body") and not(.//*[contains(@class, "opblock-loading-animation")])]//button[contains(@class, "execute")]`
+	b.do(chromedp.Click(within(`//*[contains(@class, "opblock-summary-control")]`)), chromedp.WaitVisible(within(ready)))
 	replace := func(selector, value string) {
 		b.do(
 			chromedp.Click(selector),
