@@ -77,11 +77,8 @@ func (a *authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomA
 		}
 	}
 	if err != nil {
-		reason := strings.TrimPrefix(err.Error(), auth.ErrToken.Error()+": ")
-		if errors.Is(err, auth.ErrUnknownKey) {
-			reason = auth.ErrUnknownKey.Error()
-		}
-		return refuse(ctx, r, reason), nil
+		refusal, _ := errors.AsType[auth.Refusal](err)
+		return refuse(ctx, r, string(refusal)), nil
 	}
 	return events.APIGatewayV2CustomAuthorizerSimpleResponse{IsAuthorized: true, Context: caller.Context()}, nil
 }

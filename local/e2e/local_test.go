@@ -565,8 +565,8 @@ func testAccessLog(t *testing.T) {
 		{c.call("POST", "/org/get", nil), "GET only"},
 		{c.call("GET", "/org/gett", nil), "no such route: did you mean GET /org/get?"},
 		{c.call("GET", "/admin/me", nil), "there is no header authorization"},
-		{c.me(expired), "token has invalid claims: token is expired"},
-		{c.me(expired), "token has invalid claims: token is expired"}, // from the gateway's cache
+		{c.me(expired), "the token has expired"},
+		{c.me(expired), "the token has expired"}, // from the gateway's cache
 		{c.me("x"), "not three segments"},
 	} {
 		id := test.a.header.Get("X-Request-Id")

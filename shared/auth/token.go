@@ -31,14 +31,45 @@ const MinSecretBytes = sha256.Size
 // maxTokenBytes is the maximum length of a token. Ours are much shorter.
 const maxTokenBytes = 4096
 
-// ErrToken is wrapped by every error of [Verifier.Verify]. The rest of the
-// error's text is for a log and not for the client. It quotes nothing of the token,
-// which anybody can make up.
+// ErrToken is wrapped by every error of [Verifier.Verify], as is a [Refusal].
 var ErrToken = errors.New("invalid access token")
 
-// ErrUnknownKey is wrapped, too, if the token names a key that the verifier
-// does not have.
-var ErrUnknownKey = errors.New("unknown key")
+// Refusal says in a few words why a token is refused, for a log and not for the
+// client. It quotes nothing of the token, which anybody can make up.
+type Refusal string
+
+func (r Refusal) Error() string { return string(r) }
+
+// ErrUnknownKey is the refusal of a token that names a key that the verifier does
+// not have.
+const ErrUnknownKey Refusal = "unknown key"
+
+// refusals are the refusals by the library. The first that applies counts.
+var refusals = []struct {
+	err     error
+	refusal Refusal
+}{
+	{jwt.ErrTokenMalformed, "the token is malformed"},
+	{jwt.ErrTokenSignatureInvalid, "the signature or the algorithm is wrong"},
+	{jwt.ErrTokenUnverifiable, "there is no such algorithm"},
+	{jwt.ErrTokenInvalidIssuer, "the issuer is wrong"},
+	{jwt.ErrTokenInvalidAudience, "the audience is wrong"},
+	{jwt.ErrTokenNotValidYet, "the token is not valid yet"},
+	{jwt.ErrTokenExpired, "the token has expired"},
+}
+
+// refusalOf returns the reason in an error of the library or of what it has called.
+func refusalOf(err error) Refusal {
+	if own, ok := errors.AsType[Refusal](err); ok {
+		return own
+	}
+	for _, r := range refusals {
+		if errors.Is(err, r.err) {
+			return r.refusal
+		}
+	}
+	return "a claim is missing"
+}
 
 type claims struct {
 	jwt.RegisteredClaims
@@ -157,13 +188,10 @@ func (v *Verifier) Verify(token string) (Caller, error) {
 	}
 	if err == nil && (c.Subject == "" || c.OrganizationID == "" || c.SessionID == "" || c.ID == "" ||
 		c.TokenVersion == nil || c.NotBefore == nil) {
-		err = errors.New("a claim is missing")
-	}
-	if errors.Is(err, jwt.ErrTokenMalformed) {
-		err = jwt.ErrTokenMalformed // without the decoder's words, which quote the token
+		err = Refusal("a claim is missing")
 	}
 	if err != nil {
-		return Caller{}, fmt.Errorf("%w: %w", ErrToken, err)
+		return Caller{}, fmt.Errorf("%w: %w", ErrToken, refusalOf(err))
 	}
 	return Caller{
 		AdminID:        c.Subject,
@@ -180,11 +208,11 @@ func (v *Verifier) Verify(token string) (Caller, error) {
 func (v *Verifier) keyOf(t *jwt.Token) (any, error) {
 	for name := range t.Header {
 		if name != "alg" && name != "typ" && name != "kid" {
-			return nil, errors.New("unexpected header parameter")
+			return nil, Refusal("unexpected header parameter")
 		}
 	}
 	if t.Header["typ"] != tokenType {
-		return nil, errors.New("not an access token")
+		return nil, Refusal("not an access token")
 	}
 	id, _ := t.Header["kid"].(string)
 	key, ok := v.keys[id]
@@ -192,7 +220,7 @@ func (v *Verifier) keyOf(t *jwt.Token) (any, error) {
 		return nil, ErrUnknownKey
 	}
 	if t.Method.Alg() != key.method.Alg() {
-		return nil, errors.New("not the algorithm of the key")
+		return nil, Refusal("not the algorithm of the key")
 	}
 	return key.key, nil
 }
@@ -202,20 +230,20 @@ func (v *Verifier) keyOf(t *jwt.Token) (any, error) {
 // last (RFC 8725, section 2.4).
 func checkForm(token string) error {
 	if len(token) > maxTokenBytes {
-		return errors.New("too long")
+		return Refusal("too long")
 	}
 	// The decoder ignores line breaks.
 	if strings.ContainsAny(token, "\r\n") {
-		return errors.New("not base64url")
+		return Refusal("not base64url")
 	}
 	segments := strings.Split(token, ".")
 	if len(segments) != 3 {
-		return errors.New("not three segments")
+		return Refusal("not three segments")
 	}
 	for _, segment := range segments[:2] {
 		object, err := base64.RawURLEncoding.Strict().DecodeString(segment)
 		if err != nil {
-			return err
+			return Refusal("not base64url")
 		}
 		if err := checkObject(object); err != nil {
 			return err
@@ -224,7 +252,7 @@ func checkForm(token string) error {
 	return nil
 }
 
-var errNotObject = errors.New("not a JSON object")
+const errNotObject = Refusal("not a JSON object")
 
 func checkObject(object []byte) error {
 	d := json.NewDecoder(bytes.NewReader(object))
@@ -240,7 +268,7 @@ func checkObject(object []byte) error {
 		// json.Unmarshal ignores the case of names.
 		key := strings.ToLower(name.(string))
 		if seen[key] {
-			return errors.New("a name is there twice")
+			return Refusal("a name is there twice")
 		}
 		seen[key] = true
 		var value json.RawMessage
