@@ -120,7 +120,7 @@ func reconcile(ctx context.Context, p *project, args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unexpected argument %q", args[0])
 	}
-	report, err := p.call(ctx, "reconcile", func() ([]byte, error) { return []byte(`{"full":true}`), nil })
+	report, err := p.call(ctx, "reconcile", func() ([]byte, error) { return []byte(`{"full":true}`), p.ask(ctx) })
 	if err != nil {
 		return err
 	}

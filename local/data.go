@@ -154,16 +154,31 @@ func (p *project) store(ctx context.Context) (store *mongodb.Store, database str
 	if err != nil {
 		return nil, "", nil, err
 	}
-	settings, err := p.config().Database(ctx)
-	if err == nil {
-		store, err = mongodb.Open(settings.URL, settings.Name)
-	}
+	store, database, err = p.connect(ctx)
 	if err != nil {
 		closeData()
 		return nil, "", nil, err
 	}
-	return store, settings.Name, func() {
+	return store, database, func() {
 		store.Close(ctx)
 		closeData()
 	}, nil
+}
+
+// connect opens the store in the database of the settings, and returns the name of
+// the database, too. The error is one line; it says so if the database can't be
+// reached.
+func (p *project) connect(ctx context.Context) (store *mongodb.Store, database string, err error) {
+	settings, err := p.config().Database(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	if store, err = mongodb.Open(settings.URL, settings.Name); err != nil {
+		return nil, "", err
+	}
+	if _, err := store.Clock(ctx); err != nil {
+		store.Close(ctx)
+		return nil, "", fmt.Errorf("the database %s can't be reached: %s", withoutSecrets(settings.URL), lastError(err.Error()))
+	}
+	return store, settings.Name, nil
 }

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -24,7 +26,10 @@ func demo(ctx context.Context, p *project, args []string) error {
 	}
 	base := strings.Join(args, "")
 	if base == "" {
-		base = p.serviceURL()
+		var err error
+		if base, err = p.serviceURL(); err != nil {
+			return err
+		}
 	}
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -46,15 +51,14 @@ func demo(ctx context.Context, p *project, args []string) error {
 	return s.err
 }
 
-// serviceURL returns the URL of the service that make run serves, or would serve if
-// none runs on the data folder.
-func (p *project) serviceURL() string {
-	if lock, err := p.lock(); lock != nil {
-		lock.Close()
-	} else if o, ownerErr := p.owner(); err == nil && ownerErr == nil && o.URL != "" {
-		return o.URL
+// serviceURL returns the URL of the service that make run serves on the data
+// folder, or has served last.
+func (p *project) serviceURL() (string, error) {
+	o, err := p.owner()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
 	}
-	return "http://" + net.JoinHostPort(p.host, p.port())
+	return cmp.Or(o.URL, "http://"+net.JoinHostPort(p.host, p.port())), nil
 }
 
 // story is a sequence of requests, each with its explanation, that one organization

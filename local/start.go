@@ -13,7 +13,6 @@ import (
 	"github.com/mattn/go-isatty"
 
 	"orgservice/local/gateway"
-	"orgservice/shared/mongodb"
 )
 
 // welcome prints what runs and where. The address comes first, so that programs
@@ -69,26 +68,21 @@ func withoutSecrets(connectionString string) string {
 
 // reach reports whether the database can be reached. If not, it prints why.
 func (p *project) reach(ctx context.Context) bool {
-	reason := func() string {
-		database, err := p.config().Database(ctx)
-		if err != nil {
-			return err.Error()
-		}
-		store, err := mongodb.Open(database.URL, database.Name)
-		if err != nil {
-			return err.Error()
-		}
-		defer store.Close(ctx)
-		if _, err := store.Clock(ctx); err != nil {
-			return lastError(err.Error())
-		}
-		return ""
-	}()
-	if reason == "" || ctx.Err() != nil {
+	err := p.ask(ctx)
+	if err == nil || ctx.Err() != nil {
 		return true
 	}
-	fmt.Fprintf(p.stderr, "the database %s can't be reached: %s; going on, the service answers 503 until it can\n", withoutSecrets(p.env["MONGO_URL"]), reason)
+	fmt.Fprintf(p.stderr, "%v; going on, the service answers 503 until it can\n", err)
 	return false
+}
+
+// ask returns the error of connect, and leaves nothing open.
+func (p *project) ask(ctx context.Context) error {
+	store, _, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	return store.Close(ctx)
 }
 
 // lastError returns the reason in an error of the driver about a server that it

@@ -602,12 +602,18 @@ func (p *process) accessLine(t *testing.T, id string) (line object) {
 // testUnreachable starts a gateway whose database can't be reached.
 func testUnreachable(t *testing.T) {
 	p := newLocal(t, "", []string{"MONGO_URL=mongodb://admin:hush-hush@127.0.0.1:1/"})
-	const want = "the database mongodb://127.0.0.1:1/ can't be reached: dial tcp 127.0.0.1:1: connect: connection refused; going on, the service answers 503 until it can\n"
-	if text := p.out.String(); strings.Count(text, want) != 1 || strings.Contains(text, "hush-hush") || strings.Contains(text, "ReconcileFunction") {
+	const reason = "the database mongodb://127.0.0.1:1/ can't be reached: dial tcp 127.0.0.1:1: connect: connection refused"
+	if text := p.out.String(); strings.Count(text, reason+"; going on, the service answers 503 until it can\n") != 1 || strings.Contains(text, "hush-hush") || strings.Contains(text, "ReconcileFunction") {
 		t.Errorf("the start says\n%s", text)
 	}
 	a := newLocalClient(t, p).get("x")
 	if a.want(t, 503).text("detail") != "the database can't be reached in time: try again" {
 		t.Errorf("%v", a)
+	}
+	for _, command := range []string{"orgs", "doctor", "reconcile"} {
+		code, out, errs := runLocal(t, t.TempDir(), []string{"MONGO_URL=mongodb://admin:hush-hush@127.0.0.1:1/"}, command)
+		if code != 1 || out != "" || !strings.HasSuffix(errs, reason+"\n") || strings.Count(errs, "connection refused") != 1 {
+			t.Errorf("%s exits %d: %s%s", command, code, out, errs)
+		}
 	}
 }
