@@ -57,7 +57,9 @@ func (p Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r = r.Clone(r.Context())
-	r.Header.Del("Range")
+	for _, name := range []string{"Range", "If-Match"} { // a page is sent whole, or not again
+		r.Header.Del(name)
+	}
 	for _, name := range []string{"Accept-Encoding", "If-None-Match"} {
 		r.Header.Set(name, strings.Join(r.Header.Values(name), ",")) // the adapter splits lists
 	}

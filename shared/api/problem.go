@@ -45,7 +45,7 @@ const (
 
 // problemTypes has every type of problem of the service.
 var problemTypes = []problemType{
-	{malformedRequest, 400, "The body is not one JSON object, has an unknown or duplicate field (`errors` lists every wrong field), or is not allowed, or the query can't be read."},
+	{malformedRequest, 400, "The body is not one JSON object, has an unknown or duplicate field (\"errors\" lists each), or is not allowed, or the query can't be read."},
 	{org.WrongCredentials, 401, "The email or the password is wrong."},
 	{tokenRequired, 401, "The request has no access token."},
 	{org.TokenRevoked, 401, "The access token was revoked, or has expired since the authorizer accepted it."},
