@@ -103,7 +103,7 @@ openapi: ## write shared/api/openapi.json anew, after a change of the API
 	go run ./local/openapi
 
 .PHONY: examples
-examples: ## record the examples of shared/api/openapi.json anew, after a change of what the service answers
+examples: openapi ## record the examples of shared/api/openapi.json anew, after a change of what the service answers
 	go test ./local/e2e -run '^TestExamples$$' -count=1 -update
 	go run ./local/openapi
 
