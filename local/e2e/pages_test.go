@@ -54,7 +54,7 @@ func TestPages(t *testing.T) {
 			if same := get(path, "gzip", "If-None-Match", `"x", `+version).want(t, 304); len(same.body) > 0 {
 				t.Errorf("%v has a body", same)
 			}
-			get(path, "gzip", "If-None-Match", `"x"`, "Range", "bytes=0-1").want(t, 200)
+			get(path, "gzip", "If-None-Match", `"x"`, "Range", "bytes=0-1", "If-Match", `"y"`).want(t, 200)
 			if contentType == types["/docs"] {
 				for _, m := range load.FindAllSubmatch(plain.body, -1) {
 					get(string(m[1]), "identity").want(t, 200) // a URL of another host is no route
