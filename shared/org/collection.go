@@ -184,7 +184,9 @@ func (s *Service) clearName(ctx context.Context, o Organization, name string) er
 		dropped = false // a late command could drop the organization's collection
 	}
 	if err == nil && dropped {
-		dropped, err = s.dropEmpty(ctx, o.Database, found[0])
+		if dropped, err = s.dropEmpty(ctx, o.Database, found[0]); errors.Is(err, ErrNotFound) {
+			return nil
+		}
 	}
 	if err == nil && !dropped {
 		err = errNameUnusable
@@ -234,17 +236,13 @@ func (s *Service) isStray(ctx context.Context, o Organization, c Collection) (bo
 }
 
 // dropEmpty drops a collection if it has no documents. It reports whether it had
-// none.
+// none. Its error is ErrNotFound if somebody has dropped or renamed it.
 func (s *Service) dropEmpty(ctx context.Context, database string, c Collection) (empty bool, err error) {
 	empty, err = s.Store.CollectionIsEmpty(ctx, database, c.Name)
 	if err != nil || !empty {
 		return false, err
 	}
-	err = s.Store.DropCollection(ctx, database, c)
-	if errors.Is(err, ErrNotFound) {
-		err = nil // somebody has dropped or renamed it
-	}
-	return true, err
+	return true, s.Store.DropCollection(ctx, database, c)
 }
 
 // dropCollection drops the collection of an organization that is being deleted.
@@ -307,6 +305,9 @@ func (s *Service) dropUncommitted(ctx context.Context, o Organization, c Collect
 		return err
 	}
 	dropped, err := s.dropEmpty(ctx, o.Database, c)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
 	if err == nil && !dropped {
 		s.log().ErrorContext(ctx, "collection was not dropped: it holds documents of no organization",
 			"organization_id", o.ID, "collection", c.Name)
