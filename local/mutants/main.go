@@ -6,9 +6,10 @@
 // A mutant is the package with one change: a condition is always or never true,
 // a bound or a number is off by one, or a call, an assignment, an option or an
 // error is left out. The tests that -run names (by default all tests of the
-// package) kill a mutant if they fail. If -run is repeated, the tests of the next
-// one run only on what those before did not kill: put the fast ones first. The
-// flags after the folder are for the tests, such as -rapid.seed=1.
+// package) kill a mutant if they fail. Of these only those run that run the code
+// which is changed. If -run is repeated, the tests of the next one run only on what
+// those before did not kill: put the fast ones first. The flags after the folder
+// are for the tests, such as -rapid.seed=1.
 //
 // The file survivors.txt in the folder lists the mutants that may survive. The
 // lines after each, indented, give the reason. Other survivors are printed as new,
@@ -94,7 +95,13 @@ type runner struct {
 	temp    string // folder of all that this program writes
 	dir     string // of the package in the copy of the module
 
-	profiles []profile // of the tests, in their order
+	stages [][]test // for each of tests, those that it names
+}
+
+// test is a test of the package, and what it runs.
+type test struct {
+	name string
+	profile
 }
 
 // run tests all mutants and prints the survivors.
@@ -275,26 +282,43 @@ func (r *runner) mutants(ctx context.Context) (all []mutant, sources map[string]
 	return all, sources, nil
 }
 
-// baseline runs the tests on the package without a mutant, with coverage.
+// baseline runs each test alone on the package without a mutant, with coverage.
 func (r *runner) baseline(ctx context.Context) error {
 	testBinary, profile := filepath.Join(r.temp, "base.test"), filepath.Join(r.temp, "profile")
 	if out, err := r.compile(ctx, testBinary, "-cover"); err != nil {
 		return fmt.Errorf("%s does not compile: %w\n%s", r.folder, err, out)
 	}
 	for _, tests := range r.tests {
-		if v, out, err := r.test(ctx, testBinary, tests, "-test.coverprofile="+profile); err != nil {
-			return err
-		} else if v != survived || bytes.Contains(out, []byte("no tests to run")) {
-			return fmt.Errorf("%s: the tests fail or take longer than %s, or there are none\n%s", r.folder, r.timeout, out)
-		}
-		data, err := os.ReadFile(profile)
+		_, list, err := r.test(ctx, testBinary, "", "-test.list="+tests)
 		if err != nil {
 			return err
 		}
-		r.profiles = append(r.profiles, parseProfile(data))
+		var stage []test
+		for name := range strings.Lines(string(list)) {
+			name = strings.TrimSpace(name)
+			if !testNames.MatchString(name) {
+				continue // a benchmark, or a message
+			}
+			if v, out, err := r.test(ctx, testBinary, "^"+name+"$", "-test.coverprofile="+profile); err != nil {
+				return err
+			} else if v != survived {
+				return fmt.Errorf("%s: %s fails or takes longer than %s\n%s", r.folder, name, r.timeout, out)
+			}
+			data, err := os.ReadFile(profile)
+			if err != nil {
+				return err
+			}
+			stage = append(stage, test{name, parseProfile(data)})
+		}
+		if len(stage) == 0 {
+			return fmt.Errorf("%s: no test is named %q\n%s", r.folder, tests, list)
+		}
+		r.stages = append(r.stages, stage)
 	}
 	return nil
 }
+
+var testNames = regexp.MustCompile(`^(Test|Fuzz|Example)\w*$`)
 
 // profile holds, for each file, the blocks of code and how often tests ran them.
 type profile map[string][]block
@@ -369,10 +393,16 @@ func (r *runner) test(ctx context.Context, testBinary, tests string, flags ...st
 
 // try compiles one mutant and runs the tests on it, until one kills it.
 func (r *runner) try(ctx context.Context, m mutant, source []byte) (verdict, error) {
-	var tests []string
-	for i, p := range r.profiles {
-		if p.covers(m) {
-			tests = append(tests, r.tests[i])
+	var tests []string // of each stage, a regexp
+	for _, stage := range r.stages {
+		var names []string
+		for _, t := range stage {
+			if t.covers(m) {
+				names = append(names, t.name)
+			}
+		}
+		if len(names) > 0 {
+			tests = append(tests, "^("+strings.Join(names, "|")+")$")
 		}
 	}
 	if len(tests) == 0 {
