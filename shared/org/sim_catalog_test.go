@@ -23,6 +23,8 @@ type catalog struct {
 	// comparesUUIDs means that the server compares UUIDs, as from MongoDB 6.0
 	// on.
 	comparesUUIDs bool
+	// hidesUUIDs means that the server does not report UUIDs.
+	hidesUUIDs bool
 }
 
 // collection is a value. A change stores another one in the catalog.
@@ -95,7 +97,11 @@ func (c *catalog) isEmpty(name string) (bool, error) { return len(c.collections[
 func (c *catalog) list(names []string) (list []org.Collection, err error) {
 	for _, name := range slices.Sorted(maps.Keys(c.collections)) {
 		if len(names) == 0 || slices.Contains(names, name) {
-			list = append(list, org.Collection{Name: name, UUID: uuidText(c.collections[name].uuid)})
+			found := org.Collection{Name: name, UUID: uuidText(c.collections[name].uuid)}
+			if c.hidesUUIDs {
+				found.UUID = ""
+			}
+			list = append(list, found)
 		}
 	}
 	return list, nil

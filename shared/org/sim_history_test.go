@@ -186,6 +186,8 @@ var allowed = map[string][]error{
 	"Update":    {org.ErrUnauthenticated, org.ErrForbidden, org.ErrThrottled, org.ErrConflict},
 	"Delete":    {org.ErrUnauthenticated, org.ErrConflict},
 	"Login":     {org.ErrUnauthenticated, org.ErrThrottled},
+	"Refresh":   {org.ErrUnauthenticated},
+	"Me":        {org.ErrUnauthenticated},
 	"Get":       {org.ErrNotFound},
 	"Reconcile": {},
 }

@@ -2,6 +2,8 @@ package org_test
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -334,19 +336,212 @@ func TestScriptOneBlocksAll(t *testing.T) {
 }
 
 // TestScriptUnknownKind leaves an operation of an unknown kind, as a later
-// version may do. This version must not change the organization.
+// version may do, or one that can't be under way in that status. This version must
+// not change the organization, and must report it.
 func TestScriptUnknownKind(t *testing.T) {
+	for _, tt := range []struct {
+		kind   org.OperationKind
+		status org.Status
+	}{{"merge", org.Active}, {"merge", org.Deleting}, {"merge", org.Provisioning}, {org.Removing, org.Active}, {org.Creating, org.Active}, {org.Creating, org.Suspended}} {
+		runScript(t, true, func(s *sim) {
+			s.mustCreate(t, "acme", "a@x.test")
+			o := s.onlyOrganization(t)
+			o.Operation = &org.Operation{ID: "99.1", Kind: tt.kind, StartedAt: time.Now(), TouchedAt: time.Now()}
+			o.Status = tt.status
+			s.durable.organizations[o.ID] = o
+			s.sleep(5 * time.Minute)
+			op := s.reported(true)
+			if err := s.runHooked(op, 0, nil); err != nil || op.args != "1 need attention" {
+				t.Errorf("%s, %v; want 1 need attention", op.args, err)
+			}
+			if s.onlyOrganization(t).Status != tt.status || !s.durable.hasUUID(s.models[o.ID].uuid) {
+				t.Errorf("changed to %s, collections %v", organizationText(s.onlyOrganization(t)), s.durable.catalog.String())
+			}
+		})
+	}
+}
+
+// TestScriptHiddenUUIDs runs on a server that reports no UUIDs. An organization
+// is renamed and deleted, also if its collection is gone. The collection of the
+// other one, which comes first in a list, must stay.
+func TestScriptHiddenUUIDs(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		runScript(t, false, func(s *sim) {
+			s.durable.hidesUUIDs = true
+			s.mustCreate(t, "acme", "a@x.test")
+			other := s.onlyOrganization(t)
+			s.mustCreate(t, "bolt", "b@x.test")
+			find := func() org.Organization {
+				for _, o := range s.durable.organizations {
+					if o.ID != other.ID {
+						return o
+					}
+				}
+				t.Fatal("it is lost")
+				return org.Organization{}
+			}
+			s.sleep(2 * org.StaleAfter)
+			repair := s.reported(true)
+			if err := s.runHooked(repair, 0, nil); err != nil || repair.args != "" {
+				t.Errorf("%v, %s; want nothing to repair", err, repair.args)
+			}
+			if gone {
+				delete(s.durable.collections, "org_bolt")
+			}
+			if err := s.runHooked(s.renameOp(find(), "core"), 0, nil); err != nil {
+				t.Error(err)
+			}
+			if gone {
+				delete(s.durable.collections, "org_core")
+			}
+			if err := s.runHooked(s.deleteOp(find()), 0, nil); err != nil {
+				t.Error(err)
+			}
+			if want := (map[string]collection{"org_acme": {uuid: 1}}); !maps.EqualFunc(s.durable.collections, want, func(a, b collection) bool { return a.uuid == b.uuid }) {
+				t.Errorf("collections %v; want %v", s.durable.collections, want)
+			}
+			s.repairAndCheck()
+		})
+	}
+}
+
+// TestScriptClaimLost lets another creation win the email while this one has the
+// name already. It must give the name up at once.
+func TestScriptClaimLost(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.runHooked(s.createOp("dune", "c@x.test"), 0, func(c *call) bool {
+			if c.method == "InsertOrganization" { // the claims stay
+				s.kill(c.op)
+			}
+			return c.method == "InsertOrganization"
+		})
+		s.sleep(2 * org.StaleAfter)
+		inserts := 0
+		err := s.runHooked(s.createOp("core", "c@x.test"), 0, func(c *call) bool {
+			if c.method == "InsertClaims" {
+				if inserts++; inserts == 2 {
+					s.meanwhile(func() { s.mustCreate(t, "bolt", "c@x.test") })
+				}
+			}
+			return false
+		})
+		if reasonOf(err) != org.EmailTaken {
+			t.Errorf("%v; want the reason %s", err, org.EmailTaken)
+		}
+		if c, ok := s.durable.claims["org_core"]; ok {
+			t.Errorf("%s is left", claimText(c))
+		}
+		s.repairAndCheck()
+	})
+}
+
+// TestScriptRestedClaimLost claims a name that has rested, and an email that is
+// taken. The name must rest again.
+func TestScriptRestedClaimLost(t *testing.T) {
+	runScript(t, false, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		if err := s.runHooked(s.deleteOp(s.onlyOrganization(t)), 0, nil); err != nil {
+			t.Fatal(err)
+		}
+		var e *org.Error
+		if err := s.runHooked(s.createOp("acme", "a@x.test"), 0, nil); !errors.As(err, &e) || e.Reason != org.NameTaken || e.RetryAfter != org.StaleAfter {
+			t.Errorf("%+v; want the reason %s and to try again after %v", err, org.NameTaken, org.StaleAfter)
+		}
+		s.sleep(2 * org.StaleAfter)
+		s.mustCreate(t, "bolt", "b@x.test")
+		if err := s.runHooked(s.createOp("acme", "b@x.test"), 0, nil); reasonOf(err) != org.EmailTaken {
+			t.Errorf("%v; want the reason %s", err, org.EmailTaken)
+		}
+		if c, ok := s.durable.claims["org_acme"]; ok && c.RestingSince.IsZero() {
+			t.Errorf("%s is left", claimText(c))
+		}
+		s.repairAndCheck()
+	})
+}
+
+// TestScriptClaimRace gives the name to others whenever a creation claims it, and
+// gives it up before the creation has looked at it. The creation must not go on
+// without the claim.
+func TestScriptClaimRace(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		err := s.runHooked(s.createOp("core", "c@x.test"), 0, func(c *call) bool {
+			switch c.method {
+			case "InsertClaims":
+				s.durable.claims["org_core"] = org.Claim{ID: "org_core", OrganizationID: "9.9"}
+			case "Claim":
+				delete(s.durable.claims, "org_core")
+			}
+			return false
+		})
+		if reasonOf(err) != org.OrganizationBusy {
+			t.Errorf("%v; want the reason %s", err, org.OrganizationBusy)
+		}
+		s.repairAndCheck()
+	})
+}
+
+// TestScriptStrayGone lets a stray collection vanish just before a command on it.
+// What it was in the way of must go on.
+func TestScriptStrayGone(t *testing.T) {
+	for _, method := range []string{"Collections", "DropCollection"} {
+		runScript(t, true, func(s *sim) {
+			s.durable.make("org_core")
+			err := s.runHooked(s.createCore(), 0, func(c *call) bool {
+				if c.method == method && strings.Contains(c.args, "org_core") {
+					s.durable.dropCollection(org.Collection{Name: "org_core", UUID: "#1"})
+				}
+				return false
+			})
+			if err != nil {
+				t.Errorf("%s: %v", method, err)
+			}
+			s.repairAndCheck()
+		})
+	}
 	runScript(t, true, func(s *sim) {
 		s.mustCreate(t, "acme", "a@x.test")
-		o := s.onlyOrganization(t)
-		o.Operation = &org.Operation{ID: "99.1", Kind: "merge", StartedAt: time.Now(), TouchedAt: time.Now()}
-		s.durable.organizations[o.ID] = o
-		s.sleep(5 * time.Minute)
-		if err := s.runHooked(s.reconcileOp(true), 0, nil); err != nil {
-			t.Error(err)
+		s.durable.renameCollection(org.Collection{Name: "org_acme"}, "org_core")
+		s.durable.make("org_acme")
+		s.sleep(2 * org.StaleAfter)
+		op := s.reported(true)
+		err := s.runHooked(op, 0, func(c *call) bool {
+			if c.method == "Collections" && strings.Contains(c.args, "org_acme") {
+				s.durable.dropCollection(org.Collection{Name: "org_acme", UUID: "#2"})
+			}
+			return false
+		})
+		if err != nil || op.args != "1 repaired" {
+			t.Errorf("%s, %v; want 1 repaired", op.args, err)
 		}
-		if s.onlyOrganization(t).Status != org.Active || !s.durable.hasUUID(s.models[o.ID].uuid) {
-			t.Errorf("changed to %s, collections %v", organizationText(s.onlyOrganization(t)), s.durable.catalog.String())
-		}
+		s.repairAndCheck()
 	})
+}
+
+// TestScriptAlwaysRenamed renames the organization's collection just before each
+// command that renames or drops it. The operation must not succeed.
+func TestScriptAlwaysRenamed(t *testing.T) {
+	for _, method := range []string{"RenameCollection", "DropCollection"} {
+		runScript(t, true, func(s *sim) {
+			s.mustCreate(t, "acme", "a@x.test")
+			op := s.renameOp(s.onlyOrganization(t), "core")
+			if method == "DropCollection" {
+				op = s.deleteOp(s.onlyOrganization(t))
+			}
+			n := 0
+			err := s.runHooked(op, 0, func(c *call) bool {
+				if c.method == method {
+					for name := range s.durable.collections {
+						n++
+						s.durable.renameCollection(org.Collection{Name: name}, fmt.Sprint("org_late", n))
+						break
+					}
+				}
+				return false
+			})
+			if !errors.Is(err, org.ErrUnavailable) {
+				t.Errorf("%s: %v after %d renames", method, err, n)
+			}
+			s.repairAndCheck()
+		})
+	}
 }

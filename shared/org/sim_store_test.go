@@ -250,7 +250,10 @@ func (h *handle) DeleteExpired(ctx context.Context, now time.Time) error {
 	})
 }
 
-func (h *handle) CountAttempt(ctx context.Context, key string, now, _ time.Time) (org.Attempts, error) {
+func (h *handle) CountAttempt(ctx context.Context, key string, now, expires time.Time) (org.Attempts, error) {
+	if expires.Sub(now) < 15*time.Minute {
+		h.sim.addProblem("attempts", "a count expires in its window")
+	}
 	return do(ctx, h, "CountAttempt", write, "", func(s *state) (org.Attempts, error) { return s.countAttempt(key, now) })
 }
 

@@ -354,7 +354,7 @@ var errDenied = errors.New("the database refuses the command")
 
 // unreachable returns the reply to a call that got no answer.
 func unreachable(c *call) reply {
-	err := &org.Error{Kind: org.Unavailable, Message: "the database can't be reached", Err: c.ctx.Err()}
+	err := &org.Error{Kind: org.Unavailable, Reason: org.DatabaseUnavailable, Message: "the database can't be reached", Err: c.ctx.Err()}
 	return reply{err: err}
 }
 

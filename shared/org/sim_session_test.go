@@ -1,0 +1,207 @@
+package org_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"orgservice/shared/auth"
+	"orgservice/shared/org"
+)
+
+// runAs runs f as an operation, with the service of its process.
+func (s *sim) runAs(kind string, f func(ctx context.Context, service *org.Service) error) error {
+	return s.runHooked(&operation{kind: kind, run: f}, 0, nil)
+}
+
+// brokenPasswords can't hash a password, nor compare one that is "broken".
+type brokenPasswords struct{}
+
+func (brokenPasswords) Verify(hash, password string) (bool, error) {
+	if password == "broken" {
+		return false, errors.New("not a hash")
+	}
+	return plainPasswords{}.Verify(hash, password)
+}
+
+func (brokenPasswords) Hash(string) (string, error) { return "", errors.New("no entropy") }
+func (brokenPasswords) Outdated(string) bool        { return true }
+
+// TestScriptSessions checks what a session is, and what becomes of it when
+// something is missing.
+func TestScriptSessions(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		o := s.onlyOrganization(t)
+		if a, now := s.durable.admins[o.Admins[0].AdminID], time.Now(); !a.CreatedAt.Equal(now) || !a.UpdatedAt.Equal(now) || !o.UpdatedAt.Equal(now) {
+			t.Errorf("%+v and %+v; want %v", a, o, now)
+		}
+		login := org.LoginRequest{Email: "a@x.test", Password: s.models[o.ID].password, ClientAddress: "192.0.2.1"}
+
+		err := s.runAs("Login", func(ctx context.Context, service *org.Service) error {
+			_, err := service.Login(ctx, login)
+			return err
+		})
+		if err != nil || strings.Contains(s.trace.String(), "log:") {
+			t.Errorf("%v; the log is in\n%s", err, s.trace)
+		}
+		for _, session := range s.durable.sessions {
+			if now := time.Now(); !session.CreatedAt.Equal(now) || !session.ExpiresAt.Equal(now.Add(time.Hour)) {
+				t.Errorf("%+v; want one made at %v, for an hour", session, now)
+			}
+		}
+
+		// A hash that can't be made must not replace the old one.
+		err = s.runAs("Login", func(ctx context.Context, service *org.Service) error {
+			service.Passwords = brokenPasswords{}
+			if _, err := service.Login(ctx, org.LoginRequest{Email: login.Email, Password: "broken"}); err == nil || reasonOf(err) != "" {
+				t.Errorf("a hash that can't be compared: %v", err)
+			}
+			if _, err := service.Login(ctx, login); err != nil {
+				return err
+			}
+			service.Log = nil // it logs to the default logger
+			_, err := service.Login(ctx, login)
+			return err
+		})
+		if a := s.durable.admins[o.Admins[0].AdminID]; err != nil || a.PasswordHash != "hash of "+login.Password {
+			t.Errorf("%v; the hash is %q", err, a.PasswordHash)
+		}
+		if !strings.Contains(s.trace.String(), "log: level=WARN msg=\"password not rehashed\"") {
+			t.Errorf("it is not in the log:\n%s", s.trace)
+		}
+
+		token, session := auth.NewRefreshToken(auth.NewSessionID()), s.durable.sessions[s.caller(o).SessionID]
+		session.ID, session.RefreshHash, session.ExpiresAt = token.SessionID, token.Hash(), time.Now().Add(10*time.Minute)
+		s.durable.sessions[session.ID] = session
+		refresh := func(ctx context.Context, service *org.Service) error {
+			tokens, err := service.Refresh(ctx, org.RefreshRequest{RefreshToken: token.Text()})
+			if err == nil && tokens.ExpiresIn != 10*time.Minute {
+				t.Errorf("an access token for %v; its session ends in 10 minutes", tokens.ExpiresIn)
+			}
+			return err
+		}
+		if err := s.runAs("Refresh", refresh); err != nil {
+			t.Error(err)
+		}
+		if err := s.runAs("Refresh", refresh); reasonOf(err) != org.RefreshTokenInvalid {
+			t.Errorf("a second refresh: %v", err)
+		}
+		if !strings.Contains(s.trace.String(), "a refresh token was used again") {
+			t.Errorf("it is not in the log:\n%s", s.trace)
+		}
+		session.OrganizationID = "none"
+		s.durable.sessions[session.ID] = session
+		if err := s.runAs("Refresh", refresh); reasonOf(err) != org.RefreshTokenInvalid {
+			t.Errorf("without an organization: %v", err)
+		}
+		s.runAs("Refresh", func(ctx context.Context, service *org.Service) error {
+			if err := service.Logout(ctx, org.RefreshRequest{}); reasonOf(err) != org.InvalidFields {
+				t.Errorf("a logout without a token: %v", err)
+			}
+			return nil
+		})
+
+		// A password that can't be hashed must change nothing.
+		before := s.summary(false)
+		caller, password := s.caller(o), "password new"
+		err = s.runAs("Create", func(ctx context.Context, service *org.Service) error {
+			service.Passwords = brokenPasswords{}
+			if _, err := service.Create(ctx, org.CreateRequest{OrganizationName: "Core", Email: "c@x.test", Password: password}); err == nil {
+				t.Error("created without a hash")
+			}
+			if _, err := service.Update(ctx, caller, org.UpdateRequest{Password: &password, CurrentPassword: &login.Password}); err == nil {
+				t.Error("updated without a hash")
+			}
+			return org.ErrConflict
+		})
+		if after := s.summary(false); after != before {
+			t.Errorf("%v, and now there is\n%s; want\n%s", err, after, before)
+		}
+		// The proof of the current password clears the count of attempts.
+		clear(s.durable.attempts)
+		if err := s.runHooked(s.updateOp(o, org.UpdateRequest{Password: &password, CurrentPassword: &login.Password}), 0, nil); err != nil || len(s.durable.attempts) > 0 {
+			t.Errorf("%v; attempts %v", err, s.durable.attempts)
+		}
+		o = s.onlyOrganization(t)
+		name := "ACME"
+		if err := s.runHooked(s.updateOp(o, org.UpdateRequest{OrganizationName: &name, CurrentPassword: &password}), 0, nil); err != nil || len(s.durable.attempts) > 0 {
+			t.Errorf("%v; attempts %v", err, s.durable.attempts)
+		}
+
+		o = s.onlyOrganization(t)
+		caller = s.caller(o)
+		other := caller
+		other.AdminID = "nobody"
+		err = s.runAs("Me", func(ctx context.Context, service *org.Service) error {
+			_, _, err := service.Me(ctx, other)
+			return err
+		})
+		if reasonOf(err) != org.TokenRevoked {
+			t.Errorf("no member: %v", err)
+		}
+		delete(s.durable.admins, caller.AdminID)
+		err = s.runAs("Me", func(ctx context.Context, service *org.Service) error {
+			_, _, err := service.Me(ctx, caller)
+			return err
+		})
+		if reasonOf(err) != org.TokenRevoked {
+			t.Errorf("without an admin: %v", err)
+		}
+	})
+}
+
+// TestScriptAddresses checks which clients share a count of attempts, and what a
+// client is told that must wait.
+func TestScriptAddresses(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		login := func(address string) (err error) {
+			s.runAs("Login", func(ctx context.Context, service *org.Service) error {
+				_, err = service.Login(ctx, org.LoginRequest{Email: "a@x.test", Password: "wrong", ClientAddress: address})
+				return nil
+			})
+			return err
+		}
+		for _, tt := range []struct {
+			a, b   string
+			shared bool
+		}{
+			{"192.0.2.1", "192.0.2.1", true},
+			{"192.0.2.1", "192.0.2.2", false},
+			{"::ffff:192.0.2.1", "::ffff:192.0.2.2", false},
+			{"2001:db8:0:2::1", "2001:db8:0:2:8000::1", true},
+			{"2001:db8:0:2::1", "2001:db8:0:3::1", false},
+			{"", "", true},
+		} {
+			clear(s.durable.attempts)
+			login(tt.a)
+			before := len(s.durable.attempts)
+			login(tt.b)
+			if shared := len(s.durable.attempts) == before; shared != tt.shared {
+				t.Errorf("%q and %q share a count: %v; want %v", tt.a, tt.b, shared, tt.shared)
+			}
+		}
+
+		clear(s.durable.attempts)
+		for range 10 {
+			if err := login("192.0.2.1"); reasonOf(err) != org.WrongCredentials {
+				t.Fatal(err)
+			}
+		}
+		for _, want := range []string{"in 1 second", "in 2 seconds"} {
+			var e *org.Error
+			if err := login("192.0.2.1"); !errors.As(err, &e) || !strings.HasSuffix(e.Message, want) {
+				t.Errorf("%v; want %q", err, want)
+			}
+			for key, a := range s.durable.attempts {
+				if a.Count > 11 {
+					t.Errorf("%d attempts of %s", a.Count, key)
+				}
+			}
+			s.sleep(time.Second)
+			login("192.0.2.1")
+		}
+	})
+}
