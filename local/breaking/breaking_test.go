@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,8 +41,16 @@ func check(released, current *openapi3.T) error {
 		released.Info.Version, current.Info.Version, strings.Join(changes, "\n"))
 }
 
-// breakingChanges returns what breaks clients or may do so, in sentences.
+// breakingChanges returns what breaks clients or may do so, in sentences. It leaves
+// the new types of problems out of current.
 func breakingChanges(released, current *openapi3.T) ([]string, error) {
+	for path, item := range released.Paths.Map() {
+		for method, operation := range item.Operations() {
+			if now := current.Paths.Value(path); now != nil && now.GetOperation(method) != nil {
+				dropNewProblems(operation.Responses, now.GetOperation(method).Responses)
+			}
+		}
+	}
 	d, sources, err := diff.GetWithOperationsSourcesMap(diff.NewConfig(), &load.SpecInfo{Spec: released}, &load.SpecInfo{Spec: current})
 	if err != nil {
 		return nil, err
@@ -51,6 +60,26 @@ func breakingChanges(released, current *openapi3.T) ([]string, error) {
 		changes = append(changes, strings.TrimSpace(fmt.Sprintf("%s %s %s", c.GetOperation(), c.GetPath(), c.GetUncolorizedText(checker.NewDefaultLocalizer()))))
 	}
 	return changes, nil
+}
+
+// dropNewProblems leaves out of each answer of current the types of problems that it
+// has got since. A client takes a type that it does not know by its status.
+func dropNewProblems(released, current *openapi3.Responses) {
+	const problem = "application/problem+json"
+	for status, before := range released.Map() {
+		now := current.Value(status)
+		if now == nil || before.Value.Content[problem] == nil || now.Value.Content[problem] == nil {
+			continue
+		}
+		old, media := before.Value.Content[problem].Schema, now.Value.Content[problem]
+		if old.Ref == "" && media.Schema.Ref == "" {
+			media.Schema.Value.OneOf = slices.DeleteFunc(slices.Clone(media.Schema.Value.OneOf), func(s *openapi3.SchemaRef) bool {
+				return !slices.ContainsFunc(old.Value.OneOf, func(o *openapi3.SchemaRef) bool { return o.Ref == s.Ref })
+			})
+		} else if i := slices.IndexFunc(media.Schema.Value.OneOf, func(s *openapi3.SchemaRef) bool { return s.Ref == old.Ref }); i >= 0 {
+			media.Schema = media.Schema.Value.OneOf[i]
+		}
+	}
 }
 
 // TestCheck checks what passes with which version.
@@ -66,6 +95,21 @@ func TestCheck(t *testing.T) {
 		}, false},
 		"a new optional field": {func(e edit) {
 			e.at("components schemas CreateRequest properties")["plan"] = map[string]any{"type": "string"}
+		}, false},
+		"a new type of a problem": {func(e edit) {
+			e.at("paths /org/get get responses 404 content application/problem+json")["schema"] = map[string]any{"oneOf": []any{
+				map[string]any{"$ref": "#/components/schemas/OrganizationNotFoundProblem"},
+				map[string]any{"$ref": "#/components/schemas/PageNotFoundProblem"},
+			}}
+		}, false},
+		"another type of a problem instead": {func(e edit) {
+			e.at("paths /org/get get responses 404 content application/problem+json")["schema"] = map[string]any{
+				"$ref": "#/components/schemas/NameTakenProblem",
+			}
+		}, true},
+		"a new type of a problem beside others": {func(e edit) {
+			one := e.at("components responses Conflict content application/problem+json schema")
+			one["oneOf"] = append(one["oneOf"].([]any), map[string]any{"$ref": "#/components/schemas/PageNotFoundProblem"})
 		}, false},
 		"a new route": {func(e edit) {
 			e.at("paths")["/new"] = e.at("paths")["/admin/me"]
