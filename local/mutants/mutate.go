@@ -193,7 +193,12 @@ func (m *mutator) condition(e ast.Expr, parent ast.Node) {
 // isError tells whether an expression looks like an error.
 func (m *mutator) isError(e ast.Expr) bool {
 	text := strings.ToLower(m.text(e))
-	return strings.HasPrefix(text, "err") || strings.HasPrefix(text, "fmt.errorf(")
+	for _, prefix := range []string{"err", "fmt.errorf(", "refusal("} {
+		if strings.HasPrefix(text, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // dropElement adds a mutant without element i of a list in brackets.
