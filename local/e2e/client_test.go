@@ -106,6 +106,10 @@ func (c *client) me(token string) answer {
 	return c.call("GET", "/admin/me", nil, "Authorization", "Bearer "+token)
 }
 
+func (c *client) members(token, query string) answer {
+	return c.call("GET", "/org/members"+query, nil, "Authorization", "Bearer "+token)
+}
+
 // object is a JSON object.
 type object = map[string]any
 

@@ -117,6 +117,7 @@ func TestUnauthorized(t *testing.T) {
 	c := newClient(t)
 	c.call("PUT", "/org/update", object{"organization_name": "Acme"}).wantRefusal(t, c.gateway.unauthorized)
 	c.call("DELETE", "/org/delete", nil).wantRefusal(t, c.gateway.unauthorized)
+	c.call("GET", "/org/members", nil).wantRefusal(t, c.gateway.unauthorized)
 
 	// Each of these revokes the token.
 	for name, revoke := range map[string]func(tenant) answer{
@@ -135,6 +136,7 @@ func TestUnauthorized(t *testing.T) {
 			for _, token := range []string{o.token, second} {
 				c.update(token, object{"organization_name": "Acme"}).want(t, 401)
 				c.delete(token).want(t, 401)
+				c.members(token, "").want(t, 401)
 			}
 		})
 	}

@@ -124,6 +124,7 @@ var changing = []struct {
 }{
 	{regexp.MustCompile(`"(id|organization_id)":"[0-9a-f]{24}"`), `"$1":"6b062bca0f6f0e6d4f1c2a31"`},
 	{regexp.MustCompile(`"admin_id":"[0-9a-f]{24}"`), `"admin_id":"6b062bca0f6f0e6d4f1c2a30"`},
+	{regexp.MustCompile(`"since":"\d{4}-[\d:.T-]+Z"`), `"since":"2026-11-25T00:28:58.032Z"`},
 	{regexp.MustCompile(`"created_at":"\d{4}-[\d:.T-]+Z"`), `"created_at":"2026-11-25T00:28:58.032Z"`},
 	{regexp.MustCompile(`"updated_at":"\d{4}-[\d:.T-]+Z"`), `"updated_at":"2026-11-25T00:28:59.113Z"`},
 	{regexp.MustCompile(`"deleted_at":"\d{4}-[\d:.T-]+Z"`), `"deleted_at":"2026-11-25T00:29:01.480Z"`},
@@ -209,6 +210,7 @@ func (x *examples) tell(t *testing.T) {
 	token := mustLogin(c, akshay.Email, akshay.Password)
 	c.update(token, object{"organization_name": "Akshay Ltd"}).want(t, 200)
 	c.get("akshay ltd").want(t, 200)
+	c.members(token, "").want(t, 200)
 	c.call("GET", "/.well-known/jwks.json", nil).want(t, 200)
 	c.call("GET", "/health?deep=true", nil).want(t, 200)
 	c.call("GET", "/docs", nil).want(t, 200)
@@ -240,7 +242,7 @@ func (x *examples) tell(t *testing.T) {
 		method, path  string
 		authorization []string
 	}{
-		{"GET", "/org/get", nil}, {"DELETE", "/org/delete", authorization}, {"GET", "/admin/me", authorization}, {"GET", "/.well-known/jwks.json", nil},
+		{"GET", "/org/get", nil}, {"DELETE", "/org/delete", authorization}, {"GET", "/admin/me", authorization}, {"GET", "/org/members", authorization}, {"GET", "/.well-known/jwks.json", nil},
 		{"GET", "/health", nil}, {"GET", "/docs", nil},
 	} {
 		c.call(route.method, route.path, object{}, route.authorization...).want(t, 400)
@@ -248,6 +250,7 @@ func (x *examples) tell(t *testing.T) {
 	}
 	c.get("***").want(t, 422)
 	c.delete(token, "").want(t, 422)
+	c.members(token, "?limit=0").want(t, 422)
 	c.call("GET", "/health?deep=yes", nil).want(t, 422)
 	c.get("Nobody").want(t, 404)
 	c.call("GET", "/problems/none", nil).want(t, 404)
@@ -255,7 +258,7 @@ func (x *examples) tell(t *testing.T) {
 	// Logins and tokens.
 	c.login(akshay.Email, "Admin@124").want(t, 401)
 	c.refresh(first.text("refresh_token")).want(t, 401)
-	for _, request := range [][2]string{{"PUT", "/org/update"}, {"DELETE", "/org/delete"}, {"GET", "/admin/me"}} {
+	for _, request := range [][2]string{{"PUT", "/org/update"}, {"DELETE", "/org/delete"}, {"GET", "/admin/me"}, {"GET", "/org/members"}} {
 		var body any
 		if request[0] == "PUT" {
 			body = object{"organization_name": "Akshay Ltd"}
@@ -279,8 +282,14 @@ func (x *examples) tell(t *testing.T) {
 	wantProblem(t, c.create(registration{"Stray", "stray@example.com", "Admin@123"}), "name-unusable")
 	wantProblem(t, c.update(token, object{"organization_name": "Stray"}), "name-unusable")
 
-	// Another change that is under way.
+	// A role that permits less.
 	name, now := bson.D{{Key: "organization_name", Value: "Akshay Ltd"}}, time.Now()
+	set("organizations", name, bson.D{{Key: "$set", Value: bson.D{{Key: "admins.0.role", Value: "member"}}}})
+	wantProblem(t, c.update(token, object{"organization_name": "Akshay"}), "role-forbids")
+	wantProblem(t, c.delete(token), "role-forbids")
+	set("organizations", name, bson.D{{Key: "$set", Value: bson.D{{Key: "admins.0.role", Value: "owner"}}}})
+
+	// Another change that is under way.
 	set("organizations", name, bson.D{{Key: "$set", Value: bson.D{{Key: "operation", Value: bson.D{
 		{Key: "id", Value: bson.NewObjectID()}, {Key: "kind", Value: "update"}, {Key: "started_at", Value: now}, {Key: "touched_at", Value: now},
 	}}}}})
@@ -309,6 +318,7 @@ func (x *examples) tell(t *testing.T) {
 		func() answer { return c.refresh(first.text("refresh_token")) },
 		func() answer { return c.logout(first.text("refresh_token")) },
 		func() answer { return c.me(token) },
+		func() answer { return c.members(token, "") },
 		func() answer { return c.call("GET", "/health?deep=true", nil) },
 	} {
 		running.Go(func() {

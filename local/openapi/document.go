@@ -49,6 +49,7 @@ type (
 		OperationID string                `json:"operationId"`
 		Tags        []string              `json:"tags"`
 		Summary     string                `json:"summary"`
+		Description string                `json:"description,omitempty"`
 		Security    []map[string][]string `json:"security"`
 		Parameters  []parameter           `json:"parameters,omitempty"`
 		RequestBody *requestBody          `json:"requestBody,omitempty"`
@@ -166,6 +167,9 @@ func (d *document) operation(r api.Route, failures map[string]*failure) (operati
 		Summary:     r.Summary,
 		Security:    []map[string][]string{},
 		Responses:   map[string]response{},
+	}
+	if r.Action != "" {
+		o.Description = fmt.Sprintf("To %s, the caller must be its %s.", r.Action, r.Action.Roles())
 	}
 	if r.Admin {
 		o.Security = append(o.Security, map[string][]string{"token": {}})

@@ -143,7 +143,13 @@ var fields = map[string]field{
 	"expires_in":        {description: "Lifetime of the access token in seconds.", minimum: jsonschema.Ptr(0.0)},
 	"refresh_token":     {description: "Good for one use: a second use ends the login.", min: 1},
 	"expires_at":        {description: "When the access token expires."},
+	"role":              {description: "What the admin may do in the organization: `owner`, `admin` or `member`. There may be more roles one day.", min: 1},
 
+	"limit":                      {pattern: "^(100|[1-9][0-9]?)$", example: "10"},
+	"after":                      {pattern: "^[0-9a-f]{24}$", example: "6b062bca0f6f0e6d4f1c2a30"},
+	"Members.members":            {description: "In the order of their ids."},
+	"since":                      {description: "When the admin became a member of the organization."},
+	"next":                       {description: "The parameter `after` of the next page. It is missing on the last one.", min: 1},
 	"deep":                       {enum: []any{"true", "false"}, example: "true"},
 	"reason":                     {pattern: "^[a-z-]+$", example: "name-taken"},
 	"file":                       {pattern: "^[a-z0-9.-]+$", example: "page.css"},

@@ -100,6 +100,16 @@ func TestInvoke(t *testing.T) {
 	if me.Email != "admin@example.com" || me.OrganizationID != created.ID {
 		t.Errorf("the token of %s is that of %+v", created.ID, me)
 	}
+	var listed struct {
+		Members []struct {
+			Email string `json:"email"`
+			Role  string `json:"role"`
+		} `json:"members"`
+	}
+	i.call(t, "Members", as("members"), 200, &listed)
+	if len(listed.Members) != 1 || listed.Members[0].Email != me.Email || listed.Members[0].Role != "owner" {
+		t.Errorf("members %+v", listed)
+	}
 	updated := created
 	i.call(t, "Update", as("update"), 200, &updated)
 	if updated.ID != created.ID || updated.Name != "Akshay Industries Pvt Ltd" || updated.Collection != "org_akshay_industries_pvt_ltd" {

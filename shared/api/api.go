@@ -88,7 +88,7 @@ func Me(s *org.Service) http.Handler {
 		admin, o, err := s.Me(r.Context(), r.caller)
 		return me{
 			AdminID: admin.ID, Email: admin.Email, OrganizationID: o.ID, OrganizationName: o.Name,
-			Collection: o.Collection, ExpiresAt: Time(r.caller.ExpiresAt),
+			Collection: o.Collection, Role: o.Role(admin.ID), ExpiresAt: Time(r.caller.ExpiresAt),
 		}, err
 	})
 }
@@ -110,10 +110,7 @@ func Health(s *org.Service) http.Handler {
 		if value := r.query["deep"]; value != nil {
 			deep = *value == "true"
 			if !deep && *value != "false" {
-				return h, &org.Error{
-					Kind: org.Invalid, Reason: org.InvalidFields, Message: "a parameter is not valid",
-					Fields: []org.FieldError{{Field: "deep", Message: "must be true or false"}},
-				}
+				return h, invalidParameter("deep", "must be true or false")
 			}
 		}
 		if !deep {
@@ -135,6 +132,13 @@ func Pages(find func(path string) (Page, bool)) http.Handler {
 		}
 		return p, nil
 	})
+}
+
+func invalidParameter(name, message string) error {
+	return &org.Error{
+		Kind: org.Invalid, Reason: org.InvalidFields, Message: "a parameter is not valid",
+		Fields: []org.FieldError{{Field: name, Message: message}},
+	}
 }
 
 // cacheable is a response body in JSON that is the same for every client.
@@ -168,12 +172,23 @@ type (
 		RefreshToken string `json:"refresh_token"`
 	}
 	me struct {
-		AdminID          string `json:"admin_id"`
-		Email            string `json:"email"`
-		OrganizationID   string `json:"organization_id"`
-		OrganizationName string `json:"organization_name"`
-		Collection       string `json:"collection_name"`
-		ExpiresAt        Time   `json:"expires_at"` // of the access token
+		AdminID          string   `json:"admin_id"`
+		Email            string   `json:"email"`
+		OrganizationID   string   `json:"organization_id"`
+		OrganizationName string   `json:"organization_name"`
+		Collection       string   `json:"collection_name"`
+		ExpiresAt        Time     `json:"expires_at"` // of the access token
+		Role             org.Role `json:"role"`
+	}
+	listedMember struct {
+		AdminID string   `json:"admin_id"`
+		Email   string   `json:"email"`
+		Role    org.Role `json:"role"`
+		Since   Time     `json:"since"`
+	}
+	members struct {
+		Members []listedMember `json:"members"`
+		Next    string         `json:"next,omitempty"`
 	}
 	health struct {
 		Status   string          `json:"status"`

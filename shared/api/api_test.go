@@ -949,6 +949,7 @@ func TestHostileExtras(t *testing.T) {
 		"POST /admin/refresh":        {handler: api.Refresh(s), body: refresh, done: 500},
 		"POST /admin/logout":         {handler: api.Logout(s), body: refresh, done: 500},
 		"GET /admin/me":              {handler: api.Me(s), private: true, done: 500},
+		"GET /org/members":           {handler: api.Members(s), private: true, query: "limit=10&after=6b062bca0f6f0e6d4f1c2a30", done: 500},
 		"GET /.well-known/jwks.json": {handler: api.JWKS([]byte("{}")), done: 200},
 		"GET /health":                {handler: api.Health(s), query: "deep=true", done: 500},
 	}

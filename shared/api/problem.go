@@ -51,6 +51,7 @@ var problemTypes = []problemType{
 	{org.TokenRevoked, 401, "The access token was revoked, or has expired since the authorizer accepted it."},
 	{org.RefreshTokenInvalid, 401, "The refresh token has expired, was revoked, or was used before, which ends its session."},
 	{org.WrongCurrentPassword, 403, "The current password is wrong."},
+	{org.RoleForbids, 403, "The role of the caller in the organization does not permit this."},
 	{org.WrongConfirmation, 403, "The confirmation of a delete names another organization."},
 	{org.OrganizationNotFound, 404, "There is no organization of that name."},
 	{pageNotFound, 404, "There is no page at that path."},

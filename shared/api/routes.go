@@ -28,6 +28,7 @@ var (
 	}
 	updateRoute = route[org.UpdateRequest, organization]{
 		function: "update", method: "PUT", path: "/org/update", caller: admin, status: http.StatusOK,
+		action:  org.ActionRename,
 		summary: "Rename the organization, or change the admin's email or password",
 		reasons: []org.Reason{
 			org.WrongCurrentPassword, org.TooManyAttempts, org.NameTaken, org.EmailTaken, org.NameUnusable,
@@ -37,6 +38,7 @@ var (
 	deleteRoute = route[nothing, deletedOrganization]{
 		function: "delete", method: "DELETE", path: "/org/delete", caller: admin, status: http.StatusOK,
 		parameters: []Parameter{{Name: "organization_name", Meaning: "A confirmation: it must name the organization of the access token."}},
+		action:     org.ActionDelete,
 		summary:    "Delete the organization with all that belongs to it",
 		reasons: []org.Reason{
 			org.InvalidFields, org.WrongConfirmation, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
@@ -61,6 +63,12 @@ var (
 		function: "me", method: "GET", path: "/admin/me", caller: admin, status: http.StatusOK,
 		summary: "Return the admin and the organization of the access token",
 		reasons: []org.Reason{org.DatabaseUnavailable, org.ChangePending},
+	}
+	membersRoute = route[nothing, members]{
+		function: "members", method: "GET", path: "/org/members", caller: admin, status: http.StatusOK,
+		parameters: []Parameter{afterParameter, limitParameter},
+		summary:    "List the members of the organization, page by page",
+		reasons:    []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
 	}
 	jwksRoute = route[nothing, cacheable]{
 		function: "jwks", method: "GET", path: "/.well-known/jwks.json", status: http.StatusOK,
@@ -105,7 +113,7 @@ func Routes() []Route {
 	rows := []Route{
 		createRoute.describe(), getRoute.describe(), updateRoute.describe(), deleteRoute.describe(),
 		loginRoute.describe(), refreshRoute.describe(), logoutRoute.describe(), meRoute.describe(),
-		jwksRoute.describe(), healthRoute.describe(),
+		membersRoute.describe(), jwksRoute.describe(), healthRoute.describe(),
 	}
 	for _, r := range pageRoutes() {
 		rows = append(rows, r.describe())
@@ -120,6 +128,7 @@ type route[T validator, R any] struct {
 	method     string
 	path       string
 	caller     caller
+	action     org.Action // that the role of the caller must permit; empty: every role may call it
 	parameters []Parameter
 	status     int    // of a success
 	mediaType  string // of a response that is a page
@@ -138,7 +147,8 @@ type Route struct {
 	Function   string // its folder in functions
 	Method     string
 	Path       string
-	Admin      bool // the caller needs an access token
+	Admin      bool       // the caller needs an access token
+	Action     org.Action // that the role of the caller must permit, perhaps only for a part of the request; empty: none
 	Parameters []Parameter
 	Request    reflect.Type // of the body; nil if there is none
 	Response   reflect.Type // of the body, which is JSON; nil if it has no Go type or there is none
@@ -179,13 +189,16 @@ func ProblemBody() reflect.Type { return reflect.TypeFor[problem]() }
 
 func (e *route[T, R]) describe() Route {
 	r := Route{
-		Function: e.function, Method: e.method, Path: e.path, Admin: e.caller == admin, Parameters: e.parameters,
+		Function: e.function, Method: e.method, Path: e.path, Admin: e.caller == admin, Action: e.action, Parameters: e.parameters,
 		Status: e.status, Summary: e.summary,
 	}
 	// What read refuses, on every route.
 	reasons := append(slices.Clone(e.reasons), malformedRequest, invalidParameters, internalError)
 	if r.Admin {
 		reasons = append(reasons, tokenRequired, org.TokenRevoked)
+	}
+	if r.Action != "" {
+		reasons = append(reasons, org.RoleForbids)
 	}
 	if t := reflect.TypeFor[T](); t != reflect.TypeFor[nothing]() {
 		r.Request = t

@@ -10,11 +10,12 @@ import (
 
 // Caller is the admin that a verified access token was issued to. The token was
 // valid when it was verified. Only the database knows whether the session, the
-// admin and the organization still exist and the token version is still the
-// admin's.
+// admin and the organization still exist, the token version is still the admin's,
+// and what the admin's role is now.
 type Caller struct {
 	AdminID        string
 	OrganizationID string
+	Role           string    // when the token was issued; empty in tokens of older versions
 	TokenVersion   int64     // the admin's at the login
 	SessionID      string    // of the login
 	ExpiresAt      time.Time // in whole seconds
@@ -25,6 +26,7 @@ type Caller struct {
 const (
 	contextAdminID        = "admin_id"
 	contextOrganizationID = "organization_id"
+	contextRole           = "role"
 	contextTokenVersion   = "token_version"
 	contextSessionID      = "session_id"
 	contextExpiresAt      = "expires_at" // Unix time in seconds
@@ -32,13 +34,17 @@ const (
 
 // Context returns the caller as the context of an authorizer's response.
 func (c Caller) Context() map[string]any {
-	return map[string]any{
+	values := map[string]any{
 		contextAdminID:        c.AdminID,
 		contextOrganizationID: c.OrganizationID,
 		contextTokenVersion:   strconv.FormatInt(c.TokenVersion, 10),
 		contextSessionID:      c.SessionID,
 		contextExpiresAt:      strconv.FormatInt(c.ExpiresAt.Unix(), 10),
 	}
+	if c.Role != "" {
+		values[contextRole] = c.Role
+	}
+	return values
 }
 
 // CallerFromContext returns the caller that [Caller.Context] wrote into values,
@@ -53,6 +59,7 @@ func CallerFromContext(values map[string]any) (Caller, bool) {
 	c := Caller{
 		AdminID:        text(contextAdminID),
 		OrganizationID: text(contextOrganizationID),
+		Role:           text(contextRole),
 		TokenVersion:   version,
 		SessionID:      text(contextSessionID),
 		ExpiresAt:      time.Unix(expiry, 0),

@@ -53,6 +53,9 @@ func TestCallerFromContextErr(t *testing.T) {
 		t.Errorf("CallerFromContext(nil) = %+v", c)
 	}
 	for key := range newCaller().Context() {
+		if key == "role" { // tokens of older versions have none
+			continue
+		}
 		for name, value := range map[string]any{
 			"missing":  nil,
 			"empty":    "",

@@ -73,9 +73,10 @@ func refusalOf(err error) Refusal {
 
 type claims struct {
 	jwt.RegisteredClaims
-	OrganizationID string `json:"org"`
-	TokenVersion   *int64 `json:"ver"`
-	SessionID      string `json:"sid"`
+	OrganizationID string   `json:"org"`
+	Roles          []string `json:"roles"` // RFC 9068, section 2.2.3.1
+	TokenVersion   *int64   `json:"ver"`
+	SessionID      string   `json:"sid"`
 }
 
 // Signer signs access tokens.
@@ -122,6 +123,7 @@ func (s *Signer) Sign(c Caller, now time.Time) (string, error) {
 			ID:        rand.Text(),
 		},
 		OrganizationID: c.OrganizationID,
+		Roles:          []string{c.Role},
 		TokenVersion:   &c.TokenVersion,
 		SessionID:      c.SessionID,
 	})
@@ -196,6 +198,7 @@ func (v *Verifier) Verify(token string) (Caller, error) {
 	return Caller{
 		AdminID:        c.Subject,
 		OrganizationID: c.OrganizationID,
+		Role:           strings.Join(c.Roles, " "),
 		TokenVersion:   *c.TokenVersion,
 		SessionID:      c.SessionID,
 		ExpiresAt:      c.ExpiresAt.Time,

@@ -28,6 +28,7 @@ func newCaller() auth.Caller {
 	return auth.Caller{
 		AdminID:        "65f0c0ffee65f0c0ffee0001",
 		OrganizationID: "65f0c0ffee65f0c0ffee0002",
+		Role:           "admin",
 		TokenVersion:   3,
 		SessionID:      "session-of-the-login",
 		ExpiresAt:      time.Now().Add(time.Hour).Truncate(time.Second),
@@ -110,15 +111,16 @@ func TestTokenHoldsNothingElse(t *testing.T) {
 		t.Errorf("header (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string]any{
-		"iss": auth.Issuer,
-		"aud": []any{auth.Audience},
-		"sub": c.AdminID,
-		"org": c.OrganizationID,
-		"ver": 3.0,
-		"sid": c.SessionID,
-		"iat": float64(now.Unix()),
-		"nbf": float64(now.Unix()),
-		"exp": float64(c.ExpiresAt.Unix()),
+		"iss":   auth.Issuer,
+		"aud":   []any{auth.Audience},
+		"sub":   c.AdminID,
+		"org":   c.OrganizationID,
+		"roles": []any{"admin"},
+		"ver":   3.0,
+		"sid":   c.SessionID,
+		"iat":   float64(now.Unix()),
+		"nbf":   float64(now.Unix()),
+		"exp":   float64(c.ExpiresAt.Unix()),
 	}, payload); diff != "" {
 		t.Errorf("payload (-want +got):\n%s", diff)
 	}
@@ -187,16 +189,17 @@ func newForgery(t testing.TB) *forgery {
 		method: jwt.SigningMethodHS256,
 		header: map[string]any{"typ": header["typ"], "kid": header["kid"]},
 		claims: jwt.MapClaims{
-			"iss": auth.Issuer,
-			"aud": auth.Audience,
-			"sub": c.AdminID,
-			"org": c.OrganizationID,
-			"ver": c.TokenVersion,
-			"sid": c.SessionID,
-			"iat": time.Now().Unix(),
-			"nbf": time.Now().Unix(),
-			"exp": c.ExpiresAt.Unix(),
-			"jti": rand.Text(),
+			"iss":   auth.Issuer,
+			"aud":   auth.Audience,
+			"sub":   c.AdminID,
+			"org":   c.OrganizationID,
+			"roles": []string{c.Role},
+			"ver":   c.TokenVersion,
+			"sid":   c.SessionID,
+			"iat":   time.Now().Unix(),
+			"nbf":   time.Now().Unix(),
+			"exp":   c.ExpiresAt.Unix(),
+			"jti":   rand.Text(),
 		},
 		key: testSecret,
 	}
@@ -225,6 +228,13 @@ func TestVerifyErrForged(t *testing.T) {
 	t.Run("OK", func(t *testing.T) {
 		if _, err := v.Verify(newForgery(t).sign(t)); err != nil {
 			t.Fatal(err)
+		}
+	})
+	t.Run("OK of an older version, without a role", func(t *testing.T) {
+		f := newForgery(t)
+		delete(f.claims, "roles")
+		if c, err := v.Verify(f.sign(t)); err != nil || c.Role != "" {
+			t.Fatal(c, err)
 		}
 	})
 
@@ -326,6 +336,7 @@ func TestVerifyErrForged(t *testing.T) {
 		{"org missing", unset("org"), "a claim is missing"},
 		{"org empty", set("org", ""), "a claim is missing"},
 		{"org an operator", set("org", map[string]any{"$ne": ""}), "the token is malformed"},
+		{"roles text", set("roles", "owner"), "the token is malformed"},
 		{"sid missing", unset("sid"), "a claim is missing"},
 		{"sid empty", set("sid", ""), "a claim is missing"},
 		{"ver missing", unset("ver"), "a claim is missing"},
@@ -390,7 +401,7 @@ func TestVerifyErrDoubled(t *testing.T) {
 	for _, name := range []string{"alg", "typ", "kid"} {
 		t.Run(name, func(t *testing.T) { wantErrToken(t, v, signParts(t, double(t, header, name, name), payload)) })
 	}
-	for _, name := range []string{"iss", "aud", "sub", "exp", "nbf", "iat", "jti", "org", "ver", "sid"} {
+	for _, name := range []string{"iss", "aud", "sub", "exp", "nbf", "iat", "jti", "org", "roles", "ver", "sid"} {
 		for _, as := range []string{name, strings.ToUpper(name), `\u00` + hex.EncodeToString([]byte(name[:1])) + name[1:]} {
 			t.Run(name+" "+as, func(t *testing.T) {
 				wantErrToken(t, v, signParts(t, header, double(t, payload, name, as)))

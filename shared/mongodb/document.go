@@ -53,8 +53,10 @@ type organizationDoc struct {
 }
 
 type memberDoc struct {
-	AdminID      objectID `bson:"admin_id"`
-	TokenVersion int64    `bson:"token_version"`
+	AdminID      objectID  `bson:"admin_id"`
+	Role         org.Role  `bson:"role"`
+	Since        time.Time `bson:"since"`
+	TokenVersion int64     `bson:"token_version"`
 }
 
 type operationDoc struct {
@@ -122,7 +124,7 @@ func newOrganizationDoc(o org.Organization) organizationDoc {
 		Committed: objectID(o.Committed), CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt,
 	}
 	for _, m := range o.Admins {
-		doc.Admins = append(doc.Admins, memberDoc{AdminID: objectID(m.AdminID), TokenVersion: m.TokenVersion})
+		doc.Admins = append(doc.Admins, memberDoc{AdminID: objectID(m.AdminID), Role: m.Role, Since: m.Since, TokenVersion: m.TokenVersion})
 	}
 	if op := o.Operation; op != nil {
 		doc.Operation = &operationDoc{
@@ -141,7 +143,10 @@ func (d organizationDoc) organization() org.Organization {
 		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
 	}
 	for _, m := range d.Admins {
-		o.Admins = append(o.Admins, org.Member{AdminID: string(m.AdminID), TokenVersion: m.TokenVersion})
+		if m.Role == "" { // older versions had one admin, and no roles
+			m.Role, m.Since = org.RoleOwner, d.CreatedAt
+		}
+		o.Admins = append(o.Admins, org.Member{AdminID: string(m.AdminID), Role: m.Role, Since: m.Since.UTC(), TokenVersion: m.TokenVersion})
 	}
 	if op := d.Operation; op != nil {
 		o.Operation = &org.Operation{

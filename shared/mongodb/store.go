@@ -144,6 +144,14 @@ func (s *Store) Admin(ctx context.Context, organizationID, id string) (org.Admin
 	return doc.admin(), convert("find admin", err)
 }
 
+func (s *Store) AdminsByID(ctx context.Context, ids []string) ([]org.Admin, error) {
+	oids := make([]objectID, len(ids))
+	for i, id := range ids {
+		oids[i] = objectID(id)
+	}
+	return findAll(ctx, s.admins, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: oids}}}}, adminDoc.admin)
+}
+
 func (s *Store) AdminsByEmail(ctx context.Context, email string) ([]org.Admin, error) {
 	return findAll(ctx, s.admins, bson.D{{Key: "email", Value: email}}, adminDoc.admin)
 }

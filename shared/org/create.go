@@ -21,7 +21,7 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 		Collection: name.Collection(),
 		Database:   s.Database,
 		Status:     Provisioning,
-		Admins:     []Member{{AdminID: admin.ID, TokenVersion: admin.TokenVersion}},
+		Admins:     []Member{{AdminID: admin.ID, Role: RoleOwner, Since: now, TokenVersion: admin.TokenVersion}},
 		Claims:     []string{name.Collection(), emailClaim(email)},
 		Revision:   1,
 		Operation:  &op,

@@ -10,8 +10,8 @@ import (
 // returns the organization as it was, with the time of the deletion as
 // UpdatedAt. A confirmation, if it is not nil, must be the name of the
 // organization. Its errors are ErrInvalid,
-// ErrUnauthenticated, ErrForbidden when the confirmation names another
-// organization, ErrConflict and ErrUnavailable.
+// ErrUnauthenticated, ErrForbidden when the caller's role does not permit it or the
+// confirmation names another organization, ErrConflict and ErrUnavailable.
 func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *string) (Organization, error) {
 	var confirmed Name
 	if confirmation != nil {
@@ -26,6 +26,9 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 	}
 	if confirmation != nil && confirmed.Collection() != o.Collection {
 		return Organization{}, refuse(Forbidden, WrongConfirmation, "organization_name does not name the organization of the access token: "+sluggedRule(confirmed.Slug))
+	}
+	if err := o.permit(caller.AdminID, ActionDelete); err != nil {
+		return Organization{}, err
 	}
 	if o.Operation != nil {
 		return Organization{}, errBusy

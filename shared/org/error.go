@@ -33,6 +33,7 @@ const (
 	RefreshTokenInvalid  Reason = "invalid-refresh-token"  // expired, used or revoked
 	WrongCurrentPassword Reason = "wrong-current-password" // of an update
 	WrongConfirmation    Reason = "wrong-confirmation"     // of a delete
+	RoleForbids          Reason = "role-forbids"           // what the caller wants to do
 	OrganizationNotFound Reason = "organization-not-found"
 	NameTaken            Reason = "name-taken"
 	EmailTaken           Reason = "email-taken"

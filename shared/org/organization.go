@@ -37,6 +37,8 @@ const (
 // Member is the entry of an admin on its organization's record.
 type Member struct {
 	AdminID      string
+	Role         Role
+	Since        time.Time
 	TokenVersion int64 // tokens of any other version are invalid
 }
 

@@ -42,6 +42,8 @@ func TestRoundTrips(t *testing.T) {
 			}
 			return err
 		}},
+		{"me", []int{2, 1}, func() error { _, _, err := s.Me(ctx, caller); return err }},
+		{"members", []int{2, 1}, func() error { _, _, err := s.Members(ctx, caller, "", 50); return err }},
 		{"rename", []int{2, 2, 1, 1, 1, 1}, func() error {
 			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: new("Core")})
 			return err

@@ -119,17 +119,18 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 	if s.Passwords.Outdated(admin.PasswordHash) {
 		s.rehash(ctx, admin, c.Password)
 	}
-	return s.tokens(session, refresh)
+	return s.tokens(session, o, refresh)
 }
 
 // tokens returns an access token of the session, signed now, and the refresh
-// token. No access token outlives its session.
-func (s *Service) tokens(session Session, refresh auth.RefreshToken) (Tokens, error) {
+// token. No access token outlives its session. The admin is a member of o.
+func (s *Service) tokens(session Session, o Organization, refresh auth.RefreshToken) (Tokens, error) {
 	now := s.now()
 	ttl := min(s.TokenTTL, session.ExpiresAt.Sub(now).Truncate(time.Second))
 	access, err := s.Tokens.Sign(auth.Caller{
 		AdminID:        session.AdminID,
 		OrganizationID: session.OrganizationID,
+		Role:           string(o.Role(session.AdminID)),
 		TokenVersion:   session.TokenVersion,
 		SessionID:      session.ID,
 		ExpiresAt:      now.Add(ttl),
@@ -203,7 +204,7 @@ func (s *Service) Refresh(ctx context.Context, r RefreshRequest) (Tokens, error)
 	if !rotated { // another request has just used it
 		return Tokens{}, s.endReused(ctx, session)
 	}
-	return s.tokens(session, next)
+	return s.tokens(session, o, next)
 }
 
 // endReused ends a session whose refresh token was used twice.

@@ -83,7 +83,7 @@ func (p *storePair) organization() org.Organization {
 	o := org.Organization{
 		ID: pickOf(p, p.ids[:3]...), Name: "Acme", Collection: "org_a", CollectionUUID: pickOf(p, "", "00ff"), Database: p.database,
 		Status: pickOf(p, org.Provisioning, org.Active, org.Suspended, org.Deleting), Revision: p.rng.Int64N(3),
-		Admins: []org.Member{{AdminID: p.ids[0], TokenVersion: 1}}, Claims: []string{pickOf(p, "org_a", "org_b"), "email:a"},
+		Admins: []org.Member{{AdminID: p.ids[0], Role: pickOf(p, org.RoleOwner, org.RoleMember), Since: p.time(), TokenVersion: 1}}, Claims: []string{pickOf(p, "org_a", "org_b"), "email:a"},
 		CreatedAt: p.time(), UpdatedAt: p.time(),
 	}
 	if p.rng.IntN(2) == 0 {
@@ -135,7 +135,7 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 	c, o, a := p.claim(), p.organization(), p.admin()
 	errorOnly := func(err error) answer { return answerOf(nil, err) }
 	all := func(match func(org.Organization) bool) answer { return answerOf(p.simulated.findOrganizations(match)) }
-	switch p.rng.IntN(22) {
+	switch p.rng.IntN(23) {
 	case 0:
 		claims := []org.Claim{c}
 		if d := p.claim(); d.ID != c.ID {
@@ -215,6 +215,9 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 	case 17, 18:
 		a.Revision++ // the revision of a record is never 0
 		return fmt.Sprint("UpdateAdmin ", a), errorOnly(p.simulated.updateAdmin(a)), errorOnly(p.store.UpdateAdmin(ctx, a))
+	case 22:
+		admins, err := p.store.AdminsByID(ctx, p.ids[:1])
+		return "AdminsByID", answerOf(p.simulated.findAdmins(func(stored org.Admin) bool { return stored.ID == p.ids[0] }), nil), answerOf(admins, err)
 	case 19:
 		return "CreateCollection " + collection, errorOnly(ignoreConflict(p.simulated.createCollection(collection))), errorOnly(p.store.CreateCollection(ctx, p.database, collection))
 	case 20:

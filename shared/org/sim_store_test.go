@@ -192,6 +192,13 @@ func (h *handle) Admin(ctx context.Context, organizationID, id string) (org.Admi
 	})
 }
 
+func (h *handle) AdminsByID(ctx context.Context, ids []string) ([]org.Admin, error) {
+	ids = slices.Clone(ids)
+	return do(ctx, h, "AdminsByID", read, fmt.Sprint(ids), func(s *state) ([]org.Admin, error) {
+		return s.findAdmins(func(a org.Admin) bool { return slices.Contains(ids, a.ID) }), nil
+	})
+}
+
 func (h *handle) AdminsByEmail(ctx context.Context, email string) ([]org.Admin, error) {
 	return do(ctx, h, "AdminsByEmail", read, email, func(s *state) ([]org.Admin, error) {
 		return s.findAdmins(func(a org.Admin) bool { return a.Email == email }), nil

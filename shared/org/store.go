@@ -89,6 +89,8 @@ type AdminStore interface {
 	InsertAdmin(ctx context.Context, a Admin) error
 	// Admin returns ErrNotFound if the organization has none of that id.
 	Admin(ctx context.Context, organizationID, id string) (Admin, error)
+	// AdminsByID returns the admins of these ids that exist.
+	AdminsByID(ctx context.Context, ids []string) ([]Admin, error)
 	// AdminsByEmail returns the admins who have the email: at most one, and
 	// those whom a crash has left without an organization.
 	AdminsByEmail(ctx context.Context, email string) ([]Admin, error)

@@ -10,8 +10,8 @@ import (
 
 // Update renames the caller's organization and changes the caller's email and
 // password: all of it or nothing. Its errors are ErrInvalid,
-// ErrUnauthenticated, ErrForbidden when the current password is wrong,
-// ErrThrottled, ErrConflict and ErrUnavailable.
+// ErrUnauthenticated, ErrForbidden when the caller's role does not permit it or the
+// current password is wrong, ErrThrottled, ErrConflict and ErrUnavailable.
 func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateRequest) (Organization, error) {
 	name, email, fields := c.parse()
 	if err := invalid(fields); err != nil {
@@ -20,6 +20,11 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 	o, admin, err := s.callerAndAdmin(ctx, caller, c.CurrentPassword != nil)
 	if err != nil {
 		return Organization{}, err
+	}
+	if c.OrganizationName != nil {
+		if err := o.permit(caller.AdminID, ActionRename); err != nil {
+			return Organization{}, err
+		}
 	}
 	if o.Operation != nil {
 		return Organization{}, errBusy

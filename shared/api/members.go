@@ -1,0 +1,57 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"orgservice/shared/org"
+)
+
+// A list comes in pages of so many items, unless the client asks for fewer or more.
+const (
+	defaultLimit = 50
+	maxLimit     = 100
+)
+
+var (
+	limitParameter = Parameter{Name: "limit", Meaning: fmt.Sprintf("How many to return at most: 1 to %d, by default %d.", maxLimit, defaultLimit)}
+	afterParameter = Parameter{Name: "after", Meaning: "Return what follows this one in the order of ids: `next` of the page before."}
+)
+
+// Members handles GET /org/members.
+func Members(s *org.Service) http.Handler {
+	return handler(&membersRoute, func(r request[nothing]) (members, error) {
+		limit, after, err := pageOf(r.query)
+		if err != nil {
+			return members{}, err
+		}
+		all, more, err := s.Members(r.Context(), r.caller, after, limit)
+		page := members{Members: []listedMember{}}
+		for _, m := range all {
+			page.Members = append(page.Members, listedMember{AdminID: m.AdminID, Email: m.Email, Role: m.Role, Since: Time(m.Since)})
+			if more {
+				page.Next = m.AdminID
+			}
+		}
+		return page, err
+	})
+}
+
+// pageOf returns the page of a list that the client asks for.
+func pageOf(query map[string]*string) (limit int, after string, err error) {
+	limit = defaultLimit
+	if text := query["limit"]; text != nil {
+		limit, err = strconv.Atoi(*text)
+		if err != nil || limit < 1 || limit > maxLimit || strconv.Itoa(limit) != *text {
+			return 0, "", invalidParameter("limit", fmt.Sprintf("must be a number from 1 to %d", maxLimit))
+		}
+	}
+	if text := query["after"]; text != nil {
+		if after = *text; len(after) != 24 || strings.Trim(after, "0123456789abcdef") != "" {
+			return 0, "", invalidParameter("after", "must be `next` of a page before")
+		}
+	}
+	return limit, after, nil
+}
