@@ -442,6 +442,13 @@ var sweepOperations = []sweepOperation{
 	{"me with an expired session", false, true, org.TokenRevoked, func(s *sim) *operation {
 		return s.me(func(session *org.Session) { session.ExpiresAt = time.Now() })
 	}},
+	{"members", false, true, "", func(s *sim) *operation {
+		caller := s.caller(s.acme())
+		return &operation{kind: "Members", run: func(ctx context.Context, service *org.Service) error {
+			_, _, err := service.Members(ctx, caller, "", 10)
+			return err
+		}}
+	}},
 	{"get", false, false, "", func(s *sim) *operation { return s.getOp("acme") }},
 	{"inspect", false, true, "", func(*sim) *operation {
 		return &operation{kind: "Inspect", run: func(ctx context.Context, service *org.Service) error {
