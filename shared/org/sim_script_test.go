@@ -545,3 +545,62 @@ func TestScriptAlwaysRenamed(t *testing.T) {
 		})
 	}
 }
+
+// TestScriptReportTakenOver lets another Reconcile finish the operation that one
+// has just found. Only one of them reports it.
+func TestScriptReportTakenOver(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		crashed("ReplaceOrganization", (*sim).changeAll)(t, s)
+		first, second := s.reported(false), s.reported(false)
+		err := s.runHooked(first, 0, func(c *call) bool {
+			if c.method == "ReplaceOrganization" && !second.ended {
+				s.meanwhile(func() { s.runHooked(second, 0, nil) })
+			}
+			return false
+		})
+		if err != nil || second.err != nil || first.args != "" || second.args != "1 finished" {
+			t.Errorf("%q, %v, and meanwhile %q, %v", first.args, err, second.args, second.err)
+		}
+		s.repairAndCheck()
+	})
+}
+
+// TestScriptFoundOnce changes the database between the two inspections of a
+// Reconcile, so that the second one finds something else. That may be under way.
+func TestScriptFoundOnce(t *testing.T) {
+	orphan := func(s *sim, id string) {
+		s.durable.admins[id] = org.Admin{ID: id, OrganizationID: "9.8", Email: id + "@x.test"}
+	}
+	misname := changedActive(func(s *sim) { s.durable.renameCollection(org.Collection{Name: "org_acme"}, "org_core") })
+	for name, test := range map[string]struct {
+		set    func(*testing.T, *sim)
+		change func(s *sim)
+		report string
+	}{
+		"the same": {misname, func(*sim) {}, "1 repaired"},
+		"another revision": {misname, func(s *sim) {
+			s.meanwhile(func() { s.runHooked(s.changeAcme("ACME", "", ""), 0, nil) })
+		}, ""},
+		"another name": {misname, func(s *sim) { s.durable.renameCollection(org.Collection{Name: "org_core"}, "org_dune") }, ""},
+		"one more":     {changedActive(func(s *sim) { orphan(s, "9.9") }), func(s *sim) { orphan(s, "9.7") }, "1 removed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runScript(t, true, func(s *sim) {
+				test.set(t, s)
+				op, inspections := s.reported(true), 0
+				err := s.runHooked(op, 0, func(c *call) bool {
+					if c.op == op && c.method == "Claims" {
+						if inspections++; inspections == 2 {
+							test.change(s)
+						}
+					}
+					return false
+				})
+				if err != nil || op.args != test.report {
+					t.Errorf("the report is %q, %v; want %q", op.args, err, test.report)
+				}
+				s.repairAndCheck()
+			})
+		})
+	}
+}
