@@ -949,7 +949,7 @@ func TestHostileExtras(t *testing.T) {
 		"POST /admin/refresh":        {handler: api.Refresh(s), body: refresh, done: 500},
 		"POST /admin/logout":         {handler: api.Logout(s), body: refresh, done: 500},
 		"GET /admin/me":              {handler: api.Me(s), private: true, done: 500},
-		"GET /org/members":           {handler: api.Members(s), private: true, query: "limit=10&after=6b062bca0f6f0e6d4f1c2a30", done: 500},
+		"GET /org/members":           {handler: api.Members(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
 		"GET /.well-known/jwks.json": {handler: api.JWKS([]byte("{}")), done: 200},
 		"GET /health":                {handler: api.Health(s), query: "deep=true", done: 500},
 	}
@@ -1003,9 +1003,13 @@ func TestHostileExtras(t *testing.T) {
 				url.QueryEscape(long):           {{Field: long[:2*100], Message: unknown}},
 			}
 			if r.query != "" {
-				name, _, _ := strings.Cut(r.query, "=")
-				queries[r.query] = []org.FieldError{{Field: name, Message: twice}}
-				queries["zz=&"+r.query] = []org.FieldError{{Field: name, Message: twice}, {Field: "zz", Message: unknown}}
+				var again []org.FieldError
+				for parameter := range strings.SplitSeq(r.query, "&") {
+					name, _, _ := strings.Cut(parameter, "=")
+					again = append(again, org.FieldError{Field: name, Message: twice})
+				}
+				queries[r.query] = again
+				queries["zz=&"+r.query] = append(slices.Clone(again), org.FieldError{Field: "zz", Message: unknown})
 			}
 			for query, want := range queries {
 				t.Run(query, func(t *testing.T) {

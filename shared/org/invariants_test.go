@@ -201,10 +201,13 @@ func (w *world) problems() (problems []string) {
 		delete(collections, collection)
 		expected := []string{collection}
 		for _, m := range o["admins"].(bson.A) {
-			member := m.(bson.D)
-			adminID := member[0].Value.(bson.ObjectID)
+			member := map[string]any{}
+			for _, field := range m.(bson.D) {
+				member[field.Key] = field.Value
+			}
+			adminID := member["admin_id"].(bson.ObjectID)
 			a := admins[adminID]
-			if a == nil || a["organization_id"] != id || a["token_version"] != member[1].Value {
+			if a == nil || a["organization_id"] != id || a["token_version"] != member["token_version"] {
 				addProblem("organization %v lists admin %v, but the admin is %v", id.Hex(), member, a)
 				continue
 			}
