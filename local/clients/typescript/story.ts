@@ -84,7 +84,8 @@ checkTokens(first);
 
 // The admin, and the organization under its name.
 const me = ok(await api.GET("/admin/me", bearer(first)), 200);
-fields(me, "admin_id", "email", "organization_id", "organization_name", "collection_name", "expires_at");
+fields(me, "admin_id", "email", "organization_id", "organization_name", "collection_name", "expires_at", "role");
+assert.equal(me.role, "owner");
 assert.deepEqual([me.organization_id, me.email], [created.id, signUp.email]);
 assert.ok(Math.abs(Date.parse(me.expires_at) - Date.now() - first.expires_in * 1000) < 60_000);
 const anonymous = await api.GET("/admin/me");
