@@ -15,11 +15,6 @@ const (
 	maxLimit     = 100
 )
 
-var (
-	limitParameter = Parameter{Name: "limit", Meaning: fmt.Sprintf("How many to return at most: 1 to %d, by default %d.", maxLimit, defaultLimit)}
-	afterParameter = Parameter{Name: "after", Meaning: "Return what follows this one in the order of ids: `next` of the page before."}
-)
-
 // Members handles GET /org/members.
 func Members(s *org.Service) http.Handler {
 	return handler(&membersRoute, func(r request[nothing]) (members, error) {

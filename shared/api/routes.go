@@ -66,9 +66,12 @@ var (
 	}
 	membersRoute = route[nothing, members]{
 		function: "members", method: "GET", path: "/org/members", caller: admin, status: http.StatusOK,
-		parameters: []Parameter{afterParameter, limitParameter},
-		summary:    "List the members of the organization, page by page",
-		reasons:    []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
+		parameters: []Parameter{
+			{Name: "after", Meaning: "Return what follows this one in the order of ids: `next` of the page before."},
+			{Name: "limit", Meaning: "How many to return at most: 1 to 100, by default 50."},
+		},
+		summary: "List the members of the organization, page by page",
+		reasons: []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
 	}
 	jwksRoute = route[nothing, cacheable]{
 		function: "jwks", method: "GET", path: "/.well-known/jwks.json", status: http.StatusOK,

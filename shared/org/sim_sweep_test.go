@@ -79,7 +79,7 @@ func (s *sim) copy() *sim {
 // the database. The call of each number in faults, from 1, has that fate.
 func (w sweep) run(t *testing.T, faults map[int]fate, traced bool) (r sweepRun) {
 	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(w.age)
+		time.Sleep(w.age) // of the simulated clock, which begins anew in each bubble
 		s := w.base.copy()
 		if traced {
 			s.trace = &strings.Builder{}
