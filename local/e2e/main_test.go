@@ -28,8 +28,9 @@ type dialect struct {
 	exposedHeaders string // Access-Control-Expose-Headers
 	corsOnRefusals bool   // refusals of the gateway have CORS headers
 
-	uniqueIDs bool // every request has an ID of its own
-	atOnce    int  // number of requests in tests of concurrency
+	decodesTwice bool // an encoded question mark ends the path
+	uniqueIDs    bool // every request has an ID of its own
+	atOnce       int  // number of requests in tests of concurrency
 }
 
 // refusal is an error answer of the gateway itself.
@@ -48,6 +49,7 @@ var dialects = map[string]*dialect{
 		preflight:      204,
 		exposedHeaders: "Location,X-Request-Id,Retry-After,WWW-Authenticate",
 		corsOnRefusals: true,
+		decodesTwice:   true,
 		uniqueIDs:      true,
 		atOnce:         20,
 	},

@@ -86,6 +86,13 @@ func TestNoPage(t *testing.T) {
 	} {
 		c.call("GET", path, nil).want(t, 404)
 	}
+	for _, path := range []string{"/assets/%3F", "/problems/%3F"} {
+		if a := c.call("GET", path, nil); c.gateway.decodesTwice {
+			a.wantRefusal(t, c.gateway.noRoute)
+		} else {
+			a.want(t, 404)
+		}
+	}
 	c.call("GET", "/docs?organization_name=Acme", nil).want(t, 422).wantFields(t, "organization_name")
 }
 

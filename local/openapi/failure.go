@@ -37,7 +37,7 @@ func failuresOf(r api.Route) []*failure {
 		f.problems = append(f.problems, p)
 	}
 	for status := range gatewayMeanings {
-		byPath, byToken, bySize := status == 400, status == 401 || status == 403, status == 413
+		byPath, byToken, bySize := status == 400 || status == 404, status == 401 || status == 403, status == 413
 		if (!byPath || strings.Contains(r.Path, "{")) && (!byToken || r.Admin) && (!bySize || r.Request != nil) {
 			with(status).gateway = true
 		}
@@ -120,6 +120,7 @@ var gatewayMeanings = map[int]string{
 	400: "the path can't be decoded.",
 	401: "the request has no access token.",
 	403: "the access token is not valid.",
+	404: "the decoded path is that of no route.",
 	413: "the body is larger than the gateway allows.",
 	429: "there are too many requests.",
 	500: "the function failed.",
