@@ -25,7 +25,7 @@ import (
 // Create handles POST /org/create.
 func Create(s *org.Service) http.Handler {
 	return handler(&createRoute, func(r request[org.CreateRequest]) (createdOrganization, error) {
-		o, err := s.Create(r.Context(), r.content)
+		o, err := s.Create(r.http.Context(), r.content)
 		return createdOrganization{ID: o.ID, Name: o.Name, Collection: o.Collection}, err
 	})
 }
@@ -37,7 +37,7 @@ func Get(s *org.Service) http.Handler {
 		if name == nil {
 			name = new(string) // an empty name is not valid
 		}
-		o, err := s.Get(r.Context(), *name)
+		o, err := s.Get(r.http.Context(), *name)
 		return newOrganization(o), err
 	})
 }
@@ -45,7 +45,7 @@ func Get(s *org.Service) http.Handler {
 // Update handles PUT /org/update.
 func Update(s *org.Service) http.Handler {
 	return handler(&updateRoute, func(r request[org.UpdateRequest]) (organization, error) {
-		o, err := s.Update(r.Context(), r.caller, r.content)
+		o, err := s.Update(r.http.Context(), r.caller, r.content)
 		return newOrganization(o), err
 	})
 }
@@ -53,7 +53,7 @@ func Update(s *org.Service) http.Handler {
 // Delete handles DELETE /org/delete.
 func Delete(s *org.Service) http.Handler {
 	return handler(&deleteRoute, func(r request[nothing]) (deletedOrganization, error) {
-		o, err := s.Delete(r.Context(), r.caller, r.query["organization_name"])
+		o, err := s.Delete(r.http.Context(), r.caller, r.query["organization_name"])
 		return deletedOrganization{ID: o.ID, Name: o.Name, DeletedAt: Time(o.UpdatedAt)}, err
 	})
 }
@@ -61,8 +61,8 @@ func Delete(s *org.Service) http.Handler {
 // Login handles POST /admin/login.
 func Login(s *org.Service) http.Handler {
 	return handler(&loginRoute, func(r request[org.LoginRequest]) (tokens, error) {
-		r.content.ClientAddress = clientAddress(r.Request)
-		tokens, err := s.Login(r.Context(), r.content)
+		r.content.ClientAddress = clientAddress(r.http)
+		tokens, err := s.Login(r.http.Context(), r.content)
 		return newTokens(tokens), err
 	})
 }
@@ -70,7 +70,7 @@ func Login(s *org.Service) http.Handler {
 // Refresh handles POST /admin/refresh.
 func Refresh(s *org.Service) http.Handler {
 	return handler(&refreshRoute, func(r request[org.RefreshRequest]) (tokens, error) {
-		tokens, err := s.Refresh(r.Context(), r.content)
+		tokens, err := s.Refresh(r.http.Context(), r.content)
 		return newTokens(tokens), err
 	})
 }
@@ -78,14 +78,14 @@ func Refresh(s *org.Service) http.Handler {
 // Logout handles POST /admin/logout.
 func Logout(s *org.Service) http.Handler {
 	return handler(&logoutRoute, func(r request[org.RefreshRequest]) (nothing, error) {
-		return nothing{}, s.Logout(r.Context(), r.content)
+		return nothing{}, s.Logout(r.http.Context(), r.content)
 	})
 }
 
 // Me handles GET /admin/me.
 func Me(s *org.Service) http.Handler {
 	return handler(&meRoute, func(r request[nothing]) (me, error) {
-		admin, o, err := s.Me(r.Context(), r.caller)
+		admin, o, err := s.Me(r.http.Context(), r.caller)
 		return me{
 			AdminID: admin.ID, Email: admin.Email, OrganizationID: o.ID, OrganizationName: o.Name,
 			Collection: o.Collection, Role: o.Role(admin.ID), ExpiresAt: Time(r.caller.ExpiresAt),
@@ -116,7 +116,7 @@ func Health(s *org.Service) http.Handler {
 		if !deep {
 			return h, nil
 		}
-		latency, err := s.Ping(r.Context())
+		latency, err := s.Ping(r.http.Context())
 		h.Database = &databaseHealth{Status: "ok", Latency: float64(latency.Microseconds()) / 1000}
 		return h, err
 	})
@@ -126,7 +126,7 @@ func Health(s *org.Service) http.Handler {
 // whether there is one.
 func Pages(find func(path string) (Page, bool)) http.Handler {
 	return handler(&pageRoutes()[0], func(r request[nothing]) (Page, error) {
-		p, ok := find(r.URL.Path)
+		p, ok := find(r.http.URL.Path)
 		if !ok {
 			return p, &org.Error{Kind: org.NotFound, Reason: pageNotFound, Message: "there is no such page"}
 		}
@@ -217,7 +217,7 @@ func newOrganization(o org.Organization) organization {
 // request is an HTTP request to an endpoint. It has no query parameter and no
 // field in its body that the endpoint does not know.
 type request[T validator] struct {
-	*http.Request
+	http    *http.Request      // embedded, its 40 methods would be compiled for each T
 	caller  auth.Caller        // zero unless the endpoint is an admin's
 	query   map[string]*string // the parameters that are given
 	content T                  // the body
@@ -232,18 +232,19 @@ func handler[T validator, R any](e *route[T, R], f func(request[T]) (R, error)) 
 			names = append(names, p.Name)
 		}
 	}
-	return serve(endpoint{e.status, e.caller, names}, func(r request[T]) (any, error) { return f(r) })
-}
-
-// endpoint says how one endpoint differs from the others, except in its bodies.
-type endpoint struct {
-	status int // of a success
-	caller caller
-	query  []string // the names of the query parameters
-}
-
-func serve[T validator](e endpoint, f func(request[T]) (any, error)) http.Handler {
 	checkFields(reflect.TypeFor[T]())
+	return serve(e.status, func(r *http.Request) (any, error) {
+		in, err := read[T](r, e.caller, names)
+		if err != nil {
+			return nil, err
+		}
+		return f(in)
+	})
+}
+
+// serve returns the handler that answers with the status and the body that f
+// returns, or with its error as a problem document.
+func serve(success int, f func(*http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		id := requestID(r)
@@ -252,14 +253,9 @@ func serve[T validator](e endpoint, f func(request[T]) (any, error)) http.Handle
 			header.Set(name, value)
 		}
 		body, err := recovered(r, func(r *http.Request) (any, error) {
-			r = r.WithContext(withRequestID(r.Context(), id))
-			in, err := read[T](e, r)
-			if err != nil {
-				return nil, err
-			}
-			return f(in)
+			return f(r.WithContext(withRequestID(r.Context(), id)))
 		})
-		status := e.status
+		status := success
 		if err != nil {
 			p := newProblem(err, id)
 			p.setHeader(header)
@@ -377,18 +373,19 @@ func requestID(r *http.Request) string {
 	return gatewayID(r)
 }
 
-// read parses a request to the endpoint, or returns why it is refused.
-func read[T validator](e endpoint, r *http.Request) (in request[T], err error) {
-	in.Request = r
-	if e.caller == admin {
+// read parses a request of the caller with the parameters, or returns why it is
+// refused.
+func read[T validator](r *http.Request, c caller, parameters []string) (in request[T], err error) {
+	in.http = r
+	if c == admin {
 		if in.caller, err = callerOf(r); err != nil {
 			return in, err
 		}
 	}
-	if in.query, err = readQuery(r, e.query); err != nil {
+	if in.query, err = readQuery(r, parameters); err != nil {
 		return in, err
 	}
-	in.content, err = decode[T](r)
+	err = decode(r, any(&in.content).(validator)) // a pointer has the methods of T
 	return in, err
 }
 

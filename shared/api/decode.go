@@ -59,28 +59,28 @@ func fieldsOf(t reflect.Type) (names []string, indexes map[string]int) {
 	return names, indexes
 }
 
-// decode reads the request body: one JSON object, whose members are fields of
-// T, each at most once. T has passed checkFields. If a field is unknown, given
-// twice or of the wrong type, the error also says what T finds wrong with the
-// others, so that the client sees all errors at once.
-func decode[T validator](r *http.Request) (T, error) {
-	var v T
-	if _, ok := any(v).(nothing); ok {
+// decode reads the request body into v, a pointer to a struct that has passed
+// checkFields. The body is one JSON object, whose members are fields of the struct,
+// each at most once. If a field is unknown, given twice or of the wrong type, the
+// error also says what v finds wrong with the others, so that the client sees all
+// errors at once.
+func decode(r *http.Request, v validator) error {
+	if _, ok := v.(*nothing); ok {
 		if _, err := io.ReadFull(r.Body, make([]byte, 1)); err == nil {
-			return v, badRequest("this route takes no body")
+			return badRequest("this route takes no body")
 		}
-		return v, nil
+		return nil
 	}
 	body, err := readJSON(r)
 	if err != nil {
-		return v, err
+		return err
 	}
-	names, indexes := fieldsOf(reflect.TypeFor[T]())
+	target := reflect.ValueOf(v).Elem()
+	names, indexes := fieldsOf(target.Type())
 	members, err := readObject(body, names)
 	if err != nil {
-		return v, err
+		return err
 	}
-	target := reflect.ValueOf(&v).Elem()
 	given := map[string]bool{}
 	var wrong fieldErrors
 	strays := 0 // members that are unknown or given again
@@ -103,7 +103,7 @@ func decode[T validator](r *http.Request) (T, error) {
 		given[m.name] = true
 	}
 	if wrong == nil {
-		return v, nil // the service calls Validate
+		return nil // the service calls Validate
 	}
 	for _, f := range v.Validate() {
 		wrong.add(f.Field, f.Message)
@@ -114,9 +114,9 @@ func decode[T validator](r *http.Request) (T, error) {
 			refused = badRequest("%d fields are not known here or are given twice, of which these are the first", strays)
 		}
 		refused.err.Fields = wrong
-		return v, refused
+		return refused
 	}
-	return v, &org.Error{Kind: org.Invalid, Reason: org.InvalidFields, Message: "some fields are missing or not valid", Fields: wrong}
+	return &org.Error{Kind: org.Invalid, Reason: org.InvalidFields, Message: "some fields are missing or not valid", Fields: wrong}
 }
 
 // maxStrays is how many unknown fields or parameters an answer lists.

@@ -22,7 +22,7 @@ func Members(s *org.Service) http.Handler {
 		if err != nil {
 			return members{}, err
 		}
-		all, more, err := s.Members(r.Context(), r.caller, after, limit)
+		all, more, err := s.Members(r.http.Context(), r.caller, after, limit)
 		page := members{Members: []listedMember{}}
 		for _, m := range all {
 			page.Members = append(page.Members, listedMember{AdminID: m.AdminID, Email: m.Email, Role: m.Role, Since: Time(m.Since)})

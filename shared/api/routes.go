@@ -124,9 +124,11 @@ func Routes() []Route {
 	return rows
 }
 
-// route is a row of the table: an endpoint whose request body is a T and whose
-// response body is an R.
-type route[T validator, R any] struct {
+// route is a row whose request body is a T and whose response body is an R.
+type route[T validator, R any] row
+
+// row is a row of the table, which describes an endpoint.
+type row struct {
 	function   string // the folder in functions
 	method     string
 	path       string
@@ -191,6 +193,10 @@ func (p Problem) Example(requestID string) json.RawMessage {
 func ProblemBody() reflect.Type { return reflect.TypeFor[problem]() }
 
 func (e *route[T, R]) describe() Route {
+	return (*row)(e).describe(reflect.TypeFor[T](), reflect.TypeFor[R]())
+}
+
+func (e *row) describe(request, response reflect.Type) Route {
 	r := Route{
 		Function: e.function, Method: e.method, Path: e.path, Admin: e.caller == admin, Action: e.action, Parameters: e.parameters,
 		Status: e.status, Summary: e.summary,
@@ -203,18 +209,18 @@ func (e *route[T, R]) describe() Route {
 	if r.Action != "" {
 		reasons = append(reasons, org.RoleForbids)
 	}
-	if t := reflect.TypeFor[T](); t != reflect.TypeFor[nothing]() {
-		r.Request = t
+	if request != reflect.TypeFor[nothing]() {
+		r.Request = request
 		reasons = append(reasons, bodyTooLarge, unsupportedMediaType, org.InvalidFields)
 	}
-	switch t := reflect.TypeFor[R](); t {
+	switch response {
 	case reflect.TypeFor[nothing]():
 	case reflect.TypeFor[cacheable]():
 		r.MediaType = jsonType
 	case reflect.TypeFor[Page]():
 		r.Page, r.MediaType = true, e.mediaType
 	default:
-		r.Response, r.MediaType = t, jsonType
+		r.Response, r.MediaType = response, jsonType
 	}
 	for _, p := range problemTypes {
 		if slices.Contains(reasons, p.reason) {
