@@ -1,7 +1,7 @@
 // Command mutants is a mutation tester for one package. It changes the code in
 // many small ways, one at a time, and prints the changes that no test notices:
 //
-//	go run ./local/mutants [-run REGEXP] [-files REGEXP] [-timeout 30s] FOLDER [TEST FLAGS]
+//	go run ./local/mutants [-run REGEXP] [-only REGEXP] [-timeout 30s] FOLDER [TEST FLAGS]
 //
 // A mutant is the package with one change: a condition is always or never true,
 // a bound or a number is off by one, or a call, an assignment, an option or an
@@ -55,8 +55,8 @@ func main() {
 		return nil
 	})
 	flag.DurationVar(&r.timeout, "timeout", 30*time.Second, "time limit of the tests, for each mutant")
-	flag.Func("files", "change only files whose names match the regexp `pattern`", func(pattern string) (err error) {
-		r.files, err = regexp.Compile(pattern)
+	flag.Func("only", "make only the mutants whose names, as in survivors.txt, match the regexp `pattern`", func(pattern string) (err error) {
+		r.only, err = regexp.Compile(pattern)
 		return err
 	})
 	flag.IntVar(&r.workers, "workers", max(1, runtime.NumCPU()/2), "number of mutants at once")
@@ -86,7 +86,7 @@ const (
 
 type runner struct {
 	tests   []string       // regexps of the tests to run, one after the other; none for all
-	files   *regexp.Regexp // of the files to change; nil for all
+	only    *regexp.Regexp // of the names of the mutants to make; nil for all
 	timeout time.Duration  // of the tests on one mutant
 	workers int            // mutants at once
 	folder  string         // of the package
@@ -168,8 +168,8 @@ func (r *runner) run(ctx context.Context) (err error) {
 		return context.Cause(ctx)
 	}
 	for _, name := range slices.Sorted(maps.Keys(accepted)) {
-		if file, _, _ := strings.Cut(name, " "); r.files != nil && !r.files.MatchString(strings.TrimSuffix(file, ":")) {
-			continue // -files leaves it out
+		if r.only != nil && !r.only.MatchString(name) {
+			continue
 		}
 		fmt.Fprintf(r.out, "%-8s %s\n", "gone", name)
 	}
@@ -274,10 +274,10 @@ func (r *runner) mutants(ctx context.Context) (all []mutant, sources map[string]
 			return nil, nil, err
 		}
 		sources[name] = src
-		if r.files != nil && !r.files.MatchString(name) {
-			continue
-		}
 		all = append(all, mutate(fset, f, name, src)...)
+	}
+	if r.only != nil {
+		all = slices.DeleteFunc(all, func(m mutant) bool { return !r.only.MatchString(m.name) })
 	}
 	return all, sources, nil
 }

@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -153,6 +154,14 @@ p.go gone: ` + "`x` dropped" + `
 	}
 	if left, _ := filepath.Glob(folder + "/*"); len(left) != 4 {
 		t.Errorf("it leaves files behind: %v", left)
+	}
+	out.Reset()
+	r.stages, r.only = nil, regexp.MustCompile("^p.go unused: ")
+	if err := r.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.Contains(got, ": 1 mutants\n") || !strings.Contains(got, "accepted ") || strings.Contains(got, "gone ") {
+		t.Errorf("with only one mutant:\n%s", got)
 	}
 }
 
