@@ -53,10 +53,9 @@ type organizationDoc struct {
 }
 
 type memberDoc struct {
-	AdminID      objectID  `bson:"admin_id"`
-	Role         org.Role  `bson:"role"`
-	Since        time.Time `bson:"since"`
-	TokenVersion int64     `bson:"token_version"`
+	AdminID objectID  `bson:"admin_id"`
+	Role    org.Role  `bson:"role"`
+	Since   time.Time `bson:"since"`
 }
 
 type operationDoc struct {
@@ -71,6 +70,7 @@ type operationDoc struct {
 	Email        string            `bson:"email,omitempty"`
 	PasswordHash string            `bson:"password_hash,omitempty"`
 	TokenVersion int64             `bson:"token_version,omitempty"`
+	Undone       bool              `bson:"undone,omitempty"`
 }
 
 type adminDoc struct {
@@ -79,14 +79,17 @@ type adminDoc struct {
 	Email          string    `bson:"email"`
 	PasswordHash   string    `bson:"password_hash"`
 	TokenVersion   int64     `bson:"token_version"`
-	Revision       int64     `bson:"revision,omitempty"`
+	Revision       int64     `bson:"revision,omitempty"` // none of some older versions
+	Committed      objectID  `bson:"committed_operation_id,omitempty"`
+	Journaled      objectID  `bson:"journaled_operation_id,omitempty"`
 	CreatedAt      time.Time `bson:"created_at"`
 	UpdatedAt      time.Time `bson:"updated_at"`
 }
 
 type claimDoc struct {
 	ID             string    `bson:"_id"`
-	OrganizationID objectID  `bson:"organization_id"`
+	OrganizationID objectID  `bson:"organization_id,omitempty"`
+	AdminID        objectID  `bson:"admin_id,omitempty"`
 	Revision       int64     `bson:"revision"`
 	ClaimedAt      time.Time `bson:"claimed_at"`
 	RestingSince   time.Time `bson:"resting_since,omitempty"`
@@ -124,13 +127,13 @@ func newOrganizationDoc(o org.Organization) organizationDoc {
 		Committed: objectID(o.Committed), CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt,
 	}
 	for _, m := range o.Admins {
-		doc.Admins = append(doc.Admins, memberDoc{AdminID: objectID(m.AdminID), Role: m.Role, Since: m.Since, TokenVersion: m.TokenVersion})
+		doc.Admins = append(doc.Admins, memberDoc{AdminID: objectID(m.AdminID), Role: m.Role, Since: m.Since})
 	}
 	if op := o.Operation; op != nil {
 		doc.Operation = &operationDoc{
 			ID: objectID(op.ID), Kind: op.Kind, StartedAt: op.StartedAt, TouchedAt: op.TouchedAt,
 			Name: op.Name, Collection: op.Collection, Claims: op.Claims,
-			AdminID: objectID(op.AdminID), Email: op.Email, PasswordHash: op.PasswordHash, TokenVersion: op.TokenVersion,
+			AdminID: objectID(op.AdminID), Email: op.Email, PasswordHash: op.PasswordHash, TokenVersion: op.TokenVersion, Undone: op.Undone,
 		}
 	}
 	return doc
@@ -146,13 +149,13 @@ func (d organizationDoc) organization() org.Organization {
 		if m.Role == "" { // older versions had one admin, and no roles
 			m.Role, m.Since = org.RoleOwner, d.CreatedAt
 		}
-		o.Admins = append(o.Admins, org.Member{AdminID: string(m.AdminID), Role: m.Role, Since: m.Since.UTC(), TokenVersion: m.TokenVersion})
+		o.Admins = append(o.Admins, org.Member{AdminID: string(m.AdminID), Role: m.Role, Since: m.Since.UTC()})
 	}
 	if op := d.Operation; op != nil {
 		o.Operation = &org.Operation{
 			ID: string(op.ID), Kind: op.Kind, StartedAt: op.StartedAt.UTC(), TouchedAt: op.TouchedAt.UTC(),
 			Name: op.Name, Collection: op.Collection, Claims: op.Claims,
-			AdminID: string(op.AdminID), Email: op.Email, PasswordHash: op.PasswordHash, TokenVersion: op.TokenVersion,
+			AdminID: string(op.AdminID), Email: op.Email, PasswordHash: op.PasswordHash, TokenVersion: op.TokenVersion, Undone: op.Undone,
 		}
 	}
 	return o
@@ -161,27 +164,29 @@ func (d organizationDoc) organization() org.Organization {
 func newAdminDoc(a org.Admin) adminDoc {
 	return adminDoc{
 		ID: objectID(a.ID), OrganizationID: objectID(a.OrganizationID), Email: a.Email, PasswordHash: a.PasswordHash,
-		TokenVersion: a.TokenVersion, Revision: a.Revision, CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt,
+		TokenVersion: a.TokenVersion, Revision: a.Revision, Committed: objectID(a.Committed), Journaled: objectID(a.Journaled),
+		CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt,
 	}
 }
 
 func (d adminDoc) admin() org.Admin {
 	return org.Admin{
 		ID: string(d.ID), OrganizationID: string(d.OrganizationID), Email: d.Email, PasswordHash: d.PasswordHash,
-		TokenVersion: d.TokenVersion, Revision: d.Revision, CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
+		TokenVersion: d.TokenVersion, Revision: d.Revision, Committed: string(d.Committed), Journaled: string(d.Journaled),
+		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
 	}
 }
 
 func newClaimDoc(c org.Claim) claimDoc {
 	return claimDoc{
-		ID: c.ID, OrganizationID: objectID(c.OrganizationID), Revision: c.Revision,
+		ID: c.ID, OrganizationID: objectID(c.OrganizationID), AdminID: objectID(c.AdminID), Revision: c.Revision,
 		ClaimedAt: c.ClaimedAt, RestingSince: c.RestingSince,
 	}
 }
 
 func (d claimDoc) claim() org.Claim {
 	return org.Claim{
-		ID: d.ID, OrganizationID: string(d.OrganizationID), Revision: d.Revision,
+		ID: d.ID, Owner: org.Owner{OrganizationID: string(d.OrganizationID), AdminID: string(d.AdminID)}, Revision: d.Revision,
 		ClaimedAt: d.ClaimedAt.UTC(), RestingSince: d.RestingSince.UTC(),
 	}
 }

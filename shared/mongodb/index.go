@@ -24,6 +24,7 @@ func (s *Store) indexes() []index {
 		{collection: s.admins, field: "email"},
 		{collection: s.admins, field: "organization_id"},
 		{collection: s.claims, field: "organization_id"},
+		{collection: s.claims, field: "admin_id"},
 		{collection: s.sessions, field: "organization_id"},
 		{collection: s.sessions, field: "expires_at", expires: true},
 		{collection: s.attempts, field: "expires_at", expires: true},

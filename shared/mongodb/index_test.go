@@ -42,7 +42,7 @@ func TestEnsureIndexesExisting(t *testing.T) {
 		t.Errorf("missing: %v, %v", missing, err)
 	}
 	for collection, want := range map[string][]string{
-		"claims":        {"_id_", "by_organization"},
+		"claims":        {"_id_", "admin_id_1", "by_organization"},
 		"organizations": {"_id_", "claims_1", "operation.touched_at_1"},
 		"admins":        {"_id_", "email_1", "organization_id_1"},
 	} {
@@ -119,10 +119,10 @@ func TestConcerns(t *testing.T) {
 	t.Cleanup(func() { store.Close(context.Background()) })
 	id, adminID := store.NewID(), store.NewID()
 	for _, err := range []error{
-		second(store.InsertClaims(t.Context(), []org.Claim{{ID: "org_acme", OrganizationID: id}})),
+		second(store.InsertClaims(t.Context(), []org.Claim{{ID: "org_acme", Owner: org.Owner{OrganizationID: id}}})),
 		second(store.Claim(t.Context(), "org_acme")),
 		second(store.Organizations(t.Context())),
-		store.ReleaseClaims(t.Context(), id, 1, nil),
+		store.ReleaseClaims(t.Context(), org.Owner{OrganizationID: id}, 1, nil),
 		store.RehashPassword(t.Context(), adminID, "old", "new"),
 		store.CreateCollection(t.Context(), db.Name, "org_a"),
 		store.RenameCollection(t.Context(), db.Name, org.Collection{Name: "org_a"}, "org_b"),

@@ -165,8 +165,8 @@ func TestObjectID(t *testing.T) {
 	if err := bson.Unmarshal(data, &doc); err != nil || doc.organization().ID != id.Hex() {
 		t.Errorf("%v, %v", doc.organization(), err)
 	}
-	for _, bad := range []string{"", "x", id.Hex()[1:], id.Hex() + "00"} {
-		if _, err := bson.Marshal(newClaimDoc(org.Claim{OrganizationID: bad})); !errors.Is(err, bson.ErrInvalidHex) {
+	for _, bad := range []string{"x", id.Hex()[1:], id.Hex() + "00"} {
+		if _, err := bson.Marshal(newClaimDoc(org.Claim{Owner: org.Owner{OrganizationID: bad}})); !errors.Is(err, bson.ErrInvalidHex) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

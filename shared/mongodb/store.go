@@ -54,7 +54,7 @@ func (s *Store) DeleteClaim(ctx context.Context, seen org.Claim) error {
 func claimFilter(c org.Claim) bson.D {
 	filter := bson.D{
 		{Key: "_id", Value: c.ID},
-		{Key: "organization_id", Value: objectID(c.OrganizationID)},
+		isOwnedBy(c.Owner),
 		{Key: "revision", Value: c.Revision},
 	}
 	if c.RestingSince.IsZero() {
@@ -63,24 +63,31 @@ func claimFilter(c org.Claim) bson.D {
 	return append(filter, bson.E{Key: "resting_since", Value: c.RestingSince})
 }
 
+func isOwnedBy(owner org.Owner) bson.E {
+	if owner.AdminID != "" {
+		return bson.E{Key: "admin_id", Value: objectID(owner.AdminID)}
+	}
+	return bson.E{Key: "organization_id", Value: objectID(owner.OrganizationID)}
+}
+
 func isResting(resting bool) bson.E {
 	return bson.E{Key: "resting_since", Value: bson.D{{Key: "$exists", Value: resting}}}
 }
 
-func (s *Store) ReleaseClaims(ctx context.Context, organizationID string, below int64, keep []string) error {
-	_, err := s.claims.DeleteMany(ctx, releaseFilter(organizationID, below, keep))
+func (s *Store) ReleaseClaims(ctx context.Context, owner org.Owner, below int64, keep []string) error {
+	_, err := s.claims.DeleteMany(ctx, releaseFilter(owner, below, keep))
 	return convert("release claims", err)
 }
 
 func (s *Store) RestClaims(ctx context.Context, organizationID string, below int64, keep []string, since time.Time) error {
-	_, err := s.claims.UpdateMany(ctx, releaseFilter(organizationID, below, keep),
+	_, err := s.claims.UpdateMany(ctx, releaseFilter(org.Owner{OrganizationID: organizationID}, below, keep),
 		bson.D{{Key: "$set", Value: bson.D{{Key: "resting_since", Value: since}}}})
 	return convert("rest claims", err)
 }
 
-func releaseFilter(organizationID string, below int64, keep []string) bson.D {
+func releaseFilter(owner org.Owner, below int64, keep []string) bson.D {
 	return bson.D{
-		{Key: "organization_id", Value: objectID(organizationID)},
+		isOwnedBy(owner),
 		{Key: "revision", Value: bson.D{{Key: "$lt", Value: below}}},
 		{Key: "_id", Value: bson.D{{Key: "$nin", Value: append([]string{}, keep...)}}},
 		isResting(false),
@@ -128,6 +135,12 @@ func (s *Store) ReplaceOrganization(ctx context.Context, seen, next org.Organiza
 	return res.MatchedCount == 1, nil
 }
 
+func (s *Store) FenceOrganization(ctx context.Context, id string) error {
+	_, err := s.organizations.UpdateOne(ctx, bson.D{{Key: "_id", Value: objectID(id)}},
+		bson.D{{Key: "$inc", Value: bson.D{{Key: "revision", Value: int64(1)}}}})
+	return convert("fence organization", err)
+}
+
 func (s *Store) DeleteOrganization(ctx context.Context, id string, revision int64) error {
 	_, err := s.organizations.DeleteOne(ctx, bson.D{{Key: "_id", Value: objectID(id)}, {Key: "revision", Value: revision}})
 	return convert("delete organization", err)
@@ -138,9 +151,12 @@ func (s *Store) InsertAdmin(ctx context.Context, a org.Admin) error {
 	return convert("insert admin", err)
 }
 
-func (s *Store) Admin(ctx context.Context, organizationID, id string) (org.Admin, error) {
-	doc, err := findOne[adminDoc](ctx, s.admins,
-		bson.D{{Key: "_id", Value: objectID(id)}, {Key: "organization_id", Value: objectID(organizationID)}})
+func (s *Store) Admin(ctx context.Context, id string) (org.Admin, error) {
+	if _, err := bson.ObjectIDFromHex(id); err != nil {
+		// No admin has this id.
+		return org.Admin{}, convert("find admin", mongo.ErrNoDocuments)
+	}
+	doc, err := findOne[adminDoc](ctx, s.admins, bson.D{{Key: "_id", Value: objectID(id)}})
 	return doc.admin(), convert("find admin", err)
 }
 
@@ -160,24 +176,17 @@ func (s *Store) Admins(ctx context.Context) ([]org.Admin, error) {
 	return findAll(ctx, s.admins, bson.D{}, adminDoc.admin)
 }
 
-func (s *Store) UpdateAdmin(ctx context.Context, a org.Admin) error {
-	set := bson.D{{Key: "revision", Value: a.Revision}, {Key: "updated_at", Value: a.UpdatedAt}}
-	if a.Email != "" {
-		set = append(set, bson.E{Key: "email", Value: a.Email})
+func (s *Store) ReplaceAdmin(ctx context.Context, seen, next org.Admin) (bool, error) {
+	next.Revision = seen.Revision + 1
+	revision := bson.E{Key: "revision", Value: seen.Revision}
+	if seen.Revision == 0 { // older versions wrote none
+		revision.Value = bson.D{{Key: "$exists", Value: false}}
 	}
-	if a.PasswordHash != "" {
-		set = append(set, bson.E{Key: "password_hash", Value: a.PasswordHash})
+	res, err := s.admins.ReplaceOne(ctx, bson.D{{Key: "_id", Value: objectID(next.ID)}, revision}, newAdminDoc(next))
+	if err != nil {
+		return false, convert("replace admin", err)
 	}
-	if a.TokenVersion != 0 {
-		set = append(set, bson.E{Key: "token_version", Value: a.TokenVersion})
-	}
-	_, err := s.admins.UpdateOne(ctx, bson.D{
-		{Key: "_id", Value: objectID(a.ID)},
-		{Key: "organization_id", Value: objectID(a.OrganizationID)},
-		// Older versions of the service wrote no revision.
-		{Key: "revision", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: a.Revision}}}}},
-	}, bson.D{{Key: "$set", Value: set}})
-	return convert("update admin", err)
+	return res.MatchedCount == 1, nil
 }
 
 func (s *Store) RehashPassword(ctx context.Context, adminID, old, hash string) error {

@@ -13,14 +13,18 @@ import (
 // release at the same time.
 const claimAttempts = 4
 
-// claim makes the claims for an operation that began at the revision of its
-// organization. Its error is ErrConflict if another organization has one of
-// them, and it is an undoneError if no claim was made.
-func (s *Service) claim(ctx context.Context, organizationID string, revision int64, ids []string, now time.Time) error {
-	var claims []Claim
+// newClaims returns claims that are to be made for an operation that begins at the
+// record of the organization.
+func (o *Organization) newClaims(ids []string, now time.Time) (claims []Claim) {
 	for _, id := range ids {
-		claims = append(claims, Claim{ID: id, OrganizationID: organizationID, Revision: revision, ClaimedAt: now})
+		claims = append(claims, Claim{ID: id, Owner: Owner{OrganizationID: o.ID}, Revision: o.Revision, ClaimedAt: now})
 	}
+	return claims
+}
+
+// claim makes the claims. Its error is ErrConflict if others have one of them, and
+// it is an undoneError if no claim was made.
+func (s *Service) claim(ctx context.Context, claims []Claim) error {
 	made := false
 	for range claimAttempts {
 		if len(claims) == 0 {
@@ -49,8 +53,8 @@ func (s *Service) claim(ctx context.Context, organizationID string, revision int
 }
 
 // resolveClaim looks at the claim that stands where c is to be made. It returns
-// ErrConflict if its organization has a right to it. Otherwise it reports
-// whether the claim is c now; if it is not, c may be tried again.
+// ErrConflict if its owner has a right to it. Otherwise it reports whether the
+// claim is c now; if it is not, c may be tried again.
 func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err error) {
 	holder, err := s.Store.Claim(ctx, c.ID)
 	if errors.Is(err, ErrNotFound) {
@@ -60,7 +64,7 @@ func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err err
 		return false, err
 	}
 	taken, given := takenErrors(c.ID)
-	own, resting := holder.OrganizationID == c.OrganizationID, !holder.RestingSince.IsZero()
+	own, resting := holder.Owner == c.Owner, !holder.RestingSince.IsZero()
 	switch {
 	case own && holder.Revision > c.Revision:
 		return false, errBusy // the operation of c can't write its journal any more
@@ -72,6 +76,9 @@ func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err err
 		return true, nil // the first operation to write its journal gets it
 	case own, resting:
 		return s.Store.ReplaceClaim(ctx, holder, c)
+	}
+	if holder.AdminID != "" {
+		return false, s.resolveClaimOfAdmin(ctx, holder, taken)
 	}
 	owner, err := s.Store.Organization(ctx, holder.OrganizationID)
 	switch {
@@ -88,11 +95,37 @@ func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err err
 	return false, s.releaseUnused(ctx, holder)
 }
 
+// resolveClaimOfAdmin releases a claim of an admin who has no right to it. It returns
+// taken if the admin has, or may get it.
+func (s *Service) resolveClaimOfAdmin(ctx context.Context, holder Claim, taken error) error {
+	a, err := s.Store.Admin(ctx, holder.AdminID)
+	if err == nil && a.uses(holder.ID) {
+		o, err := s.Store.Organization(ctx, a.OrganizationID)
+		if err == nil {
+			o, err = s.finishStale(ctx, o)
+		}
+		switch {
+		case err != nil && !errors.Is(err, ErrNotFound):
+			return err
+		case err == nil && o.member(a.ID) != nil, !s.stale(a.UpdatedAt):
+			return taken
+		}
+		return s.removeOrphan(ctx, a)
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if !s.stale(holder.ClaimedAt) {
+		return taken
+	}
+	return s.releaseUnused(ctx, holder)
+}
+
 // takenErrors returns the refusals of a claim that another organization has, and
 // of one that it has given up a moment ago.
 func takenErrors(id string) (taken, given *Error) {
 	reason, what, rule := NameTaken, "the organization name", sluggedRule(strings.TrimPrefix(id, CollectionPrefix))
-	if strings.HasPrefix(id, emailClaimPrefix) {
+	if isEmailClaim(id) {
 		reason, what, rule = EmailTaken, "the email", "emails are compared without case"
 	}
 	taken = refuse(Conflict, reason, what+" is taken: "+rule)
@@ -116,17 +149,27 @@ func (s *Service) releaseAll(ctx context.Context, organizationID string) error {
 
 func (s *Service) releaseBelow(ctx context.Context, organizationID string, below int64, keep []string) error {
 	if s.Store.ChecksCollections() {
-		return s.Store.ReleaseClaims(ctx, organizationID, below, keep)
+		return s.Store.ReleaseClaims(ctx, Owner{OrganizationID: organizationID}, below, keep)
 	}
 	// On this server a late command could change the collection of the next
 	// owner of the name.
 	return s.Store.RestClaims(ctx, organizationID, below, keep, s.now())
 }
 
-// releaseUnused releases a claim if its organization does not use it.
+// releaseUnused releases a claim if its owner does not use it.
 func (s *Service) releaseUnused(ctx context.Context, c Claim) error {
 	if !c.RestingSince.IsZero() {
 		return s.Store.DeleteClaim(ctx, c)
+	}
+	if c.AdminID != "" {
+		a, err := s.Store.Admin(ctx, c.AdminID)
+		if errors.Is(err, ErrNotFound) {
+			return s.releaseAllOf(ctx, c.Owner)
+		}
+		if err != nil {
+			return err
+		}
+		return s.releaseUnusedOf(ctx, a, c.Revision)
 	}
 	o, err := s.Store.Organization(ctx, c.OrganizationID)
 	if errors.Is(err, ErrNotFound) {

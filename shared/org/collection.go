@@ -154,6 +154,32 @@ func (s *Service) move(ctx context.Context, o Organization) (Organization, error
 	return o, errOvertaken
 }
 
+// moveBack gives the organization's collection the name on the record again, after
+// move has renamed it.
+func (s *Service) moveBack(ctx context.Context, o Organization) (Organization, error) {
+	for range recoverAttempts {
+		if err := s.checkLease(o.Operation); err != nil {
+			return o, err
+		}
+		found, c, err := s.findOwn(ctx, o)
+		if o = found; err != nil || c.Name == o.Collection {
+			return o, err
+		}
+		err = s.Store.RenameCollection(ctx, o.Database, c, o.Collection)
+		if errors.Is(err, ErrConflict) {
+			// The tenant's application has written under the name meanwhile.
+			if err = s.setAside(ctx, o, o.Collection); err == errNameUnusable && !s.Store.ChecksCollections() {
+				s.log().ErrorContext(ctx, "collection has the wrong name", "organization_id", o.ID, "collection", o.Collection, "its_name", c.Name)
+				return o, nil // updates and deletions find it; Reconcile reports it
+			}
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return o, err
+		}
+	}
+	return o, errOvertaken
+}
+
 // recreateCollection makes a new collection for an organization that has none,
 // under the temporary name of its operation.
 func (s *Service) recreateCollection(ctx context.Context, o Organization) (Organization, Collection, error) {

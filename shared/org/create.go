@@ -14,15 +14,15 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 	}
 	now := s.now()
 	op := Operation{ID: s.Store.NewID(), Kind: Creating, StartedAt: now, TouchedAt: now}
-	admin := Admin{ID: s.Store.NewID(), Email: email, TokenVersion: 1, CreatedAt: now, UpdatedAt: now}
+	admin := Admin{ID: s.Store.NewID(), Email: email, TokenVersion: 1, Revision: 1, CreatedAt: now, UpdatedAt: now}
 	o := Organization{
 		ID:         s.Store.NewID(),
 		Name:       name.Display,
 		Collection: name.Collection(),
 		Database:   s.Database,
 		Status:     Provisioning,
-		Admins:     []Member{{AdminID: admin.ID, Role: RoleOwner, Since: now, TokenVersion: admin.TokenVersion}},
-		Claims:     []string{name.Collection(), emailClaim(email)},
+		Admins:     []Member{{AdminID: admin.ID, Role: RoleOwner, Since: now}},
+		Claims:     []string{name.Collection()},
 		Revision:   1,
 		Operation:  &op,
 		CreatedAt:  now,
@@ -38,7 +38,12 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 
 // create carries out the creation of o, which is the record before the commit.
 func (s *Service) create(ctx context.Context, o Organization, admin Admin, password string) (Organization, error) {
-	if err := s.claim(ctx, o.ID, 0, o.Claims, o.Operation.StartedAt); err != nil {
+	now := o.Operation.StartedAt
+	claims := []Claim{
+		{ID: o.Collection, Owner: Owner{OrganizationID: o.ID}, ClaimedAt: now},
+		{ID: emailClaim(admin.Email), Owner: admin.owner(), ClaimedAt: now},
+	}
+	if err := s.claim(ctx, claims); err != nil {
 		return o, err
 	}
 	// Hashing is expensive, so it is done only after the claims are won.

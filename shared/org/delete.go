@@ -20,7 +20,7 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 			return Organization{}, invalid([]FieldError{{Field: "organization_name", Message: err.Error()}})
 		}
 	}
-	o, err := s.authorize(ctx, caller)
+	o, _, err := s.authorize(ctx, caller)
 	if err != nil {
 		return Organization{}, err
 	}
@@ -32,6 +32,9 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 	}
 	if o.Operation != nil {
 		return Organization{}, errBusy
+	}
+	if err := s.confirm(ctx, caller); err != nil {
+		return Organization{}, err
 	}
 	now := s.now()
 	op := Operation{ID: s.Store.NewID(), Kind: Removing, StartedAt: now, TouchedAt: now}
@@ -61,7 +64,11 @@ func (s *Service) remove(ctx context.Context, o Organization) error {
 	if err != nil {
 		return err
 	}
-	if err := s.releaseAll(ctx, o.ID); err != nil {
+	err = concurrently(
+		func() error { return s.releaseAll(ctx, o.ID) },
+		func() error { return s.releaseAllOf(ctx, o.adminOwners()...) },
+	)
+	if err != nil {
 		return err
 	}
 	return s.Store.DeleteOrganization(ctx, o.ID, left.Revision)

@@ -4,12 +4,12 @@
 //
 // # The lifecycle
 //
-// An organization consists of a record, the admins who log in to it, a
-// collection, and claims: one on each name that must be unique, which are the
-// name of its collection and the email addresses of its admins. One change
-// touches several of them. The lifecycle relies on the atomicity of one command
-// on one document and on nothing more, because MongoDB can't rename or drop a
-// collection in a transaction.
+// An organization consists of a record, which lists its members, a collection,
+// and a claim on the name of the collection, which must be unique. An admin is a
+// person who logs in, and consists of a record and a claim on the email address.
+// One change touches several of them. The lifecycle relies on the atomicity of
+// one command on one document and on nothing more, because MongoDB can't rename
+// or drop a collection in a transaction.
 //
 // These invariants hold whenever no operation is under way. An active
 // organization has exactly one collection, its admins, and the claims on both.
@@ -27,12 +27,11 @@
 // its insertion decides a race. As long as there is a journal on the record, no
 // other operation begins and any process can finish this one.
 //
-// The revision decides. Every write of a record is conditional on the revision
-// that was read, and increments it. To take an operation over is such a write,
-// so that the process that worked on it before can't commit. Claims and admins
-// hold the revision at which they were written. A claim is released only below
-// the revision of a record that does not use it. An admin is changed only from a
-// lower revision to a higher one.
+// The revision decides. Every write of a record, an organization's or an admin's,
+// is conditional on the revision that was read, and increments it. To take an
+// operation over is such a write, so that the process that worked on it before
+// can't commit. A claim holds the revision of its owner's record when it was made,
+// and is released only below the revision of a record that does not use it.
 //
 // A collection is identified by its UUID, which it keeps when it is renamed. The
 // server compares the UUID in every command that renames or drops a collection,
@@ -60,6 +59,12 @@
 //	5 record changed              C    claims on what it was called      they are released
 //	6 release the old claims           nothing to do
 //
+//	email or password alone
+//	1 claim new email                  claims that nobody uses           they are released
+//	2 admin's record changed      C    a claim on the old email          it is released
+//	3 fence the organization,
+//	  release the old claim            the same                          it is released
+//
 //	delete
 //	1 record: deleting            C    an organization nobody can reach  2 to 4 are done
 //	2 collection, admins, sessions     the same                          2 to 4 are done
@@ -68,10 +73,19 @@
 //
 // A creation is undone in the same way as an organization is deleted, except that
 // a collection with documents stays, because they can't belong to an organization
-// that never became active. After its journal is written, an update can fail
-// only at its third step and only if the collection was certainly not renamed,
-// for example because a collection with documents has the new name. Then the
-// update is undone.
+// that never became active. After its journal is written, an update can fail at
+// two steps, and is then undone. At the third, if the collection was certainly not
+// renamed, for example because a collection with documents has the new name. At the
+// fourth, if another request has changed the admin meanwhile, or has got the email
+// because the operation was stale. Then the journal says so, and the collection gets
+// its name back.
+//
+// The version of an admin's tokens is on its record, and that of the members on the
+// organization's. A request reads both at once, so that the admin may be older. A
+// request that changes the organization reads the admin once more. If its version
+// changes after that, the fence at the end of that change makes the write fail. So
+// when a new password is answered, no request with an old token has any effect any
+// more, whether it sleeps or not.
 //
 // If a command of an operation fails, the operation itself does at once what
 // others would do later. It reads the record. If its journal is there, it takes
@@ -87,8 +101,9 @@
 //	insert organization       clients don't see it before a commit: it is undone
 //	replace organization      only the revision and status that were seen
 //	delete organization       only the revision that was seen
+//	fence organization        an operation under way is taken over, and goes on
 //	insert admin              no record lists the admin: Reconcile removes it
-//	update admin              only from a lower revision
+//	replace admin             only the revision that was seen
 //	delete admins, sessions   only of an organization that is being deleted for good
 //	create collection         the name is its operation's own: it is dropped once stale
 //	drop collection           only the collection of the UUID
@@ -103,7 +118,9 @@
 // compares them before it sends the command, and names that are given up rest
 // for StaleAfter before another organization may have them. There the lifecycle
 // relies on two things: no such command arrives later than that, and no process
-// sleeps between the comparison and the command.
+// sleeps between the comparison and the command. And if an update is undone at its
+// fourth step, and the tenant's application has written under the old name just
+// before, then the collection keeps the new name until a person looks at both.
 //
 // # Time
 //
@@ -114,6 +131,13 @@
 // database's. A request that finds a stale operation trusts its own clock. If
 // an operation is taken over too early, the process that began it fails, and the
 // other one finishes it.
+//
+// # Older versions
+//
+// Older versions gave the claims to emails to the organizations, listed them on
+// their records, and kept a copy of the version of an admin's tokens there. A change
+// of such an email first gives the claim to the admin (adopt). Journals of older
+// versions are carried out with the claims that they have.
 //
 // # Repair
 //

@@ -5,7 +5,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -30,7 +29,7 @@ const (
 type Finding struct {
 	Kind           FindingKind `json:"kind"`
 	OrganizationID string      `json:"organization_id,omitempty"`
-	Subject        string      `json:"subject"`         // the claim, admin, collection, index or kind of operation; "email" for any claim to an email
+	Subject        string      `json:"subject"`         // the claim, admin, collection, index or kind of operation; of a claim to an email not the email
 	Since          time.Time   `json:"since,omitzero"`  // when it was last touched
 	Age            string      `json:"age,omitempty"`   // how long ago that is
 	Error          string      `json:"error,omitempty"` // why it could not be repaired
@@ -109,24 +108,34 @@ func (s *Service) inspect(ctx context.Context) ([]Finding, error) {
 			return nil, err
 		}
 	}
-	findings = append(findings, s.inspectClaims(claims, byID)...)
-	findings = append(findings, s.inspectAdmins(admins, byID)...)
+	people := map[string]*Admin{}
+	for i := range admins {
+		people[admins[i].ID] = &admins[i]
+	}
+	findings = append(findings, s.inspectClaims(claims, byID, people)...)
+	findings = append(findings, s.inspectAdmins(people, byID)...)
 	return append(findings, inspectCollections(organizations, collections)...), nil
 }
 
-func (s *Service) inspectClaims(claims []Claim, organizations map[string]*Organization) (findings []Finding) {
-	owner := map[string]string{}
+func (s *Service) inspectClaims(claims []Claim, organizations map[string]*Organization, admins map[string]*Admin) (findings []Finding) {
+	owner := map[string]Owner{}
 	for _, c := range claims {
-		owner[c.ID] = c.OrganizationID
+		owner[c.ID] = c.Owner
 		since := c.ClaimedAt
 		if !c.RestingSince.IsZero() {
 			if since = c.RestingSince; !s.stale(since) {
 				continue // as intended
 			}
 		}
-		if o := organizations[c.OrganizationID]; o == nil || !o.uses(c.ID) {
+		used := false
+		if a := admins[c.AdminID]; a != nil {
+			used = a.uses(c.ID)
+		} else if o := organizations[c.OrganizationID]; o != nil {
+			used = o.uses(c.ID)
+		}
+		if !used {
 			findings = append(findings, s.withAge(Finding{
-				Kind: UnusedClaim, OrganizationID: c.OrganizationID, Subject: claimSubject(c.ID), claim: c,
+				Kind: UnusedClaim, OrganizationID: c.OrganizationID, Subject: claimSubject(c), claim: c,
 			}, since))
 		}
 	}
@@ -135,27 +144,37 @@ func (s *Service) inspectClaims(claims []Claim, organizations map[string]*Organi
 			continue // the rest may be under way
 		}
 		for _, id := range o.Claims {
-			if owner[id] != o.ID {
-				findings = append(findings, Finding{Kind: MissingClaim, OrganizationID: o.ID, Subject: claimSubject(id)})
+			// An older version may have left emails on the record that are the admins'.
+			if owner[id].OrganizationID != o.ID && !isEmailClaim(id) {
+				findings = append(findings, Finding{Kind: MissingClaim, OrganizationID: o.ID, Subject: claimSubject(Claim{ID: id})})
+			}
+		}
+		for _, m := range o.Admins {
+			a := admins[m.AdminID]
+			if a == nil {
+				continue // reported elsewhere
+			}
+			c := Claim{ID: emailClaim(a.Email), Owner: a.owner()}
+			if owner[c.ID] != c.Owner && !(owner[c.ID].OrganizationID == o.ID && o.uses(c.ID)) {
+				findings = append(findings, Finding{Kind: MissingClaim, OrganizationID: o.ID, Subject: claimSubject(c)})
 			}
 		}
 	}
 	return findings
 }
 
-func (s *Service) inspectAdmins(admins []Admin, organizations map[string]*Organization) (findings []Finding) {
-	organizationOf := map[string]string{}
-	for _, a := range admins {
-		organizationOf[a.ID] = a.OrganizationID
+func (s *Service) inspectAdmins(admins map[string]*Admin, organizations map[string]*Organization) (findings []Finding) {
+	for _, id := range slices.Sorted(maps.Keys(admins)) {
+		a := admins[id]
 		if o := organizations[a.OrganizationID]; o == nil || o.member(a.ID) == nil {
 			findings = append(findings, s.withAge(Finding{
-				Kind: OrphanAdmin, OrganizationID: a.OrganizationID, Subject: a.ID, admin: a,
+				Kind: OrphanAdmin, OrganizationID: a.OrganizationID, Subject: a.ID, admin: *a,
 			}, a.UpdatedAt))
 		}
 	}
 	for _, o := range organizations {
 		for _, m := range o.Admins {
-			if o.Operation == nil && organizationOf[m.AdminID] != o.ID {
+			if a := admins[m.AdminID]; o.Operation == nil && (a == nil || a.OrganizationID != o.ID) {
 				findings = append(findings, Finding{Kind: MissingAdmin, OrganizationID: o.ID, Subject: m.AdminID})
 			}
 		}
@@ -212,9 +231,12 @@ func inspectCollections(organizations []Organization, collections map[string][]C
 
 // claimSubject returns the name of a claim for a report, which must not hold
 // email addresses.
-func claimSubject(id string) string {
-	if strings.HasPrefix(id, emailClaimPrefix) {
+func claimSubject(c Claim) string {
+	switch {
+	case c.AdminID != "":
+		return "email of " + c.AdminID
+	case isEmailClaim(c.ID):
 		return "email"
 	}
-	return id
+	return c.ID
 }

@@ -19,7 +19,7 @@ type ListedMember struct {
 // there are more. Every role may see them. Its errors are ErrUnauthenticated and
 // ErrUnavailable.
 func (s *Service) Members(ctx context.Context, caller auth.Caller, after string, limit int) (members []ListedMember, more bool, err error) {
-	o, err := s.authorize(ctx, caller)
+	o, _, err := s.authorize(ctx, caller)
 	if err != nil {
 		return nil, false, err
 	}

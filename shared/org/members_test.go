@@ -28,7 +28,7 @@ func TestMembers(t *testing.T) {
 			ID: f.Store.NewID(), OrganizationID: o.ID, Email: fmt.Sprintf("member-%d@acme.test", i), TokenVersion: 1, Revision: 1,
 			CreatedAt: o.CreatedAt, UpdatedAt: o.CreatedAt,
 		}
-		m := org.Member{AdminID: a.ID, Role: org.RoleMember, Since: o.CreatedAt, TokenVersion: 1}
+		m := org.Member{AdminID: a.ID, Role: org.RoleMember, Since: o.CreatedAt}
 		if err := f.Store.InsertAdmin(t.Context(), a); err != nil {
 			t.Fatal(err)
 		}

@@ -163,7 +163,7 @@ func TestModel(t *testing.T) {
 				if e != nil {
 					rt.Fatal(e)
 				}
-				if changed := o.Admins[0].TokenVersion > tenant.caller.TokenVersion; err == nil || changed {
+				if changed := w.tokenVersion(o.Admins[0].AdminID) > tenant.caller.TokenVersion; err == nil || changed {
 					if err != nil && !interrupted {
 						rt.Fatalf("answer %v, but the token is revoked", err)
 					}

@@ -2,6 +2,7 @@ package org
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,7 +16,7 @@ type Organization struct {
 	Database       string // that the collection is in
 	Status         Status
 	Admins         []Member
-	Claims         []string   // the ids of the claims that it holds
+	Claims         []string   // the ids of the claims that it holds; of older versions also those of its admins
 	Revision       int64      // grows by one with every write of the record
 	Operation      *Operation // the change under way; nil: none
 	Committed      string     // the id of the operation that was committed last
@@ -36,18 +37,16 @@ const (
 
 // Member is the entry of an admin on its organization's record.
 type Member struct {
-	AdminID      string
-	Role         Role
-	Since        time.Time
-	TokenVersion int64 // tokens of any other version are invalid
+	AdminID string
+	Role    Role
+	Since   time.Time
 }
 
-// mayAct reports whether the admin may act for the organization now: it is
-// active, and the admin's tokens of that version are valid. Every token and
-// every session is held against this.
-func (o *Organization) mayAct(adminID string, tokenVersion int64) bool {
-	m := o.member(adminID)
-	return o.Status == Active && m != nil && m.TokenVersion == tokenVersion
+// mayAct reports whether the admin may act for the organization now with tokens of
+// that version: it is active and has the admin as a member, and the version is the
+// admin's. Every token and every session is held against this.
+func (o *Organization) mayAct(a Admin, tokenVersion int64) bool {
+	return o.Status == Active && o.member(a.ID) != nil && a.TokenVersion == tokenVersion
 }
 
 // member returns the admin of that id, or nil.
@@ -57,6 +56,14 @@ func (o *Organization) member(adminID string) *Member {
 		return nil
 	}
 	return &o.Admins[i]
+}
+
+// adminOwners returns the admins as the owners of claims.
+func (o *Organization) adminOwners() (owners []Owner) {
+	for _, m := range o.Admins {
+		owners = append(owners, Owner{AdminID: m.AdminID})
+	}
+	return owners
 }
 
 // claimsInUse returns the ids of the claims that the organization holds, and of
@@ -93,7 +100,21 @@ type Operation struct {
 	AdminID      string // whose email or password changes; may be empty
 	Email        string // empty: does not change
 	PasswordHash string // empty: does not change
-	TokenVersion int64
+	TokenVersion int64  // of the admin after it
+	Undone       bool   // the admin could not be changed, so the collection gets its name back
+}
+
+// adminChange returns what the operation changes of the admin.
+func (op *Operation) adminChange() adminChange {
+	return adminChange{id: op.ID, journaled: true, email: op.Email, passwordHash: op.PasswordHash, at: op.StartedAt}
+}
+
+// changed reports whether the operation has changed its admin.
+func (op *Operation) changed(a Admin) bool {
+	if a.Committed == "" { // only older versions have changed the admin
+		return a.TokenVersion == op.TokenVersion
+	}
+	return a.Journaled == op.ID
 }
 
 // OperationKind says what an operation does.
@@ -113,27 +134,24 @@ type Collection struct {
 	UUID string // in hexadecimal; empty if the server does not report it
 }
 
-// Admin is a person who logs in and acts for an organization.
-type Admin struct {
-	ID             string
-	OrganizationID string
-	Email          string
-	PasswordHash   string
-	TokenVersion   int64 // a copy: the one on the organization's record decides
-	Revision       int64 // of the organization's record when it last changed the admin
-	CreatedAt      time.Time
-	UpdatedAt      time.Time
-}
-
 // Claim is the exclusive right to a collection name or an email address.
 type Claim struct {
-	ID             string // a collection's name, or "email:" and an address
-	OrganizationID string
-	Revision       int64     // of the organization's record when the claim was made
-	ClaimedAt      time.Time // when the operation began that made it
-	RestingSince   time.Time // when it was given up, on servers where names must rest
+	ID string // a collection's name, or "email:" and an address
+	Owner
+	Revision     int64     // of the owner's record when the claim was made
+	ClaimedAt    time.Time // when the operation began that made it
+	RestingSince time.Time // when it was given up, on servers where names must rest
+}
+
+// Owner is who has a claim: an organization or, of an email, an admin. Older
+// versions gave emails to organizations.
+type Owner struct {
+	OrganizationID string // empty if it is an admin
+	AdminID        string // empty if it is an organization
 }
 
 const emailClaimPrefix = "email:" // no collection's name has a colon
 
 func emailClaim(email string) string { return emailClaimPrefix + email }
+
+func isEmailClaim(id string) bool { return strings.HasPrefix(id, emailClaimPrefix) }

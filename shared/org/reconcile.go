@@ -130,7 +130,7 @@ func (s *Service) repair(ctx context.Context, f Finding, report *Report) (*[]Fin
 			return nil, nil
 		}
 		err := s.releaseUnused(ctx, f.claim)
-		if f.claim.RestingSince.IsZero() && !s.Store.ChecksCollections() {
+		if f.claim.RestingSince.IsZero() && f.claim.AdminID == "" && !s.Store.ChecksCollections() {
 			return nil, err // the claim must rest first
 		}
 		return &report.Removed, err
@@ -138,7 +138,7 @@ func (s *Service) repair(ctx context.Context, f Finding, report *Report) (*[]Fin
 		if !s.stale(f.admin.UpdatedAt) {
 			return nil, nil
 		}
-		return &report.Removed, s.Store.DeleteAdmin(ctx, f.admin.ID)
+		return &report.Removed, s.removeOrphan(ctx, f.admin)
 	case UnknownCollection:
 		_, _, err := s.findOwn(ctx, f.org)
 		if errors.Is(err, errNoCollection) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 )
 
@@ -108,7 +107,7 @@ func unlessUndone(err error) error {
 func (s *Service) finish(ctx context.Context, o Organization) (Organization, error) {
 	switch kind := o.Operation.Kind; {
 	case kind == Updating:
-		return s.forward(ctx, o)
+		return s.forward(ctx, o, Admin{})
 	case kind == Removing && o.Status == Deleting, kind == Creating && o.Status != Active && o.Status != Suspended:
 		return o, s.remove(ctx, o)
 	}
@@ -187,11 +186,16 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 		}
 		if err == nil || errors.Is(err, ErrNotFound) {
 			// No collection can have got one of the names, so they need no rest.
-			err = s.Store.ReleaseClaims(ctx, o.ID, math.MaxInt64, nil)
+			err = s.releaseAllOf(ctx, append(o.adminOwners(), Owner{OrganizationID: o.ID})...)
 		}
 	case err != nil:
 	case current.Committed == op.ID:
 		s.releaseLater(ctx, current)
+		if op.Email != "" {
+			if admin, err := s.Store.Admin(ctx, op.AdminID); err == nil {
+				s.releaseAdminLater(ctx, admin)
+			}
+		}
 		return current, nil
 	case current.Operation != nil && current.Operation.ID == op.ID:
 		if !current.Operation.TouchedAt.Equal(op.TouchedAt) {
@@ -215,6 +219,9 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 			}
 		}
 		err = s.release(ctx, current)
+		if err == nil && op.Email != "" {
+			_, err = s.stopChange(ctx, op)
+		}
 	}
 	if err == nil {
 		err = undoneError{cause}
@@ -226,11 +233,15 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 // failure is only logged: Reconcile, or an operation that wants one of the
 // claims, releases it later.
 func (s *Service) releaseLater(ctx context.Context, o Organization) {
-	err := s.release(ctx, o)
+	s.untilReleased(ctx, func() error { return s.release(ctx, o) })
+}
+
+func (s *Service) untilReleased(ctx context.Context, release func() error) {
+	err := release()
 	if errors.Is(err, ErrUnavailable) {
-		err = s.release(ctx, o)
+		err = release()
 	}
 	if err != nil {
-		s.log().WarnContext(ctx, "old claims not released", "organization_id", o.ID, "error", err)
+		s.log().WarnContext(ctx, "old claims not released", "error", err)
 	}
 }

@@ -206,35 +206,58 @@ func (s *Service) Get(ctx context.Context, name string) (Organization, error) {
 
 var errRevoked = refuse(Unauthenticated, TokenRevoked, "the access token has expired or was revoked: log in again")
 
-// authorize returns the organization that the caller may act for, or
-// errRevoked. The authorizer has verified the token, perhaps some time ago, so
-// the database is asked whether its session, admin and organization still allow
-// it.
-func (s *Service) authorize(ctx context.Context, c auth.Caller) (Organization, error) {
+// authorize returns the organization that the caller may act for, and the caller's
+// record, or errRevoked. The authorizer has verified the token, perhaps some time
+// ago, so the database is asked whether its session, admin and organization still
+// allow it.
+func (s *Service) authorize(ctx context.Context, c auth.Caller) (o Organization, a Admin, err error) {
 	if !s.now().Before(c.ExpiresAt) {
-		return Organization{}, errRevoked
+		return o, a, errRevoked
 	}
-	var o Organization
 	var session Session
-	err := concurrently(
-		func() (err error) {
-			if o, err = s.Store.Organization(ctx, c.OrganizationID); err == nil {
-				o, err = s.finishStale(ctx, o)
-			}
-			return err
-		},
+	err = concurrently(
+		func() (err error) { o, err = s.Store.Organization(ctx, c.OrganizationID); return err },
+		func() (err error) { a, err = s.Store.Admin(ctx, c.AdminID); return err },
 		func() (err error) { session, err = s.Store.Session(ctx, c.SessionID); return err },
 	)
+	if err == nil {
+		o, a, err = s.settle(ctx, o, a)
+	}
 	if errors.Is(err, ErrNotFound) {
-		return Organization{}, errRevoked
+		err = errRevoked
+	}
+	if err == nil && (!o.mayAct(a, c.TokenVersion) || session.AdminID != c.AdminID || !s.now().Before(session.ExpiresAt)) {
+		err = errRevoked
 	}
 	if err != nil {
-		return Organization{}, err
+		return Organization{}, Admin{}, err
 	}
-	if !o.mayAct(c.AdminID, c.TokenVersion) || session.AdminID != c.AdminID || !s.now().Before(session.ExpiresAt) {
-		return Organization{}, errRevoked
+	return o, a, nil
+}
+
+// confirm returns errRevoked if the caller's token is revoked. It reads the admin
+// after authorize has read the organization. So if a change of the admin ends after
+// this, it fences the organization after that was read, and no write that depends on
+// what was read succeeds.
+func (s *Service) confirm(ctx context.Context, c auth.Caller) error {
+	a, err := s.Store.Admin(ctx, c.AdminID)
+	if errors.Is(err, ErrNotFound) || err == nil && a.TokenVersion != c.TokenVersion {
+		err = errRevoked
 	}
-	return o, nil
+	return err
+}
+
+// settle finishes the operation of o if it is stale, and returns the organization
+// and its admin after that.
+func (s *Service) settle(ctx context.Context, o Organization, a Admin) (Organization, Admin, error) {
+	if o.Operation == nil || !s.stale(o.Operation.TouchedAt) {
+		return o, a, nil
+	}
+	o, err := s.finishStale(ctx, o)
+	if err == nil {
+		a, err = s.Store.Admin(ctx, a.ID)
+	}
+	return o, a, err
 }
 
 // concurrently runs the functions at the same time and waits for all. It returns

@@ -270,7 +270,7 @@ func TestCreate(t *testing.T) {
 		want := org.Organization{
 			Name: "Akshay Pvt Ltd", Collection: "org_akshay_pvt_ltd", Database: f.db.Name,
 			Status: org.Active,
-			Claims: []string{"org_akshay_pvt_ltd", "email:admin@example.com"},
+			Claims: []string{"org_akshay_pvt_ltd"},
 		}
 		if diff := cmp.Diff(want, got,
 			cmpopts.IgnoreFields(org.Organization{}, "ID", "CollectionUUID", "Admins", "Revision", "Committed", "CreatedAt", "UpdatedAt")); diff != "" {
@@ -661,7 +661,7 @@ func TestUpdate(t *testing.T) {
 			}
 			want := created
 			want.Name, want.Collection = tt.organization, "org_"+tt.slug
-			want.Claims = []string{want.Collection, "email:" + tt.email}
+			want.Claims = []string{want.Collection}
 			if diff := cmp.Diff(want, got,
 				cmpopts.IgnoreFields(org.Organization{}, "Admins", "Revision", "Committed", "UpdatedAt"),
 				cmpopts.SortSlices(strings.Compare)); diff != "" {

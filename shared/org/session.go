@@ -57,12 +57,12 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 	}
 	var attempt attempt
 	var admins []Admin
-	var o Organization
+	var claim Claim
 	err := concurrently(
 		func() (err error) { attempt, err = s.countAttempt(ctx, email, c.ClientAddress); return err },
 		func() (err error) { admins, err = s.Store.AdminsByEmail(ctx, stored); return err },
 		func() (err error) {
-			if o, err = s.Store.OrganizationByClaim(ctx, emailClaim(stored)); errors.Is(err, ErrNotFound) {
+			if claim, err = s.Store.Claim(ctx, emailClaim(stored)); errors.Is(err, ErrNotFound) {
 				err = nil // refused below, after the comparison
 			}
 			return err
@@ -73,8 +73,8 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 	}
 	var admin Admin
 	for _, a := range admins {
-		// A crash may have left an admin without an organization.
-		if admin.ID == "" || o.member(a.ID) != nil {
+		// A crash may have left one without a right to the email.
+		if admin.ID == "" || claim.Owner == a.owner() || claim.OrganizationID == a.OrganizationID {
 			admin = a
 		}
 	}
@@ -85,18 +85,6 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 	if !ok {
 		return Tokens{}, errWrongCredentials
 	}
-	if o.ID != admin.OrganizationID || o.Operation != nil {
-		// A process may have crashed while it changed the email.
-		if o, err = s.Store.Organization(ctx, admin.OrganizationID); err == nil {
-			o, err = s.finishStale(ctx, o)
-		}
-		if errors.Is(err, ErrNotFound) {
-			return Tokens{}, errWrongCredentials
-		}
-		if err != nil {
-			return Tokens{}, err
-		}
-	}
 	now := s.now()
 	refresh := auth.NewRefreshToken(auth.NewSessionID())
 	session := Session{
@@ -104,17 +92,31 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 		TokenVersion: admin.TokenVersion, RefreshHash: refresh.Hash(),
 		CreatedAt: now, ExpiresAt: now.Add(s.SessionTTL),
 	}
-	if !o.mayAct(session.AdminID, session.TokenVersion) {
-		// The organization is being deleted, or is suspended, or the admin is
-		// being changed. The answer must not tell that the password was right.
-		return Tokens{}, errWrongCredentials
-	}
+	var o Organization
 	err = concurrently(
+		func() (err error) {
+			if o, err = s.Store.Organization(ctx, admin.OrganizationID); err == nil {
+				// A process may have crashed while it changed the admin.
+				o, admin, err = s.settle(ctx, o, admin)
+			}
+			if errors.Is(err, ErrNotFound) {
+				o, err = Organization{}, nil // refused below
+			}
+			return err
+		},
 		func() error { return s.Store.InsertSession(ctx, session) },
 		func() error { s.succeeded(ctx, attempt); return nil },
 	)
 	if err != nil {
 		return Tokens{}, err
+	}
+	if !o.mayAct(admin, session.TokenVersion) {
+		// The organization is being deleted, or is suspended. The answer must not
+		// tell that the password was right.
+		if err := s.Store.DeleteSession(ctx, session.ID); err != nil {
+			return Tokens{}, err
+		}
+		return Tokens{}, errWrongCredentials
 	}
 	if s.Passwords.Outdated(admin.PasswordHash) {
 		s.rehash(ctx, admin, c.Password)
@@ -189,11 +191,16 @@ func (s *Service) Refresh(ctx context.Context, r RefreshRequest) (Tokens, error)
 	if !given.Matches(session.RefreshHash) {
 		return Tokens{}, s.endReused(ctx, session)
 	}
-	o, err := s.Store.Organization(ctx, session.OrganizationID)
+	var o Organization
+	var admin Admin
+	err = concurrently(
+		func() (err error) { o, err = s.Store.Organization(ctx, session.OrganizationID); return err },
+		func() (err error) { admin, err = s.Store.Admin(ctx, session.AdminID); return err },
+	)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Tokens{}, err
 	}
-	if err != nil || !o.mayAct(session.AdminID, session.TokenVersion) || !s.now().Before(session.ExpiresAt) {
+	if err != nil || !o.mayAct(admin, session.TokenVersion) || !s.now().Before(session.ExpiresAt) {
 		return Tokens{}, s.end(ctx, session)
 	}
 	next := auth.NewRefreshToken(session.ID)
@@ -239,13 +246,6 @@ func (s *Service) Logout(ctx context.Context, r RefreshRequest) error {
 // Me returns the caller and its organization. Its errors are
 // ErrUnauthenticated and ErrUnavailable.
 func (s *Service) Me(ctx context.Context, caller auth.Caller) (Admin, Organization, error) {
-	o, err := s.authorize(ctx, caller)
-	if err != nil {
-		return Admin{}, Organization{}, err
-	}
-	admin, err := s.Store.Admin(ctx, o.ID, caller.AdminID)
-	if errors.Is(err, ErrNotFound) {
-		err = errRevoked
-	}
+	o, admin, err := s.authorize(ctx, caller)
 	return admin, o, err
 }

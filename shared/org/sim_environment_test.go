@@ -185,18 +185,39 @@ func (s *sim) toggleSuspension(id string) {
 	s.tracef("   OPERATOR sets %s %s", id, o.Status)
 }
 
-// forgetUUIDs changes the records to those of the previous version, which
-// stored neither UUIDs of collections nor revisions of admins.
-func (s *sim) forgetUUIDs() {
-	for id, o := range s.durable.organizations {
+// downgrade makes the records those that older versions have written: without UUIDs,
+// and with the claims to emails at the organizations.
+func (s *sim) downgrade() {
+	for _, o := range inOrder(s.durable.organizations) {
+		o = copyOf(o)
 		o.CollectionUUID = ""
-		s.durable.organizations[id] = o
+		give := func(email string) string {
+			id := "email:" + email
+			if c, ok := s.durable.claims[id]; ok {
+				c.Owner, c.Revision = org.Owner{OrganizationID: o.ID}, o.Revision-1
+				s.durable.claims[id] = c
+			}
+			return id
+		}
+		for _, m := range o.Admins {
+			a, exists := s.durable.admins[m.AdminID]
+			if !exists {
+				continue
+			}
+			a.Revision, a.Committed, a.Journaled = 0, "", ""
+			s.durable.admins[a.ID] = a
+			id := give(a.Email)
+			o.Claims = append(o.Claims, id)
+			if op := o.Operation; op != nil && op.Kind == org.Updating {
+				if op.Email != "" {
+					id = give(op.Email)
+				}
+				op.Claims = append(op.Claims, id)
+			}
+		}
+		s.durable.organizations[o.ID] = o
 	}
-	for id, a := range s.durable.admins {
-		a.Revision = 0
-		s.durable.admins[id] = a
-	}
-	s.tracef("   UPGRADE: the records have no UUIDs")
+	s.tracef("   UPGRADE: the records are those of an older version")
 }
 
 // changeUUIDs gives every collection another UUID, as a restore from a backup

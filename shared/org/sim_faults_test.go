@@ -99,7 +99,7 @@ var profiles = []profile{
 		renamesOnly: true, idleRate: 0.1, processes: 4},
 	{name: "wake", fates: []fate{sleepAfter}, only: onlyMethods("DropCollection", "CollectionIsEmpty", "Collections", "RenameCollection"),
 		rates: []float64{0.3}, budget: 3, stray: 0.05, renamesOnly: true, idleRate: 0.05, processes: 4},
-	{name: "roll back", fates: []fate{late, crashLate}, only: onlyMethods("InsertAdmin", "UpdateAdmin", "RenameCollection"), rates: []float64{0.8}, budget: 3,
+	{name: "roll back", fates: []fate{late, crashLate}, only: onlyMethods("InsertAdmin", "ReplaceAdmin", "RenameCollection"), rates: []float64{0.8}, budget: 3,
 		changesAll: true, stray: 0.05, idleRate: 0.01, processes: 5},
 	{name: "wake to drop", fates: []fate{sleepAfter}, only: onlyMethods("DropCollection", "CollectionIsEmpty"),
 		rates: []float64{0.7}, budget: 3, emptyOnly: true, stray: 0.1, renamesOnly: true, idleRate: 0.05, processes: 5},
@@ -108,7 +108,7 @@ var profiles = []profile{
 	{name: "late names", fates: []fate{late, duplicated, crashLate}, only: onlyCatalogChanges, rates: []float64{0.3, 0.6}, budget: 3, idleRate: 0.02, processes: 3},
 	{name: "late writes", fates: []fate{late, late, crashLate, unsent}, only: onlyWrites, rates: []float64{0.05, 0.1}, budget: 3, idleRate: 0.02, processes: 4},
 	{name: "late records", fates: []fate{late}, only: onlyMethods("InsertOrganization", "ReplaceOrganization"), rates: []float64{0.3}, budget: 2, idleRate: 0.02, processes: 4},
-	{name: "late admins", fates: []fate{late, unsent}, only: onlyMethods("InsertAdmin", "UpdateAdmin"), rates: []float64{0.8}, budget: 4,
+	{name: "late admins", fates: []fate{late, unsent}, only: onlyMethods("InsertAdmin", "ReplaceAdmin"), rates: []float64{0.8}, budget: 4,
 		stray: 0.05, idleRate: 0.02, processes: 4},
 }
 

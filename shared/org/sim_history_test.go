@@ -32,6 +32,8 @@ type tenantModel struct {
 	deleting                    bool     // a deletion was committed
 	suspended                   bool     // by the operator
 	uuid                        int      // the UUID of its collection
+	revokedBelow                int64    // tokens of lower versions are revoked, and a client knows it
+	misnamed                    bool     // on a server that compares no UUIDs, its collection could not get its name back
 	documents                   []int    // the documents in it that must not be lost
 	collectionNames             []string // the names that its collection had, or was to have
 }
@@ -61,8 +63,16 @@ func (s *sim) recordWritten(before, after org.Organization) {
 		m.addName(after.Operation.Collection)
 	}
 	m.addName(after.Collection)
+	if id := begun(before, after); id != "" {
+		if op := s.operation(id); op.organization == m.id && op.callerVersion < m.revokedBelow {
+			s.addProblem("revoked token", "op%d changes %s with a token of version %d after %d was answered", op.n, m.id, op.callerVersion, m.revokedBelow)
+		}
+	}
 	if before.Committed != after.Committed {
 		s.operationCommitted(m, after)
+	}
+	if op := before.Operation; op != nil && op.Undone && after.Operation == nil && !s.durable.comparesUUIDs {
+		m.misnamed = s.durable.collections[after.Collection].uuid != m.uuid
 	}
 	if before.Status == org.Suspended && after.Status != before.Status && after.Status != org.Deleting {
 		s.addProblem("suspension lost", "%s was suspended by the operator and is %s", m.id, after.Status)
@@ -70,6 +80,20 @@ func (s *sim) recordWritten(before, after org.Organization) {
 	if after.Status == org.Deleting && before.Status != org.Deleting {
 		s.deletionCommitted(m, after)
 	}
+}
+
+// begun returns the id of the operation that begins with the write, or an empty one
+// if none does.
+func begun(before, after org.Organization) string {
+	switch {
+	case before.Operation != nil:
+		return ""
+	case after.Operation != nil:
+		return after.Operation.ID
+	case after.Committed != before.Committed:
+		return after.Committed
+	}
+	return ""
 }
 
 // addName records a name that the collection has or is to get.
@@ -132,17 +156,49 @@ func (s *sim) operationCommitted(m *tenantModel, after org.Organization) {
 		if name := op.updateRequest.OrganizationName; name != nil {
 			m.name, m.slug = *name, slugOfName(*name)
 		}
-		if email := op.updateRequest.Email; email != nil {
-			m.email = *email
-		}
-		if password := op.updateRequest.Password; password != nil {
-			m.password = *password
+		// An email changes nothing if it was the admin's when the operation read it.
+		if op.updateRequest.Password != nil && !op.adminChanged {
+			s.addProblem("wrong state", "op%d is committed on %s without its change of the admin", op.n, m.id)
 		}
 	default:
 		s.addProblem("wrong state", "op%d %s is committed on %s", op.n, op.kind, m.id)
 	}
 	if after.Name != m.name || after.Collection != org.CollectionPrefix+m.slug {
 		s.addProblem("wrong state", "%s is %s after op%d; want %s", m.id, organizationText(after), op.n, m.name)
+	}
+}
+
+// changesAdmin reports whether the operation is an update of an email or a password.
+func (op *operation) changesAdmin() bool {
+	return op.updateRequest != nil && op.updateRequest.CurrentPassword != nil
+}
+
+// adminWritten is called after every durable replacement of an admin's record.
+func (s *sim) adminWritten(before, after org.Admin) {
+	if before.Committed == after.Committed {
+		return
+	}
+	m, op := s.models[after.OrganizationID], s.operation(after.Committed)
+	if m == nil || !op.changesAdmin() || op.organization != m.id {
+		s.addProblem("wrong state", "op%d %s is committed on an admin of %s", op.n, op.kind, after.OrganizationID)
+		return
+	}
+	if op.adminChanged {
+		s.addProblem("committed twice", "op%d of %s is committed again", op.n, m.id)
+	}
+	op.adminChanged, op.newVersion = true, after.TokenVersion
+	if op.updateRequest.OrganizationName == nil {
+		op.committed = true
+		s.checkCommitTime(op, m.id)
+	}
+	if email := op.updateRequest.Email; email != nil {
+		m.email = *email
+	}
+	if password := op.updateRequest.Password; password != nil {
+		m.password = *password
+	}
+	if after.Email != m.email || after.PasswordHash != "hash of "+m.password {
+		s.addProblem("wrong state", "the admin of %s has %s and %s after op%d", m.id, after.Email, after.PasswordHash, op.n)
 	}
 }
 
@@ -214,6 +270,8 @@ func (s *sim) finish(c *call) {
 			s.addProblem("refused but committed", "op%d is committed and answered %q", op.n, op.err)
 		}
 	case op.kind == "Delete" && m.deleting: // by this operation or by another one
+	case op.adminChanged:
+		m.revokedBelow = max(m.revokedBelow, op.newVersion)
 	case changes && !op.committed:
 		s.addProblem("success without commit", "op%d %s", op.n, op.kind)
 	}

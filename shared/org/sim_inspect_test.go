@@ -14,35 +14,34 @@ import (
 // TestScriptInspect inspects a database in which everything is wrong.
 func TestScriptInspect(t *testing.T) {
 	runScript(t, true, func(s *sim) {
-		ids := map[string]string{}
+		ids, admins := map[string]string{}, map[string]string{}
 		for i, slug := range simSlugs {
 			s.mustCreate(t, slug, simEmails[i])
 			for _, o := range s.durable.organizations {
-				ids[slugOf(o)] = o.ID
+				ids[slugOf(o)], admins[slugOf(o)] = o.ID, o.Admins[0].AdminID
 			}
 		}
 		s.sleep(5 * time.Minute)
 		d, ago := s.durable, func(d time.Duration) time.Time { return time.Now().Add(-d) }
-		admin := func(slug string) string { return d.organizations[ids[slug]].Admins[0].AdminID }
 
 		// What an organization lacks while an operation is under way is not reported.
 		core := d.organizations[ids["core"]]
 		core.Operation = &org.Operation{ID: "99.1", Kind: org.Updating, StartedAt: ago(time.Minute), TouchedAt: ago(30 * time.Second), Collection: "org_next"}
 		d.organizations[core.ID] = core
 		delete(d.claims, "org_core")
-		delete(d.admins, admin("core"))
+		delete(d.admins, admins["core"])
 		delete(d.collections, "org_core")
 		d.make("org_next")
 		d.make(fmt.Sprintf("org_-new-%d-99.1", ago(time.Minute).Unix()))
 
-		d.claims["org_free"] = org.Claim{ID: "org_free", OrganizationID: "9.9", ClaimedAt: ago(time.Minute)}
-		d.claims["email:free@x.test"] = org.Claim{ID: "email:free@x.test", OrganizationID: ids["acme"], ClaimedAt: ago(3 * time.Minute), RestingSince: ago(2 * time.Minute)}
-		d.claims["org_young"] = org.Claim{ID: "org_young", OrganizationID: ids["acme"], ClaimedAt: ago(3 * time.Minute), RestingSince: ago(time.Second)}
+		d.claims["org_free"] = org.Claim{ID: "org_free", Owner: org.Owner{OrganizationID: "9.9"}, ClaimedAt: ago(time.Minute)}
+		d.claims["email:free@x.test"] = org.Claim{ID: "email:free@x.test", Owner: org.Owner{OrganizationID: ids["acme"]}, ClaimedAt: ago(3 * time.Minute), RestingSince: ago(2 * time.Minute)}
+		d.claims["org_young"] = org.Claim{ID: "org_young", Owner: org.Owner{OrganizationID: ids["acme"]}, ClaimedAt: ago(3 * time.Minute), RestingSince: ago(time.Second)}
 		d.admins["9.8"] = org.Admin{ID: "9.8", OrganizationID: "9.9", UpdatedAt: ago(time.Hour)}
 		d.admins["9.7"] = org.Admin{ID: "9.7", OrganizationID: ids["acme"], UpdatedAt: ago(time.Hour)}
 		delete(d.claims, "email:a@x.test")
 		delete(d.claims, "org_bolt")
-		delete(d.admins, admin("dune"))
+		delete(d.admins, admins["dune"])
 		d.renameCollection(org.Collection{Name: "org_acme"}, "org_late")
 		delete(d.collections, "org_bolt")
 		dune := d.organizations[ids["dune"]]
@@ -59,9 +58,11 @@ func TestScriptInspect(t *testing.T) {
 			"unused claim of " + ids["acme"] + ": email " + since(2*time.Minute),
 			"admin without organization of 9.9: 9.8 " + since(time.Hour),
 			"admin without organization of " + ids["acme"] + ": 9.7 " + since(time.Hour),
-			"organization without claim of " + ids["acme"] + ": email",
+			"organization without claim of " + ids["acme"] + ": email of " + admins["acme"],
+			"unused claim of : email of " + admins["core"] + " " + since(5*time.Minute),
+			"unused claim of : email of " + admins["dune"] + " " + since(5*time.Minute),
 			"organization without claim of " + ids["bolt"] + ": org_bolt",
-			"organization without admin of " + ids["dune"] + ": " + admin("dune"),
+			"organization without admin of " + ids["dune"] + ": " + admins["dune"],
 			"collection with another name than recorded of " + ids["acme"] + ": org_acme",
 			"organization without collection of " + ids["bolt"] + ": org_bolt",
 			"collection with another UUID than recorded of " + ids["dune"] + ": org_dune",

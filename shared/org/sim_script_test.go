@@ -17,7 +17,7 @@ import (
 func runScript(t *testing.T, comparesUUIDs bool, script func(s *sim)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sim{profile: profile{name: "scripted"}, rng: rand.New(rand.NewPCG(1, 2)), durable: newState(), history: newHistory(), trace: &strings.Builder{}}
-		s.durable.onWrite = s.recordWritten
+		s.durable.onWrite, s.durable.onAdminWrite = s.recordWritten, s.adminWritten
 		s.durable.comparesUUIDs = comparesUUIDs
 		script(s)
 		for _, p := range s.problems {
@@ -161,9 +161,9 @@ func TestScriptRefusedButCommitted(t *testing.T) {
 		s.mustCreate(t, "acme", "a@x.test")
 		o := s.onlyOrganization(t)
 		pw, cur := "password new!", s.models[o.ID].password
-		op := s.updateOp(o, org.UpdateRequest{Password: &pw, CurrentPassword: &cur})
+		op := s.updateOp(o, org.UpdateRequest{OrganizationName: new("Core"), Password: &pw, CurrentPassword: &cur})
 		err := s.runHooked(op, 0, func(c *call) bool {
-			if c.method != "UpdateAdmin" {
+			if c.method != "ReplaceAdmin" {
 				return false
 			}
 			s.meanwhile(func() {
@@ -293,7 +293,7 @@ func TestScriptUpgradedBoth(t *testing.T) {
 			}
 			return false
 		})
-		s.forgetUUIDs()
+		s.downgrade()
 		s.durable.make("org_acme")
 		s.repairAndCheck()
 	})
@@ -467,7 +467,7 @@ func TestScriptClaimRace(t *testing.T) {
 		err := s.runHooked(s.createOp("core", "c@x.test"), 0, func(c *call) bool {
 			switch c.method {
 			case "InsertClaims":
-				s.durable.claims["org_core"] = org.Claim{ID: "org_core", OrganizationID: "9.9"}
+				s.durable.claims["org_core"] = org.Claim{ID: "org_core", Owner: org.Owner{OrganizationID: "9.9"}}
 			case "Claim":
 				delete(s.durable.claims, "org_core")
 			}

@@ -1,7 +1,6 @@
 package org_test
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -26,6 +25,8 @@ type state struct {
 	// onWrite is called after every write and deletion of an organization's
 	// record. It is nil for a node whose writes are not durable.
 	onWrite func(before, after org.Organization)
+	// onAdminWrite is the same for the record of an admin.
+	onAdminWrite func(before, after org.Admin)
 }
 
 func newState() *state {
@@ -40,7 +41,7 @@ func (s *state) clone() *state {
 	c := *s
 	c.organizations, c.admins, c.claims = maps.Clone(s.organizations), maps.Clone(s.admins), maps.Clone(s.claims)
 	c.sessions, c.attempts = maps.Clone(s.sessions), maps.Clone(s.attempts)
-	c.catalog, c.onWrite = s.catalog.clone(), nil
+	c.catalog, c.onWrite, c.onAdminWrite = s.catalog.clone(), nil, nil
 	return &c
 }
 
@@ -91,7 +92,7 @@ func (s *state) claim(id string) (org.Claim, error) {
 // sameClaim reports whether the stored claim is the one that was seen.
 func (s *state) sameClaim(seen org.Claim) bool {
 	c, ok := s.claims[seen.ID]
-	return ok && c.OrganizationID == seen.OrganizationID && c.Revision == seen.Revision && c.RestingSince.Equal(seen.RestingSince)
+	return ok && c.Owner == seen.Owner && c.Revision == seen.Revision && c.RestingSince.Equal(seen.RestingSince)
 }
 
 func (s *state) replaceClaim(seen, next org.Claim) (bool, error) {
@@ -109,8 +110,8 @@ func (s *state) deleteClaim(seen org.Claim) error {
 	return nil
 }
 
-func (s *state) releaseClaims(organizationID string, below int64, keep []string) error {
-	return s.eachClaim(organizationID, below, keep, func(c org.Claim) {
+func (s *state) releaseClaims(owner org.Owner, below int64, keep []string) error {
+	return s.eachClaim(owner, below, keep, func(c org.Claim) {
 		if c.RestingSince.IsZero() {
 			delete(s.claims, c.ID)
 		}
@@ -118,7 +119,7 @@ func (s *state) releaseClaims(organizationID string, below int64, keep []string)
 }
 
 func (s *state) restClaims(organizationID string, below int64, keep []string, since time.Time) error {
-	return s.eachClaim(organizationID, below, keep, func(c org.Claim) {
+	return s.eachClaim(org.Owner{OrganizationID: organizationID}, below, keep, func(c org.Claim) {
 		if c.RestingSince.IsZero() {
 			c.RestingSince = since
 			s.claims[c.ID] = c
@@ -137,22 +138,22 @@ func (s *state) anyClaimRests() bool {
 	return false
 }
 
-// claimsOf returns the ids of the organization's claims.
-func (s *state) claimsOf(organizationID string) (ids []string) {
+// claimsOf returns the ids of the claims of the organization and of its admins.
+func (s *state) claimsOf(o org.Organization) (ids []string) {
 	for _, c := range inOrder(s.claims) {
-		if c.OrganizationID == organizationID {
+		if c.OrganizationID == o.ID || slices.ContainsFunc(o.Admins, func(m org.Member) bool { return m.AdminID == c.AdminID }) {
 			ids = append(ids, c.ID)
 		}
 	}
 	return ids
 }
 
-// eachClaim calls change for the claims that the organization made below the
-// revision, except those in keep.
-func (s *state) eachClaim(organizationID string, below int64, keep []string, updateRequest func(org.Claim)) error {
+// eachClaim calls change for the claims that the owner made below the revision,
+// except those in keep.
+func (s *state) eachClaim(owner org.Owner, below int64, keep []string, change func(org.Claim)) error {
 	for _, c := range inOrder(s.claims) {
-		if c.OrganizationID == organizationID && c.Revision < below && !slices.Contains(keep, c.ID) {
-			updateRequest(c)
+		if c.Owner == owner && c.Revision < below && !slices.Contains(keep, c.ID) {
+			change(c)
 			if s.stopAfterFirst {
 				break
 			}
@@ -205,6 +206,14 @@ func (s *state) replaceOrganization(seen, next org.Organization) (bool, error) {
 	return true, nil
 }
 
+func (s *state) fenceOrganization(id string) error {
+	if o, ok := s.organizations[id]; ok {
+		o.Revision++
+		s.write(o)
+	}
+	return nil
+}
+
 func (s *state) deleteOrganization(id string, revision int64) error {
 	o, ok := s.organizations[id]
 	if !ok || o.Revision != revision {
@@ -241,17 +250,17 @@ func (s *state) findAdmin(match func(org.Admin) bool) (org.Admin, error) {
 	return org.Admin{}, notFound("admin")
 }
 
-func (s *state) updateAdmin(a org.Admin) error {
-	stored, ok := s.admins[a.ID]
-	if !ok || stored.OrganizationID != a.OrganizationID || stored.Revision >= a.Revision {
-		return nil
+func (s *state) replaceAdmin(seen, next org.Admin) (bool, error) {
+	stored, ok := s.admins[next.ID]
+	if !ok || stored.Revision != seen.Revision {
+		return false, nil
 	}
-	stored.Revision, stored.UpdatedAt = a.Revision, a.UpdatedAt
-	stored.Email = cmp.Or(a.Email, stored.Email)
-	stored.PasswordHash = cmp.Or(a.PasswordHash, stored.PasswordHash)
-	stored.TokenVersion = cmp.Or(a.TokenVersion, stored.TokenVersion)
-	s.admins[a.ID] = stored
-	return nil
+	next.Revision = seen.Revision + 1
+	s.admins[next.ID] = next
+	if s.onAdminWrite != nil {
+		s.onAdminWrite(stored, next)
+	}
+	return true, nil
 }
 
 func (s *state) rehashPassword(adminID, old, hash string) error {

@@ -70,8 +70,13 @@ func pickOf[T any](p *storePair, values ...T) T { return values[p.rng.IntN(len(v
 
 func (p *storePair) time() time.Time { return time.Unix(1e9+p.rng.Int64N(5), 0).UTC() }
 
+func (p *storePair) owner() org.Owner {
+	id := pickOf(p, p.ids[:2]...)
+	return pickOf(p, org.Owner{OrganizationID: id}, org.Owner{AdminID: id})
+}
+
 func (p *storePair) claim() org.Claim {
-	c := org.Claim{ID: pickOf(p, "org_a", "org_b", "email:a", "email:b"), OrganizationID: pickOf(p, p.ids[:2]...),
+	c := org.Claim{ID: pickOf(p, "org_a", "org_b", "email:a", "email:b"), Owner: p.owner(),
 		Revision: p.rng.Int64N(3), ClaimedAt: p.time()}
 	if p.rng.IntN(3) == 0 {
 		c.RestingSince = p.time()
@@ -83,12 +88,12 @@ func (p *storePair) organization() org.Organization {
 	o := org.Organization{
 		ID: pickOf(p, p.ids[:3]...), Name: "Acme", Collection: "org_a", CollectionUUID: pickOf(p, "", "00ff"), Database: p.database,
 		Status: pickOf(p, org.Provisioning, org.Active, org.Suspended, org.Deleting), Revision: p.rng.Int64N(3),
-		Admins: []org.Member{{AdminID: p.ids[0], Role: pickOf(p, org.RoleOwner, org.RoleMember), Since: p.time(), TokenVersion: 1}}, Claims: []string{pickOf(p, "org_a", "org_b"), "email:a"},
+		Admins: []org.Member{{AdminID: p.ids[0], Role: pickOf(p, org.RoleOwner, org.RoleMember), Since: p.time()}}, Claims: []string{pickOf(p, "org_a", "org_b"), "email:a"},
 		CreatedAt: p.time(), UpdatedAt: p.time(),
 	}
 	if p.rng.IntN(2) == 0 {
 		o.Operation = &org.Operation{ID: p.ids[5], Kind: org.Updating, StartedAt: p.time(), TouchedAt: p.time(), Name: "Bolt",
-			Collection: "org_b", Claims: []string{"org_b"}, AdminID: p.ids[0], Email: "b", PasswordHash: "h", TokenVersion: 2}
+			Collection: "org_b", Claims: []string{"org_b"}, AdminID: p.ids[0], Email: "b", PasswordHash: "h", TokenVersion: 2, Undone: p.rng.IntN(2) == 0}
 	} else {
 		o.Committed = p.ids[6]
 	}
@@ -97,7 +102,7 @@ func (p *storePair) organization() org.Organization {
 
 func (p *storePair) admin() org.Admin {
 	return org.Admin{ID: pickOf(p, p.ids[:2]...), OrganizationID: pickOf(p, p.ids[:2]...), Email: pickOf(p, "", "a", "b"),
-		PasswordHash: pickOf(p, "", "h", "i"), TokenVersion: p.rng.Int64N(3), Revision: p.rng.Int64N(4), CreatedAt: p.time(), UpdatedAt: p.time()}
+		PasswordHash: pickOf(p, "", "h", "i"), TokenVersion: p.rng.Int64N(3), Revision: p.rng.Int64N(3), Committed: pickOf(p, "", p.ids[6]), Journaled: pickOf(p, "", p.ids[7]), CreatedAt: p.time(), UpdatedAt: p.time()}
 }
 
 // collections lists the collections of both stores. Those of the real one have
@@ -135,7 +140,7 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 	c, o, a := p.claim(), p.organization(), p.admin()
 	errorOnly := func(err error) answer { return answerOf(nil, err) }
 	all := func(match func(org.Organization) bool) answer { return answerOf(p.simulated.findOrganizations(match)) }
-	switch p.rng.IntN(23) {
+	switch p.rng.IntN(24) {
 	case 0:
 		claims := []org.Claim{c}
 		if d := p.claim(); d.ID != c.ID {
@@ -159,7 +164,8 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 		}
 		return fmt.Sprint("DeleteClaim ", seen), errorOnly(p.simulated.deleteClaim(seen)), errorOnly(p.store.DeleteClaim(ctx, seen))
 	case 5:
-		return fmt.Sprint("ReleaseClaims ", id, c), errorOnly(p.simulated.releaseClaims(id, c.Revision, []string{c.ID})), errorOnly(p.store.ReleaseClaims(ctx, id, c.Revision, []string{c.ID}))
+		owner := p.owner()
+		return fmt.Sprint("ReleaseClaims ", owner, c), errorOnly(p.simulated.releaseClaims(owner, c.Revision, []string{c.ID})), errorOnly(p.store.ReleaseClaims(ctx, owner, c.Revision, []string{c.ID}))
 	case 6:
 		return fmt.Sprint("RestClaims ", id, c), errorOnly(p.simulated.restClaims(id, c.Revision, []string{c.ID}, c.ClaimedAt)), errorOnly(p.store.RestClaims(ctx, id, c.Revision, []string{c.ID}, c.ClaimedAt))
 	case 7:
@@ -197,6 +203,8 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 			seen.ID, seen.Status, seen.Revision = o.ID, pickOf(p, seen.Status, o.Status), pickOf(p, seen.Revision, o.Revision)
 		}
 		return fmt.Sprint("ReplaceOrganization ", seen, o), answerOf(p.simulated.replaceOrganization(seen, o)), answerOf(p.store.ReplaceOrganization(ctx, seen, o))
+	case 23:
+		return "FenceOrganization " + id, errorOnly(p.simulated.fenceOrganization(id)), errorOnly(p.store.FenceOrganization(ctx, id))
 	case 13:
 		return fmt.Sprint("DeleteOrganization ", id, o.Revision), errorOnly(p.simulated.deleteOrganization(id, o.Revision)), errorOnly(p.store.DeleteOrganization(ctx, id, o.Revision))
 	case 14:
@@ -205,16 +213,19 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 		}
 		return fmt.Sprint("InsertAdmin ", a), errorOnly(p.simulated.insertAdmin(a)), errorOnly(p.store.InsertAdmin(ctx, a))
 	case 15:
-		match := func(stored org.Admin) bool { return stored.ID == a.ID && stored.OrganizationID == a.OrganizationID }
-		return fmt.Sprint("Admin ", a), answerOf(p.simulated.findAdmin(match)), answerOf(p.store.Admin(ctx, a.OrganizationID, a.ID))
+		match := func(stored org.Admin) bool { return stored.ID == a.ID }
+		return fmt.Sprint("Admin ", a), answerOf(p.simulated.findAdmin(match)), answerOf(p.store.Admin(ctx, a.ID))
 	case 16:
 		admins, err := p.store.AdminsByEmail(ctx, a.Email)
 		slices.SortFunc(admins, func(a, b org.Admin) int { return strings.Compare(a.ID, b.ID) })
 		simulated := p.simulated.findAdmins(func(stored org.Admin) bool { return stored.Email == a.Email })
 		return "AdminsByEmail " + a.Email, answer{Value: len(simulated)}, answerOf(len(admins), err)
 	case 17, 18:
-		a.Revision++ // the revision of a record is never 0
-		return fmt.Sprint("UpdateAdmin ", a), errorOnly(p.simulated.updateAdmin(a)), errorOnly(p.store.UpdateAdmin(ctx, a))
+		seen, err := p.simulated.findAdmin(func(stored org.Admin) bool { return stored.ID == a.ID })
+		if err != nil || p.rng.IntN(3) == 0 {
+			seen = a
+		}
+		return fmt.Sprint("ReplaceAdmin ", seen, a), answerOf(p.simulated.replaceAdmin(seen, a)), answerOf(p.store.ReplaceAdmin(ctx, seen, a))
 	case 22:
 		admins, err := p.store.AdminsByID(ctx, p.ids[:1])
 		return "AdminsByID", answerOf(p.simulated.findAdmins(func(stored org.Admin) bool { return stored.ID == p.ids[0] }), nil), answerOf(admins, err)

@@ -1,6 +1,7 @@
 package org_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -100,7 +101,7 @@ func (h *handle) InsertClaims(ctx context.Context, claims []org.Claim) (string, 
 }
 
 func claimText(c org.Claim) string {
-	text := fmt.Sprintf("%s of %s at %d", c.ID, c.OrganizationID, c.Revision)
+	text := fmt.Sprintf("%s of %s at %d", c.ID, cmp.Or(c.AdminID, c.OrganizationID), c.Revision)
 	if !c.RestingSince.IsZero() {
 		text += " resting"
 	}
@@ -124,10 +125,10 @@ func (h *handle) DeleteClaim(ctx context.Context, seen org.Claim) error {
 	return h.write(ctx, "DeleteClaim", claimText(seen), func(s *state) error { return s.deleteClaim(seen) })
 }
 
-func (h *handle) ReleaseClaims(ctx context.Context, organizationID string, below int64, keep []string) error {
+func (h *handle) ReleaseClaims(ctx context.Context, owner org.Owner, below int64, keep []string) error {
 	keep = slices.Clone(keep)
-	return h.write(ctx, "ReleaseClaims", fmt.Sprint(organizationID, " below ", below, " but ", keep), func(s *state) error {
-		return s.releaseClaims(organizationID, below, keep)
+	return h.write(ctx, "ReleaseClaims", fmt.Sprint(cmp.Or(owner.AdminID, owner.OrganizationID), " below ", below, " but ", keep), func(s *state) error {
+		return s.releaseClaims(owner, below, keep)
 	})
 }
 
@@ -178,6 +179,10 @@ func (h *handle) ReplaceOrganization(ctx context.Context, seen, next org.Organiz
 		func(s *state) (bool, error) { return s.replaceOrganization(seen, next) })
 }
 
+func (h *handle) FenceOrganization(ctx context.Context, id string) error {
+	return h.write(ctx, "FenceOrganization", id, func(s *state) error { return s.fenceOrganization(id) })
+}
+
 func (h *handle) DeleteOrganization(ctx context.Context, id string, revision int64) error {
 	return h.write(ctx, "DeleteOrganization", fmt.Sprint(id, " at ", revision), func(s *state) error { return s.deleteOrganization(id, revision) })
 }
@@ -186,9 +191,9 @@ func (h *handle) InsertAdmin(ctx context.Context, a org.Admin) error {
 	return h.write(ctx, "InsertAdmin", a.ID+" "+a.Email, func(s *state) error { return s.insertAdmin(a) })
 }
 
-func (h *handle) Admin(ctx context.Context, organizationID, id string) (org.Admin, error) {
+func (h *handle) Admin(ctx context.Context, id string) (org.Admin, error) {
 	return do(ctx, h, "Admin", read, id, func(s *state) (org.Admin, error) {
-		return s.findAdmin(func(a org.Admin) bool { return a.ID == id && a.OrganizationID == organizationID })
+		return s.findAdmin(func(a org.Admin) bool { return a.ID == id })
 	})
 }
 
@@ -209,9 +214,9 @@ func (h *handle) Admins(ctx context.Context) ([]org.Admin, error) {
 	return do(ctx, h, "Admins", read, "", func(s *state) ([]org.Admin, error) { return inOrder(s.admins), nil })
 }
 
-func (h *handle) UpdateAdmin(ctx context.Context, a org.Admin) error {
-	return h.write(ctx, "UpdateAdmin", fmt.Sprint(a.ID, " ", a.Email, " ", a.PasswordHash, " version ", a.TokenVersion, " at ", a.Revision),
-		func(s *state) error { return s.updateAdmin(a) })
+func (h *handle) ReplaceAdmin(ctx context.Context, seen, next org.Admin) (bool, error) {
+	return do(ctx, h, "ReplaceAdmin", write, fmt.Sprint(next.ID, " ", next.Email, " ", next.PasswordHash, " version ", next.TokenVersion, " at ", seen.Revision),
+		func(s *state) (bool, error) { return s.replaceAdmin(seen, next) })
 }
 
 func (h *handle) RehashPassword(ctx context.Context, adminID, old, hash string) error {

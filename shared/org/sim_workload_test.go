@@ -68,11 +68,14 @@ type operation struct {
 	answeredAt time.Time
 	panicked   any // the value of a panic
 
-	faults         int  // how many of its calls had another fate than executed
-	cleanCalls     int  // how many calls were executed since the last fault
-	usedOldPrimary bool // it has read from, or written to, an old primary
-	committed      bool // the record says that it is committed
-	namedAt        int  // the step at which a creation gave its collection the name
+	faults         int   // how many of its calls had another fate than executed
+	cleanCalls     int   // how many calls were executed since the last fault
+	usedOldPrimary bool  // it has read from, or written to, an old primary
+	committed      bool  // the record says that it is committed
+	adminChanged   bool  // the record of the admin says that it is changed
+	callerVersion  int64 // of the token
+	newVersion     int64 // of the admin's tokens after it, if it has changed the admin
+	namedAt        int   // the step at which a creation gave its collection the name
 }
 
 func (op *operation) String() string { return fmt.Sprintf("p%d op%d %s", op.process.n, op.n, op.kind) }
@@ -173,16 +176,16 @@ func (s *sim) createOp(slug, email string) *operation {
 // caller returns the caller of a new token of the organization's admin, and
 // stores its session.
 func (s *sim) caller(o org.Organization) auth.Caller {
-	m := o.Admins[0]
+	a := s.durable.admins[o.Admins[0].AdminID]
 	session := org.Session{
-		ID: fmt.Sprint("s", len(s.ops)+1), AdminID: m.AdminID, OrganizationID: o.ID, TokenVersion: m.TokenVersion,
+		ID: fmt.Sprint("s", len(s.ops)+1), AdminID: a.ID, OrganizationID: o.ID, TokenVersion: a.TokenVersion,
 		ExpiresAt: time.Now().AddDate(1, 0, 0),
 	}
 	s.durable.sessions[session.ID] = session
 	if s.oldPrimary != nil {
 		s.oldPrimary.local.sessions[session.ID], s.oldPrimary.majority.sessions[session.ID] = session, session
 	}
-	return auth.Caller{AdminID: m.AdminID, OrganizationID: o.ID, TokenVersion: m.TokenVersion, SessionID: session.ID, ExpiresAt: session.ExpiresAt}
+	return auth.Caller{AdminID: a.ID, OrganizationID: o.ID, TokenVersion: a.TokenVersion, SessionID: session.ID, ExpiresAt: session.ExpiresAt}
 }
 
 // randomUpdateOp returns a random update of the organization.
@@ -222,7 +225,7 @@ func (s *sim) randomUpdateOp(o org.Organization) *operation {
 
 func (s *sim) updateOp(o org.Organization, c org.UpdateRequest) *operation {
 	caller := s.caller(o)
-	return &operation{kind: "Update", args: fmt.Sprint(o.ID, " to ", textOf(c.OrganizationName), " ", textOf(c.Email), " ", textOf(c.Password)),
+	return &operation{kind: "Update", callerVersion: caller.TokenVersion, args: fmt.Sprint(o.ID, " to ", textOf(c.OrganizationName), " ", textOf(c.Email), " ", textOf(c.Password)),
 		organization: o.ID, updateRequest: &c, run: func(ctx context.Context, service *org.Service) error {
 			_, err := service.Update(ctx, caller, c)
 			return err
@@ -239,7 +242,7 @@ func textOf(s *string) string {
 
 func (s *sim) deleteOp(o org.Organization) *operation {
 	caller := s.caller(o)
-	return &operation{kind: "Delete", args: o.ID, organization: o.ID, run: func(ctx context.Context, service *org.Service) error {
+	return &operation{kind: "Delete", callerVersion: caller.TokenVersion, args: o.ID, organization: o.ID, run: func(ctx context.Context, service *org.Service) error {
 		_, err := service.Delete(ctx, caller, nil)
 		return err
 	}}

@@ -92,7 +92,7 @@ func newSim(seed uint64, profileName string, traced bool) (*sim, error) {
 	if traced {
 		s.trace = &strings.Builder{}
 	}
-	s.durable.onWrite = s.recordWritten
+	s.durable.onWrite, s.durable.onAdminWrite = s.recordWritten, s.adminWritten
 	s.durable.idempotentCreate = rng.Float64() < p.idempotentCreate
 	s.durable.comparesUUIDs = rng.IntN(4) > 0
 	for i := range 2 + rng.IntN(p.processes-1) {

@@ -53,11 +53,11 @@ type ClaimStore interface {
 	ReplaceClaim(ctx context.Context, seen, next Claim) (bool, error)
 	// DeleteClaim deletes the claim unless it has changed.
 	DeleteClaim(ctx context.Context, seen Claim) error
-	// ReleaseClaims deletes the claims that the organization made below the
-	// revision, except those whose ids are in keep and those that rest.
-	ReleaseClaims(ctx context.Context, organizationID string, below int64, keep []string) error
-	// RestClaims makes the same claims rest from the time on, instead of
-	// deleting them.
+	// ReleaseClaims deletes the claims that the owner made below the revision,
+	// except those whose ids are in keep and those that rest.
+	ReleaseClaims(ctx context.Context, owner Owner, below int64, keep []string) error
+	// RestClaims makes the same claims of an organization rest from the time on,
+	// instead of deleting them.
 	RestClaims(ctx context.Context, organizationID string, below int64, keep []string, since time.Time) error
 }
 
@@ -79,6 +79,9 @@ type OrganizationStore interface {
 	// status of seen by next, with the revision of seen plus one. It reports
 	// whether there was such a record.
 	ReplaceOrganization(ctx context.Context, seen, next Organization) (bool, error)
+	// FenceOrganization adds one to the revision of the record, so that no write
+	// that depends on an earlier read succeeds.
+	FenceOrganization(ctx context.Context, id string) error
 	// DeleteOrganization deletes the record if it has that revision.
 	DeleteOrganization(ctx context.Context, id string, revision int64) error
 }
@@ -87,8 +90,8 @@ type OrganizationStore interface {
 type AdminStore interface {
 	// InsertAdmin inserts a new admin.
 	InsertAdmin(ctx context.Context, a Admin) error
-	// Admin returns ErrNotFound if the organization has none of that id.
-	Admin(ctx context.Context, organizationID, id string) (Admin, error)
+	// Admin returns ErrNotFound if there is none of that id.
+	Admin(ctx context.Context, id string) (Admin, error)
 	// AdminsByID returns the admins of these ids that exist.
 	AdminsByID(ctx context.Context, ids []string) ([]Admin, error)
 	// AdminsByEmail returns the admins who have the email: at most one, and
@@ -96,9 +99,10 @@ type AdminStore interface {
 	AdminsByEmail(ctx context.Context, email string) ([]Admin, error)
 	// Admins returns all admins.
 	Admins(ctx context.Context) ([]Admin, error)
-	// UpdateAdmin writes the revision, and the email, password hash and token
-	// version that are not empty, if the stored revision is below a's.
-	UpdateAdmin(ctx context.Context, a Admin) error
+	// ReplaceAdmin replaces the record that has the id and revision of seen by
+	// next, with the revision of seen plus one. It reports whether there was such
+	// a record.
+	ReplaceAdmin(ctx context.Context, seen, next Admin) (bool, error)
 	// RehashPassword replaces the hash if it is still old.
 	RehashPassword(ctx context.Context, adminID, old, hash string) error
 	// DeleteAdmin deletes the admin of that id.

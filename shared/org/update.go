@@ -3,6 +3,7 @@ package org
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"orgservice/shared/auth"
@@ -17,7 +18,7 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 	if err := invalid(fields); err != nil {
 		return Organization{}, err
 	}
-	o, admin, err := s.callerAndAdmin(ctx, caller, c.CurrentPassword != nil)
+	o, admin, err := s.authorize(ctx, caller)
 	if err != nil {
 		return Organization{}, err
 	}
@@ -46,22 +47,32 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 		proven = func() error { s.succeeded(ctx, attempt); return nil }
 	}
 	now := s.now()
+	change := adminChange{id: s.Store.NewID(), at: now}
+	if c.Email != nil && email != admin.Email {
+		change.email = email
+		if o, err = s.adopt(ctx, o, admin); err != nil {
+			return Organization{}, err
+		}
+	}
+	changesAdmin := change.email != "" || c.Password != nil
+	if changesAdmin && c.OrganizationName == nil {
+		return o, s.changeAdmin(ctx, admin, change, c.Password, proven)
+	}
 	op := Operation{
-		ID: s.Store.NewID(), Kind: Updating, StartedAt: now, TouchedAt: now,
+		ID: change.id, Kind: Updating, StartedAt: now, TouchedAt: now,
 		Name: o.Name, Collection: o.Collection, Claims: slices.Clone(o.Claims),
 	}
 	if c.OrganizationName != nil {
 		op.Name, op.Collection = name.Display, name.Collection()
 		op.replaceClaim(o.Collection, op.Collection)
 	}
-	if c.Email != nil && email != admin.Email {
-		op.Email = email
-		op.replaceClaim(emailClaim(admin.Email), emailClaim(email))
+	if changesAdmin {
+		op.AdminID, op.Email, op.TokenVersion = admin.ID, change.email, admin.TokenVersion+1
 	}
-	if op.Email != "" || c.Password != nil {
-		op.AdminID, op.TokenVersion = admin.ID, caller.TokenVersion+1
-	}
-	if op.Collection == o.Collection && op.AdminID == "" {
+	if op.Collection == o.Collection && !changesAdmin {
+		if err := s.confirm(ctx, caller); err != nil {
+			return Organization{}, err
+		}
 		next := o
 		next.Name, next.UpdatedAt, next.Committed = op.Name, now, op.ID
 		updated, err := s.write(ctx, o, next)
@@ -71,32 +82,12 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 		}
 		return updated, nil
 	}
-	updated, err := s.update(ctx, o, op, c.Password, proven)
+	confirmed := func() error { return concurrently(func() error { return s.confirm(ctx, caller) }, proven) }
+	updated, err := s.update(ctx, o, admin, op, c.Password, confirmed)
 	if err != nil {
 		return s.afterFailure(ctx, o, op, err)
 	}
 	return updated, nil
-}
-
-// callerAndAdmin returns the organization that the caller may act for and, if it
-// is needed, the record of the caller.
-func (s *Service) callerAndAdmin(ctx context.Context, caller auth.Caller, needed bool) (o Organization, admin Admin, err error) {
-	err = concurrently(
-		func() (err error) { o, err = s.authorize(ctx, caller); return err },
-		func() (err error) {
-			if needed {
-				admin, err = s.Store.Admin(ctx, caller.OrganizationID, caller.AdminID)
-			}
-			if errors.Is(err, ErrNotFound) {
-				err = errRevoked
-			}
-			return err
-		},
-	)
-	if err == nil && needed && !o.mayAct(admin.ID, admin.TokenVersion) {
-		err = errBusy // one of the two has changed since the other was read
-	}
-	return o, admin, err
 }
 
 // replaceClaim replaces a claim among those that the organization will hold.
@@ -105,11 +96,14 @@ func (op *Operation) replaceClaim(old, claim string) {
 }
 
 // update makes the new claims, writes the journal and carries it out. It calls
-// proven at the same time as the database, to save a round trip.
-func (s *Service) update(ctx context.Context, o Organization, op Operation, password *string, proven func() error) (Organization, error) {
+// confirmed at the same time as the database, to save a round trip.
+func (s *Service) update(ctx context.Context, o Organization, admin Admin, op Operation, password *string, confirmed func() error) (Organization, error) {
 	known := true
 	err := concurrently(
-		func() error { return s.claim(ctx, o.ID, o.Revision, without(op.Claims, o.Claims), op.StartedAt) },
+		func() error {
+			claims := o.newClaims(without(op.Claims, o.Claims), op.StartedAt)
+			return s.claim(ctx, append(claims, op.adminChange().claims(admin, op.StartedAt)...))
+		},
 		func() error {
 			if op.Collection == o.Collection {
 				return nil
@@ -120,7 +114,7 @@ func (s *Service) update(ctx context.Context, o Organization, op Operation, pass
 			}
 			return err
 		},
-		proven,
+		confirmed,
 	)
 	if err != nil {
 		return o, err
@@ -133,7 +127,7 @@ func (s *Service) update(ctx context.Context, o Organization, op Operation, pass
 			return o, err
 		}
 		if o.Revision != seen {
-			return s.update(ctx, o, op, password, proven)
+			return s.update(ctx, o, admin, op, password, confirmed)
 		}
 	}
 	if password != nil {
@@ -146,20 +140,34 @@ func (s *Service) update(ctx context.Context, o Organization, op Operation, pass
 	if o, err = s.write(ctx, o, next); err != nil {
 		return o, err
 	}
-	o, err = s.forward(ctx, o)
+	o, err = s.forward(ctx, o, admin)
 	return o, unlessUndone(err)
 }
 
 // forward carries out the journal of an Updating operation, from any point at
 // which it may have stopped. The collection comes first: if it can't be
-// renamed, nothing else has been changed.
-func (s *Service) forward(ctx context.Context, o Organization) (Organization, error) {
+// renamed, nothing else has been changed. claimed is the admin for whom this
+// process has claimed what the operation needs; it has no id if there is none.
+func (s *Service) forward(ctx context.Context, o Organization, claimed Admin) (Organization, error) {
 	op := o.Operation
+	if op.Undone {
+		return s.rollBack(ctx, o, true, errBusy)
+	}
+	var err error
 	if op.Collection != o.Collection {
-		var err error
 		o, err = s.move(ctx, o)
 		if r := (refusedMove{}); errors.As(err, &r) {
-			return s.rollBack(ctx, o, r.cause)
+			return s.rollBack(ctx, o, false, r.cause)
+		}
+		if err != nil {
+			return o, err
+		}
+	}
+	var admin Admin
+	if op.AdminID != "" {
+		admin, err = s.forwardAdmin(ctx, o, claimed)
+		if r := (refusedChange{}); errors.As(err, &r) {
+			return s.rollBack(ctx, o, op.Collection != o.Collection, r.cause)
 		}
 		if err != nil {
 			return o, err
@@ -167,34 +175,43 @@ func (s *Service) forward(ctx context.Context, o Organization) (Organization, er
 	}
 	next := o
 	next.Name, next.Collection, next.Claims, next.UpdatedAt = op.Name, op.Collection, op.Claims, op.StartedAt
-	if op.AdminID != "" {
-		err := s.Store.UpdateAdmin(ctx, Admin{
-			ID: op.AdminID, OrganizationID: o.ID, Email: op.Email, PasswordHash: op.PasswordHash,
-			TokenVersion: op.TokenVersion, Revision: o.Revision, UpdatedAt: op.StartedAt,
-		})
-		if err != nil {
-			return o, err
-		}
-		next.Admins = slices.Clone(o.Admins)
-		if m := next.member(op.AdminID); m != nil {
-			m.TokenVersion = op.TokenVersion
-		}
-	}
-	o, err := s.commit(ctx, o, next)
+	o, err = s.commit(ctx, o, next)
 	if err != nil {
 		return o, err
 	}
-	s.releaseLater(ctx, o)
+	concurrently(
+		func() error { s.releaseLater(ctx, o); return nil },
+		func() error {
+			if op.Email != "" {
+				s.releaseAdminLater(ctx, admin)
+			}
+			return nil
+		},
+	)
 	return o, nil
 }
 
-// rollBack undoes an Updating operation whose collection could not be renamed,
-// for the cause. A process that worked on the operation before may have sent a
-// change of the admin, which must have no effect when it arrives.
-func (s *Service) rollBack(ctx context.Context, o Organization, cause error) (Organization, error) {
-	op := o.Operation
+// rollBack undoes an Updating operation whose collection could not be renamed, or
+// whose admin could not be changed after that, for the cause.
+func (s *Service) rollBack(ctx context.Context, o Organization, moved bool, cause error) (Organization, error) {
+	op := *o.Operation
 	if op.AdminID != "" {
-		err := s.Store.UpdateAdmin(ctx, Admin{ID: op.AdminID, OrganizationID: o.ID, Revision: o.Revision, UpdatedAt: op.StartedAt})
+		// A process that worked on the operation before may have sent a change of
+		// the admin, which must have no effect when it arrives.
+		if applied, err := s.stopChange(ctx, op); err != nil {
+			return o, err
+		} else if applied {
+			return o, fmt.Errorf("organization %s: its admin is changed, but it can't be: %w", o.ID, cause)
+		}
+	}
+	if moved {
+		next := o
+		op.Undone = true
+		next.Operation = &op
+		var err error
+		if o, err = s.rewrite(ctx, o, next); err == nil {
+			o, err = s.moveBack(ctx, o)
+		}
 		if err != nil {
 			return o, err
 		}

@@ -1,0 +1,263 @@
+package org
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"time"
+)
+
+// Admin is a person who logs in and acts for an organization.
+type Admin struct {
+	ID             string
+	OrganizationID string
+	Email          string
+	PasswordHash   string
+	TokenVersion   int64  // tokens and sessions of any other version are invalid
+	Revision       int64  // grows by one with every write of the record; a new hash of the same password is none
+	Committed      string // the id of the change that was committed last
+	Journaled      string // the id of the last change that the journal of the organization had
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+}
+
+// owner returns the admin as the owner of claims.
+func (a *Admin) owner() Owner { return Owner{AdminID: a.ID} }
+
+// uses reports whether the admin has the right to the claim.
+func (a *Admin) uses(claimID string) bool { return emailClaim(a.Email) == claimID }
+
+// adminChange is a change of an admin's email or password. It ends all sessions.
+type adminChange struct {
+	id           string // of the change
+	journaled    bool   // it is a part of the organization's operation of that id
+	email        string // empty: does not change
+	passwordHash string // empty: does not change
+	at           time.Time
+}
+
+// after returns the admin after the change.
+func (c adminChange) after(a Admin) Admin {
+	a.Email, a.PasswordHash = cmp.Or(c.email, a.Email), cmp.Or(c.passwordHash, a.PasswordHash)
+	a.TokenVersion++
+	a.Committed, a.UpdatedAt = c.id, c.at
+	if c.journaled {
+		a.Journaled = c.id
+	}
+	return a
+}
+
+// claims returns the claims that the change needs of the admin as it was read. As
+// long as the admin has that revision, nobody else can get them.
+func (c adminChange) claims(a Admin, now time.Time) []Claim {
+	if c.email == "" {
+		return nil
+	}
+	return []Claim{{ID: emailClaim(c.email), Owner: a.owner(), Revision: a.Revision, ClaimedAt: now}}
+}
+
+// changeAdmin makes the change of the admin, and of the password if it is not nil.
+// It calls proven at the same time as the database, to save a round trip. Its errors
+// are ErrConflict if the email is taken or the admin has changed since it was read,
+// and ErrUnavailable.
+func (s *Service) changeAdmin(ctx context.Context, a Admin, c adminChange, password *string, proven func() error) error {
+	err := concurrently(func() error { return s.claim(ctx, c.claims(a, c.at)) }, proven)
+	if err == nil && password != nil {
+		c.passwordHash, err = s.Passwords.Hash(*password)
+	}
+	if err == nil {
+		var next Admin
+		if next, err = s.writeAdmin(ctx, a, c.after(a)); err == nil {
+			return s.afterChange(ctx, next)
+		}
+	}
+	return s.afterAdminFailure(ctx, a, c.id, err)
+}
+
+// afterChange does what is left after a change of the admin. When it is over, no
+// request that was allowed by an earlier token can change the organization any more,
+// even if its process has slept since.
+func (s *Service) afterChange(ctx context.Context, a Admin) error {
+	err := concurrently(
+		func() error { s.releaseAdminLater(ctx, a); return nil },
+		func() error {
+			err := s.Store.FenceOrganization(ctx, a.OrganizationID)
+			if errors.Is(err, ErrUnavailable) {
+				err = s.Store.FenceOrganization(ctx, a.OrganizationID)
+			}
+			return err
+		},
+	)
+	return leftOver(unlessUndone(err))
+}
+
+// refusedChange is the error of forwardAdmin if it is known that the operation has
+// not changed the admin and can't.
+type refusedChange struct{ cause error }
+
+func (r refusedChange) Error() string { return r.cause.Error() }
+
+// forwardAdmin makes the change of the admin that the journal of o has, and returns
+// the admin after it. claimed is as in forward.
+func (s *Service) forwardAdmin(ctx context.Context, o Organization, claimed Admin) (Admin, error) {
+	op, a := o.Operation, claimed
+	change := op.adminChange()
+	for range recoverAttempts {
+		if a.ID == "" {
+			var err error
+			a, err = s.Store.Admin(ctx, op.AdminID)
+			switch {
+			case errors.Is(err, ErrNotFound):
+				return a, refusedChange{errBusy}
+			case err != nil || op.changed(a):
+				return a, err
+			case a.TokenVersion+1 != op.TokenVersion: // another request has changed the admin
+				return a, refusedChange{errBusy}
+			}
+			if !slices.Contains(op.Claims, emailClaim(op.Email)) { // an older version has claimed it for the organization
+				err = s.claim(ctx, change.claims(a, s.now()))
+			}
+			if u := (undoneError{}); errors.As(err, &u) {
+				err = u.cause
+			}
+			switch {
+			case errors.Is(err, errBusy):
+				a = Admin{}
+				continue
+			case errors.Is(err, ErrConflict):
+				return a, refusedChange{err}
+			case err != nil:
+				return a, err
+			}
+		}
+		next, err := s.writeAdmin(ctx, a, change.after(a))
+		if !errors.Is(err, errBusy) {
+			return next, err
+		}
+		a = Admin{}
+	}
+	return a, errOvertaken
+}
+
+// stopChange releases what the operation has claimed for its admin, and makes sure
+// that a late command of the operation can't change the admin. It reports whether the
+// operation has changed the admin already; then it does nothing.
+func (s *Service) stopChange(ctx context.Context, op Operation) (changed bool, err error) {
+	a, err := s.Store.Admin(ctx, op.AdminID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return false, s.releaseAllOf(ctx, Owner{AdminID: op.AdminID})
+	case err != nil || op.changed(a):
+		return err == nil, err
+	}
+	return false, s.releaseUnusedOf(ctx, a, a.Revision)
+}
+
+// writeAdmin replaces the record of an admin by next if it still has the revision
+// of seen. It returns next with its new revision, or errBusy if it has changed.
+func (s *Service) writeAdmin(ctx context.Context, seen, next Admin) (Admin, error) {
+	ok, err := s.Store.ReplaceAdmin(ctx, seen, next)
+	if err == nil && !ok {
+		err = errBusy
+	}
+	if err != nil {
+		return seen, err
+	}
+	next.Revision = seen.Revision + 1
+	return next, nil
+}
+
+// afterAdminFailure cleans up after a change of the admin that has failed with the
+// cause, as afterFailure does. Its error is nil if the change is committed.
+func (s *Service) afterAdminFailure(ctx context.Context, seen Admin, changeID string, cause error) error {
+	if u := (undoneError{}); errors.As(cause, &u) {
+		return u.cause
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(s.RecoverTime, recoverTime))
+	defer cancel()
+	err := error(errBusy)
+	for i := 0; i < recoverAttempts && errors.Is(err, errBusy); i++ {
+		var current Admin
+		current, err = s.Store.Admin(ctx, seen.ID)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			err = s.releaseAllOf(ctx, seen.owner())
+		case err == nil && current.Committed == changeID:
+			return s.afterChange(ctx, current)
+		case err == nil:
+			err = s.releaseUnusedOf(ctx, current, seen.Revision)
+		}
+	}
+	if err == nil {
+		return cause
+	}
+	s.log().WarnContext(ctx, "claims left to reconcile", "admin_id", seen.ID, "error", err)
+	return leftOver(unlessUndone(cause))
+}
+
+// releaseUnusedOf releases the claims that the admin made at the revision or below,
+// and does not use. A change that began at the revision fails afterwards.
+func (s *Service) releaseUnusedOf(ctx context.Context, a Admin, revision int64) error {
+	if a.Revision <= revision {
+		var err error
+		if a, err = s.writeAdmin(ctx, a, a); err != nil {
+			return err
+		}
+	}
+	return s.releaseAdmin(ctx, a)
+}
+
+// releaseAdmin gives up the claims that the admin made below its revision and does
+// not use. No late command can do harm to the next owner of an email, so they need
+// no rest.
+func (s *Service) releaseAdmin(ctx context.Context, a Admin) error {
+	return s.Store.ReleaseClaims(ctx, a.owner(), a.Revision, []string{emailClaim(a.Email)})
+}
+
+// releaseAllOf gives up all claims of admins that have no record.
+func (s *Service) releaseAllOf(ctx context.Context, owners ...Owner) error {
+	var releases []func() error
+	for _, owner := range owners {
+		releases = append(releases, func() error { return s.Store.ReleaseClaims(ctx, owner, math.MaxInt64, nil) })
+	}
+	return concurrently(releases...)
+}
+
+// releaseAdminLater is releaseLater for an admin.
+func (s *Service) releaseAdminLater(ctx context.Context, a Admin) {
+	s.untilReleased(ctx, func() error { return s.releaseAdmin(ctx, a) })
+}
+
+// removeOrphan removes an admin who was read before its organization, which does not
+// list it. No organization ever will.
+func (s *Service) removeOrphan(ctx context.Context, a Admin) error {
+	if err := s.Store.DeleteAdmin(ctx, a.ID); err != nil {
+		return err
+	}
+	return s.releaseAllOf(ctx, a.owner())
+}
+
+// adopt gives the claim to the admin's email, which an older version has given to
+// the organization, to the admin. The organization has no operation under way.
+func (s *Service) adopt(ctx context.Context, o Organization, a Admin) (Organization, error) {
+	id := emailClaim(a.Email)
+	if !slices.ContainsFunc(o.Claims, isEmailClaim) {
+		return o, nil
+	}
+	mine := Claim{ID: id, Owner: a.owner(), Revision: a.Revision, ClaimedAt: s.now()}
+	held, err := s.Store.Claim(ctx, id)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		_, err = s.Store.InsertClaims(ctx, []Claim{mine})
+	case err == nil && held.OrganizationID == o.ID:
+		_, err = s.Store.ReplaceClaim(ctx, held, mine)
+	}
+	if err != nil {
+		return o, err
+	}
+	next := o
+	next.Claims = slices.DeleteFunc(slices.Clone(o.Claims), isEmailClaim)
+	return s.write(ctx, o, next)
+}
