@@ -106,6 +106,18 @@ func (c *client) me(token string) answer {
 	return c.call("GET", "/admin/me", nil, "Authorization", "Bearer "+token)
 }
 
+func (c *client) organizations(token, query string) answer {
+	return c.call("GET", "/admin/organizations"+query, nil, "Authorization", "Bearer "+token)
+}
+
+func (c *client) addOrganization(token, name string) answer {
+	return c.call("POST", "/admin/organizations", object{"organization_name": name}, "Authorization", "Bearer "+token)
+}
+
+func (c *client) switchTo(token, name string) answer {
+	return c.call("POST", "/admin/switch", object{"organization_name": name}, "Authorization", "Bearer "+token)
+}
+
 func (c *client) members(token, query string) answer {
 	return c.call("GET", "/org/members"+query, nil, "Authorization", "Bearer "+token)
 }

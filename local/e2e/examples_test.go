@@ -32,10 +32,11 @@ const examplesPath = "../openapi/examples.json"
 // unprovoked has the problems that the story does not meet, by their reasons or by
 // function and reason, and why.
 var unprovoked = map[string]string{
-	"token-required":           "the gateway itself answers a request without a token",
-	"change-pending":           "a change must stand still until its lease ends",
-	"create organization-busy": "another sign-up must give up the same name again and again",
-	"internal-error":           "a fault that is made here for login, and has the same words everywhere",
+	"token-required":                    "the gateway itself answers a request without a token",
+	"change-pending":                    "a change must stand still until its lease ends",
+	"create organization-busy":          "another sign-up must give up the same name again and again",
+	"addorganization organization-busy": "as for create",
+	"internal-error":                    "a fault that is made here for login, and has the same words everywhere",
 }
 
 // TestExamples checks the examples of the OpenAPI document: they are what the
@@ -211,6 +212,9 @@ func (x *examples) tell(t *testing.T) {
 	c.update(token, object{"organization_name": "Akshay Ltd"}).want(t, 200)
 	c.get("akshay ltd").want(t, 200)
 	c.members(token, "").want(t, 200)
+	c.addOrganization(token, "Akshay Labs").want(t, 201)
+	c.organizations(token, "").want(t, 200)
+	c.switchTo(token, "Akshay Labs").want(t, 200)
 	c.call("GET", "/.well-known/jwks.json", nil).want(t, 200)
 	c.call("GET", "/health?deep=true", nil).want(t, 200)
 	c.call("GET", "/docs", nil).want(t, 200)
@@ -228,6 +232,8 @@ func (x *examples) tell(t *testing.T) {
 		{"POST", "/admin/refresh", nil, `{'refresh_token':''}`, object{}},
 		{"POST", "/admin/logout", nil, `{"refresh_token":"","refresh_token":""}`, object{"refresh_token": 1}},
 		{"PUT", "/org/update", authorization, `{"organization_name":"Akshay`, object{}},
+		{"POST", "/admin/organizations", authorization, object{"name": "Akshay Labs"}, object{"organization_name": "***"}},
+		{"POST", "/admin/switch", authorization, object{"name": "Akshay Labs"}, object{"organization_name": "***"}},
 	} {
 		send := func(query string, body any, headers ...string) answer {
 			return c.call(route.method, route.path+query, body, append(headers, route.authorization...)...)
@@ -242,7 +248,7 @@ func (x *examples) tell(t *testing.T) {
 		method, path  string
 		authorization []string
 	}{
-		{"GET", "/org/get", nil}, {"DELETE", "/org/delete", authorization}, {"GET", "/admin/me", authorization}, {"GET", "/org/members", authorization}, {"GET", "/.well-known/jwks.json", nil},
+		{"GET", "/org/get", nil}, {"DELETE", "/org/delete", authorization}, {"GET", "/admin/me", authorization}, {"GET", "/org/members", authorization}, {"GET", "/admin/organizations", authorization}, {"GET", "/.well-known/jwks.json", nil},
 		{"GET", "/health", nil}, {"GET", "/docs", nil},
 	} {
 		c.call(route.method, route.path, object{}, route.authorization...).want(t, 400)
@@ -251,6 +257,8 @@ func (x *examples) tell(t *testing.T) {
 	c.get("***").want(t, 422)
 	c.delete(token, "").want(t, 422)
 	c.members(token, "?limit=0").want(t, 422)
+	c.organizations(token, "?limit=0").want(t, 422)
+	c.switchTo(token, "Nobody").want(t, 404)
 	c.call("GET", "/health?deep=yes", nil).want(t, 422)
 	c.get("Nobody").want(t, 404)
 	c.call("GET", "/problems/none", nil).want(t, 404)
@@ -258,9 +266,9 @@ func (x *examples) tell(t *testing.T) {
 	// Logins and tokens.
 	c.login(akshay.Email, "Admin@124").want(t, 401)
 	c.refresh(first.text("refresh_token")).want(t, 401)
-	for _, request := range [][2]string{{"PUT", "/org/update"}, {"DELETE", "/org/delete"}, {"GET", "/admin/me"}, {"GET", "/org/members"}} {
+	for _, request := range [][2]string{{"PUT", "/org/update"}, {"DELETE", "/org/delete"}, {"GET", "/admin/me"}, {"GET", "/org/members"}, {"GET", "/admin/organizations"}, {"POST", "/admin/organizations"}, {"POST", "/admin/switch"}} {
 		var body any
-		if request[0] == "PUT" {
+		if request[0] != "GET" && request[0] != "DELETE" {
 			body = object{"organization_name": "Akshay Ltd"}
 		}
 		c.call(request[0], request[1], body, "Authorization", "Bearer "+ended).want(t, 401)
@@ -281,6 +289,8 @@ func (x *examples) tell(t *testing.T) {
 	}
 	wantProblem(t, c.create(registration{"Stray", "stray@example.com", "Admin@123"}), "name-unusable")
 	wantProblem(t, c.update(token, object{"organization_name": "Stray"}), "name-unusable")
+	wantProblem(t, c.addOrganization(token, "C#"), "name-taken")
+	wantProblem(t, c.addOrganization(token, "Stray"), "name-unusable")
 
 	// A role that permits less.
 	name, now := bson.D{{Key: "organization_name", Value: "Akshay Ltd"}}, time.Now()
@@ -319,6 +329,9 @@ func (x *examples) tell(t *testing.T) {
 		func() answer { return c.logout(first.text("refresh_token")) },
 		func() answer { return c.me(token) },
 		func() answer { return c.members(token, "") },
+		func() answer { return c.organizations(token, "") },
+		func() answer { return c.addOrganization(token, "E") },
+		func() answer { return c.switchTo(token, "E") },
 		func() answer { return c.call("GET", "/health?deep=true", nil) },
 	} {
 		running.Go(func() {

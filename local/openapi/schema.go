@@ -148,6 +148,7 @@ var fields = map[string]field{
 	"limit":                      {pattern: "^(100|[1-9][0-9]?)$", example: "10"},
 	"after":                      {pattern: "^[0-9a-f]{24}$", example: "6b062bca0f6f0e6d4f1c2a30"},
 	"Members.members":            {description: "In the order of their ids."},
+	"Memberships.organizations":  {description: "In the order of their ids. Those that are suspended are left out."},
 	"since":                      {description: "When the admin became a member of the organization."},
 	"next":                       {description: "The parameter `after` of the next page. It is missing on the last one.", min: 1},
 	"deep":                       {enum: []any{"true", "false"}, example: "true"},
@@ -160,8 +161,9 @@ var fields = map[string]field{
 	"Health.database.status":     {description: "The database has answered.", constant: "ok"},
 	"Health.database.latency_ms": {description: "How long the database took, in milliseconds.", minimum: jsonschema.Ptr(0.0)},
 
-	"LoginRequest.email":    {description: "White space around it is removed, and it is compared without case.", min: 1},
-	"LoginRequest.password": {description: "At most 72 bytes in UTF-8.", min: 1, max: 72},
+	"LoginRequest.email":             {description: "White space around it is removed, and it is compared without case.", min: 1},
+	"LoginRequest.organization_name": {description: "The organization that the tokens are for: one of the admin's. Without it, that of the last login or switch.", min: 1},
+	"LoginRequest.password":          {description: "At most 72 bytes in UTF-8.", min: 1, max: 72},
 
 	"Problem.type":           {description: "The type of the problem, for programs.", format: "uri-reference"},
 	"Problem.title":          {description: "The name of the status."},

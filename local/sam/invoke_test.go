@@ -110,6 +110,27 @@ func TestInvoke(t *testing.T) {
 	if len(listed.Members) != 1 || listed.Members[0].Email != me.Email || listed.Members[0].Role != "owner" {
 		t.Errorf("members %+v", listed)
 	}
+	var added struct {
+		ID string `json:"id"`
+	}
+	i.call(t, "AddOrganization", as("addorganization"), 201, &added)
+	var all struct {
+		Organizations []struct {
+			ID   string `json:"id"`
+			Role string `json:"role"`
+		} `json:"organizations"`
+	}
+	i.call(t, "Organizations", as("organizations"), 200, &all)
+	if n := len(all.Organizations); n != 2 || all.Organizations[1].ID != added.ID || all.Organizations[1].Role != "owner" {
+		t.Errorf("organizations %+v; want two, with %s", all, added.ID)
+	}
+	var switched struct {
+		AccessToken string `json:"access_token"`
+	}
+	i.call(t, "Switch", as("switch"), 200, &switched)
+	if switched.AccessToken == "" {
+		t.Error("no token of the other organization")
+	}
 	updated := created
 	i.call(t, "Update", as("update"), 200, &updated)
 	if updated.ID != created.ID || updated.Name != "Akshay Industries Pvt Ltd" || updated.Collection != "org_akshay_industries_pvt_ltd" {

@@ -190,6 +190,17 @@ type (
 		Members []listedMember `json:"members"`
 		Next    string         `json:"next,omitempty"`
 	}
+	membership struct {
+		ID         string   `json:"id"`
+		Name       string   `json:"organization_name"`
+		Collection string   `json:"collection_name"`
+		Role       org.Role `json:"role"`
+		Since      Time     `json:"since"`
+	}
+	memberships struct {
+		Organizations []membership `json:"organizations"`
+		Next          string       `json:"next,omitempty"`
+	}
 	health struct {
 		Status   string          `json:"status"`
 		Version  string          `json:"version"`

@@ -73,6 +73,27 @@ var (
 		summary: "List the members of the organization, page by page",
 		reasons: []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
 	}
+	organizationsRoute = route[nothing, memberships]{
+		function: "organizations", method: "GET", path: "/admin/organizations", caller: admin, status: http.StatusOK,
+		parameters: []Parameter{
+			{Name: "after", Meaning: "Return what follows this one in the order of ids: `next` of the page before."},
+			{Name: "limit", Meaning: "How many to return at most: 1 to 100, by default 50."},
+		},
+		summary: "List the organizations of the admin, page by page",
+		reasons: []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
+	}
+	addOrganizationRoute = route[org.CreateOrganizationRequest, createdOrganization]{
+		function: "addorganization", method: "POST", path: "/admin/organizations", caller: admin, status: http.StatusCreated,
+		summary: "Create one more organization, of which the admin is the owner",
+		reasons: []org.Reason{
+			org.NameTaken, org.NameUnusable, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
+		},
+	}
+	switchRoute = route[org.SwitchRequest, tokens]{
+		function: "switch", method: "POST", path: "/admin/switch", caller: admin, status: http.StatusOK,
+		summary: "Return tokens for another organization of the admin",
+		reasons: []org.Reason{org.OrganizationNotFound, org.DatabaseUnavailable, org.ChangePending},
+	}
 	jwksRoute = route[nothing, cacheable]{
 		function: "jwks", method: "GET", path: "/.well-known/jwks.json", status: http.StatusOK,
 		summary: "Return the public keys that verify access tokens",
@@ -116,7 +137,7 @@ func Routes() []Route {
 	rows := []Route{
 		createRoute.describe(), getRoute.describe(), updateRoute.describe(), deleteRoute.describe(),
 		loginRoute.describe(), refreshRoute.describe(), logoutRoute.describe(), meRoute.describe(),
-		membersRoute.describe(), jwksRoute.describe(), healthRoute.describe(),
+		membersRoute.describe(), organizationsRoute.describe(), addOrganizationRoute.describe(), switchRoute.describe(), jwksRoute.describe(), healthRoute.describe(),
 	}
 	for _, r := range pageRoutes() {
 		rows = append(rows, r.describe())

@@ -74,16 +74,17 @@ type operationDoc struct {
 }
 
 type adminDoc struct {
-	ID             objectID  `bson:"_id"`
-	OrganizationID objectID  `bson:"organization_id"`
-	Email          string    `bson:"email"`
-	PasswordHash   string    `bson:"password_hash"`
-	TokenVersion   int64     `bson:"token_version"`
-	Revision       int64     `bson:"revision,omitempty"` // none of some older versions
-	Committed      objectID  `bson:"committed_operation_id,omitempty"`
-	Journaled      objectID  `bson:"journaled_operation_id,omitempty"`
-	CreatedAt      time.Time `bson:"created_at"`
-	UpdatedAt      time.Time `bson:"updated_at"`
+	ID             objectID            `bson:"_id"`
+	OrganizationID objectID            `bson:"organization_id"`
+	Organizations  []objectID          `bson:"organizations"` // none of older versions
+	Email          string              `bson:"email"`
+	PasswordHash   string              `bson:"password_hash"`
+	TokenVersion   int64               `bson:"token_version"`
+	Revision       int64               `bson:"revision,omitempty"` // none of some older versions
+	Committed      objectID            `bson:"committed_operation_id,omitempty"`
+	Journaled      map[string]objectID `bson:"journaled_operation_ids,omitempty"` // by the id of the organization
+	CreatedAt      time.Time           `bson:"created_at"`
+	UpdatedAt      time.Time           `bson:"updated_at"`
 }
 
 type claimDoc struct {
@@ -162,19 +163,42 @@ func (d organizationDoc) organization() org.Organization {
 }
 
 func newAdminDoc(a org.Admin) adminDoc {
-	return adminDoc{
-		ID: objectID(a.ID), OrganizationID: objectID(a.OrganizationID), Email: a.Email, PasswordHash: a.PasswordHash,
-		TokenVersion: a.TokenVersion, Revision: a.Revision, Committed: objectID(a.Committed), Journaled: objectID(a.Journaled),
+	doc := adminDoc{
+		ID: objectID(a.ID), OrganizationID: objectID(a.OrganizationID), Organizations: []objectID{}, Email: a.Email, PasswordHash: a.PasswordHash,
+		TokenVersion: a.TokenVersion, Revision: a.Revision, Committed: objectID(a.Committed),
 		CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt,
 	}
+	for _, id := range a.Organizations {
+		doc.Organizations = append(doc.Organizations, objectID(id))
+	}
+	if a.Journaled != nil {
+		doc.Journaled = map[string]objectID{}
+	}
+	for organizationID, id := range a.Journaled {
+		doc.Journaled[organizationID] = objectID(id)
+	}
+	return doc
 }
 
 func (d adminDoc) admin() org.Admin {
-	return org.Admin{
+	a := org.Admin{
 		ID: string(d.ID), OrganizationID: string(d.OrganizationID), Email: d.Email, PasswordHash: d.PasswordHash,
-		TokenVersion: d.TokenVersion, Revision: d.Revision, Committed: string(d.Committed), Journaled: string(d.Journaled),
+		TokenVersion: d.TokenVersion, Revision: d.Revision, Committed: string(d.Committed),
 		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
 	}
+	for _, id := range d.Organizations {
+		a.Organizations = append(a.Organizations, string(id))
+	}
+	if d.Organizations == nil && d.OrganizationID != "" { // of an older version
+		a.Organizations = []string{string(d.OrganizationID)}
+	}
+	if d.Journaled != nil {
+		a.Journaled = map[string]string{}
+	}
+	for organizationID, id := range d.Journaled {
+		a.Journaled[organizationID] = string(id)
+	}
+	return a
 }
 
 func newClaimDoc(c org.Claim) claimDoc {

@@ -114,6 +114,10 @@ func (s *Store) OrganizationByClaim(ctx context.Context, claimID string) (org.Or
 	return doc.organization(), convert("find organization", err)
 }
 
+func (s *Store) OrganizationsByID(ctx context.Context, ids []string) ([]org.Organization, error) {
+	return findAll(ctx, s.organizations, isOneOf(ids), organizationDoc.organization)
+}
+
 func (s *Store) Organizations(ctx context.Context) ([]org.Organization, error) {
 	return findAll(ctx, s.organizations, bson.D{}, organizationDoc.organization)
 }
@@ -135,10 +139,10 @@ func (s *Store) ReplaceOrganization(ctx context.Context, seen, next org.Organiza
 	return res.MatchedCount == 1, nil
 }
 
-func (s *Store) FenceOrganization(ctx context.Context, id string) error {
-	_, err := s.organizations.UpdateOne(ctx, bson.D{{Key: "_id", Value: objectID(id)}},
+func (s *Store) FenceOrganizations(ctx context.Context, ids []string) error {
+	_, err := s.organizations.UpdateMany(ctx, isOneOf(ids),
 		bson.D{{Key: "$inc", Value: bson.D{{Key: "revision", Value: int64(1)}}}})
-	return convert("fence organization", err)
+	return convert("fence organizations", err)
 }
 
 func (s *Store) DeleteOrganization(ctx context.Context, id string, revision int64) error {
@@ -161,11 +165,7 @@ func (s *Store) Admin(ctx context.Context, id string) (org.Admin, error) {
 }
 
 func (s *Store) AdminsByID(ctx context.Context, ids []string) ([]org.Admin, error) {
-	oids := make([]objectID, len(ids))
-	for i, id := range ids {
-		oids[i] = objectID(id)
-	}
-	return findAll(ctx, s.admins, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: oids}}}}, adminDoc.admin)
+	return findAll(ctx, s.admins, isOneOf(ids), adminDoc.admin)
 }
 
 func (s *Store) AdminsByEmail(ctx context.Context, email string) ([]org.Admin, error) {
@@ -178,11 +178,7 @@ func (s *Store) Admins(ctx context.Context) ([]org.Admin, error) {
 
 func (s *Store) ReplaceAdmin(ctx context.Context, seen, next org.Admin) (bool, error) {
 	next.Revision = seen.Revision + 1
-	revision := bson.E{Key: "revision", Value: seen.Revision}
-	if seen.Revision == 0 { // older versions wrote none
-		revision.Value = bson.D{{Key: "$exists", Value: false}}
-	}
-	res, err := s.admins.ReplaceOne(ctx, bson.D{{Key: "_id", Value: objectID(next.ID)}, revision}, newAdminDoc(next))
+	res, err := s.admins.ReplaceOne(ctx, bson.D{{Key: "_id", Value: objectID(next.ID)}, hasRevision(seen.Revision)}, newAdminDoc(next))
 	if err != nil {
 		return false, convert("replace admin", err)
 	}
@@ -196,14 +192,53 @@ func (s *Store) RehashPassword(ctx context.Context, adminID, old, hash string) e
 	return convert("rehash password", err)
 }
 
-func (s *Store) DeleteAdmin(ctx context.Context, id string) error {
-	_, err := s.admins.DeleteOne(ctx, bson.D{{Key: "_id", Value: objectID(id)}})
+func (s *Store) DeleteAdmin(ctx context.Context, id string, revision int64) error {
+	_, err := s.admins.DeleteOne(ctx, bson.D{{Key: "_id", Value: objectID(id)}, hasRevision(revision)})
 	return convert("delete admin", err)
 }
 
-func (s *Store) DeleteAdmins(ctx context.Context, organizationID string) error {
-	_, err := s.admins.DeleteMany(ctx, bson.D{{Key: "organization_id", Value: objectID(organizationID)}})
+func (s *Store) DeleteAdmins(ctx context.Context, ids []string, organizationID string) error {
+	id := objectID(organizationID)
+	alone := bson.A{
+		bson.D{{Key: "organizations", Value: []objectID{}}},
+		bson.D{{Key: "organizations", Value: []objectID{id}}},
+		// Older versions wrote no list.
+		bson.D{{Key: "organizations", Value: bson.D{{Key: "$exists", Value: false}}}, {Key: "organization_id", Value: id}},
+	}
+	_, err := s.admins.DeleteMany(ctx, append(isOneOf(ids), bson.E{Key: "$or", Value: alone}))
 	return convert("delete admins", err)
+}
+
+func (s *Store) LeaveOrganization(ctx context.Context, ids []string, organizationID string) error {
+	_, err := s.admins.UpdateMany(ctx, isOneOf(ids), bson.D{
+		{Key: "$pull", Value: bson.D{{Key: "organizations", Value: objectID(organizationID)}}},
+		{Key: "$inc", Value: bson.D{{Key: "revision", Value: int64(1)}}},
+	})
+	return convert("leave organization", err)
+}
+
+func (s *Store) UseOrganization(ctx context.Context, adminID, organizationID string) error {
+	_, err := s.admins.UpdateOne(ctx, bson.D{{Key: "_id", Value: objectID(adminID)}},
+		bson.D{{Key: "$set", Value: bson.D{{Key: "organization_id", Value: objectID(organizationID)}}}})
+	return convert("use organization", err)
+}
+
+// isOneOf matches the documents of these ids.
+func isOneOf(ids []string) bson.D {
+	all := make([]objectID, len(ids))
+	for i, id := range ids {
+		all[i] = objectID(id)
+	}
+	return bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: all}}}}
+}
+
+// hasRevision matches the records of admins of that revision. Older versions wrote
+// none.
+func hasRevision(revision int64) bson.E {
+	if revision == 0 {
+		return bson.E{Key: "revision", Value: bson.D{{Key: "$exists", Value: false}}}
+	}
+	return bson.E{Key: "revision", Value: revision}
 }
 
 func (s *Store) InsertSession(ctx context.Context, session org.Session) error {

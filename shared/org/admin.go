@@ -4,21 +4,23 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"time"
 )
 
-// Admin is a person who logs in and acts for an organization.
+// Admin is a person who logs in and acts for one or more organizations.
 type Admin struct {
 	ID             string
-	OrganizationID string
+	OrganizationID string   // the one that a login was for last
+	Organizations  []string // the ids of those that list the admin, and of some that no longer do, or will
 	Email          string
 	PasswordHash   string
-	TokenVersion   int64  // tokens and sessions of any other version are invalid
-	Revision       int64  // grows by one with every write of the record; a new hash of the same password is none
-	Committed      string // the id of the change that was committed last
-	Journaled      string // the id of the last change that the journal of the organization had
+	TokenVersion   int64             // tokens and sessions of any other version are invalid
+	Revision       int64             // grows by one with every write of the record but of a new hash of the same password, and of OrganizationID
+	Committed      string            // the id of the change that was committed last
+	Journaled      map[string]string // by organization, the id of the last change that its journal had
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 }
@@ -32,7 +34,7 @@ func (a *Admin) uses(claimID string) bool { return emailClaim(a.Email) == claimI
 // adminChange is a change of an admin's email or password. It ends all sessions.
 type adminChange struct {
 	id           string // of the change
-	journaled    bool   // it is a part of the organization's operation of that id
+	journalOf    string // the id of the organization whose operation it is a part of; may be empty
 	email        string // empty: does not change
 	passwordHash string // empty: does not change
 	at           time.Time
@@ -43,8 +45,13 @@ func (c adminChange) after(a Admin) Admin {
 	a.Email, a.PasswordHash = cmp.Or(c.email, a.Email), cmp.Or(c.passwordHash, a.PasswordHash)
 	a.TokenVersion++
 	a.Committed, a.UpdatedAt = c.id, c.at
-	if c.journaled {
-		a.Journaled = c.id
+	if c.journalOf != "" {
+		a.Journaled = maps.Clone(a.Journaled)
+		maps.DeleteFunc(a.Journaled, func(id, _ string) bool { return !slices.Contains(a.Organizations, id) })
+		if a.Journaled == nil {
+			a.Journaled = map[string]string{}
+		}
+		a.Journaled[c.journalOf] = c.id
 	}
 	return a
 }
@@ -77,15 +84,15 @@ func (s *Service) changeAdmin(ctx context.Context, a Admin, c adminChange, passw
 }
 
 // afterChange does what is left after a change of the admin. When it is over, no
-// request that was allowed by an earlier token can change the organization any more,
+// request that was allowed by an earlier token can change an organization any more,
 // even if its process has slept since.
 func (s *Service) afterChange(ctx context.Context, a Admin) error {
 	err := concurrently(
 		func() error { s.releaseAdminLater(ctx, a); return nil },
 		func() error {
-			err := s.Store.FenceOrganization(ctx, a.OrganizationID)
+			err := s.Store.FenceOrganizations(ctx, a.Organizations)
 			if errors.Is(err, ErrUnavailable) {
-				err = s.Store.FenceOrganization(ctx, a.OrganizationID)
+				err = s.Store.FenceOrganizations(ctx, a.Organizations)
 			}
 			return err
 		},
@@ -103,7 +110,7 @@ func (r refusedChange) Error() string { return r.cause.Error() }
 // the admin after it. claimed is as in forward.
 func (s *Service) forwardAdmin(ctx context.Context, o Organization, claimed Admin) (Admin, error) {
 	op, a := o.Operation, claimed
-	change := op.adminChange()
+	change := op.adminChange(o.ID)
 	for range recoverAttempts {
 		if a.ID == "" {
 			var err error
@@ -111,7 +118,7 @@ func (s *Service) forwardAdmin(ctx context.Context, o Organization, claimed Admi
 			switch {
 			case errors.Is(err, ErrNotFound):
 				return a, refusedChange{errBusy}
-			case err != nil || op.changed(a):
+			case err != nil || op.changed(a, o.ID):
 				return a, err
 			case a.TokenVersion+1 != op.TokenVersion: // another request has changed the admin
 				return a, refusedChange{errBusy}
@@ -144,12 +151,12 @@ func (s *Service) forwardAdmin(ctx context.Context, o Organization, claimed Admi
 // stopChange releases what the operation has claimed for its admin, and makes sure
 // that a late command of the operation can't change the admin. It reports whether the
 // operation has changed the admin already; then it does nothing.
-func (s *Service) stopChange(ctx context.Context, op Operation) (changed bool, err error) {
+func (s *Service) stopChange(ctx context.Context, o Organization, op Operation) (changed bool, err error) {
 	a, err := s.Store.Admin(ctx, op.AdminID)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return false, s.releaseAllOf(ctx, Owner{AdminID: op.AdminID})
-	case err != nil || op.changed(a):
+	case err != nil || op.changed(a, o.ID):
 		return err == nil, err
 	}
 	return false, s.releaseUnusedOf(ctx, a, a.Revision)
@@ -230,21 +237,96 @@ func (s *Service) releaseAdminLater(ctx context.Context, a Admin) {
 	s.untilReleased(ctx, func() error { return s.releaseAdmin(ctx, a) })
 }
 
-// removeOrphan removes an admin who was read before its organization, which does not
-// list it. No organization ever will.
+// join puts the organization on the record of the admin, before the organization
+// lists the admin. It changes the record even if the organization is there already,
+// so that nobody removes the admin because no organization lists it. Its errors are
+// errRevoked if the admin's tokens have changed since it was read, errOvertaken and
+// ErrUnavailable.
+func (s *Service) join(ctx context.Context, a Admin, organizationID string) error {
+	seen := a
+	for range recoverAttempts {
+		next := a
+		next.UpdatedAt = s.now()
+		if !slices.Contains(a.Organizations, organizationID) {
+			next.Organizations = append(slices.Clone(a.Organizations), organizationID)
+		}
+		_, err := s.writeAdmin(ctx, a, next)
+		if !errors.Is(err, errBusy) {
+			return err
+		}
+		a, err = s.Store.Admin(ctx, a.ID)
+		if errors.Is(err, ErrNotFound) || err == nil && a.TokenVersion != seen.TokenVersion {
+			err = errRevoked
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return errOvertaken
+}
+
+// removeOrphan removes an admin whom no organization lists, unless one does by now or
+// the admin has changed. None of them can list the admin afterwards.
 func (s *Service) removeOrphan(ctx context.Context, a Admin) error {
-	if err := s.Store.DeleteAdmin(ctx, a.ID); err != nil {
+	if err := s.Store.FenceOrganizations(ctx, a.Organizations); err != nil {
 		return err
 	}
-	return s.releaseAllOf(ctx, a.owner())
+	listed, err := s.isListed(ctx, a)
+	if err != nil || listed {
+		return err
+	}
+	if err := s.Store.DeleteAdmin(ctx, a.ID, a.Revision); err != nil {
+		return err
+	}
+	return s.releaseUnused(ctx, Claim{Owner: a.owner(), Revision: a.Revision})
+}
+
+// isListed finishes the stale operations of the admin's organizations, and reports
+// whether one of them lists the admin then.
+func (s *Service) isListed(ctx context.Context, a Admin) (bool, error) {
+	for _, id := range a.Organizations {
+		o, err := s.Store.Organization(ctx, id)
+		if err == nil {
+			o, err = s.finishStale(ctx, o)
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return false, err
+		}
+		if err == nil && o.member(a.ID) != nil {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// leave takes an organization that does not list the admin from the admin's record,
+// unless one of them has changed.
+func (s *Service) leave(ctx context.Context, a Admin, organizationID string) error {
+	if err := s.Store.FenceOrganizations(ctx, []string{organizationID}); err != nil {
+		return err
+	}
+	o, err := s.Store.Organization(ctx, organizationID)
+	if err == nil && o.member(a.ID) != nil {
+		return errBusy
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	next := a
+	next.Organizations = slices.DeleteFunc(slices.Clone(a.Organizations), func(id string) bool { return id == organizationID })
+	_, err = s.writeAdmin(ctx, a, next)
+	return err
 }
 
 // adopt gives the claim to the admin's email, which an older version has given to
 // the organization, to the admin. The organization has no operation under way.
 func (s *Service) adopt(ctx context.Context, o Organization, a Admin) (Organization, error) {
 	id := emailClaim(a.Email)
-	if !slices.ContainsFunc(o.Claims, isEmailClaim) {
+	switch {
+	case !slices.ContainsFunc(o.Claims, isEmailClaim):
 		return o, nil
+	case !slices.Contains(o.Claims, id) || o.Operation != nil:
+		return o, errBusy // one of the two has changed since the other was read
 	}
 	mine := Claim{ID: id, Owner: a.owner(), Revision: a.Revision, ClaimedAt: s.now()}
 	held, err := s.Store.Claim(ctx, id)

@@ -100,14 +100,11 @@ func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err err
 func (s *Service) resolveClaimOfAdmin(ctx context.Context, holder Claim, taken error) error {
 	a, err := s.Store.Admin(ctx, holder.AdminID)
 	if err == nil && a.uses(holder.ID) {
-		o, err := s.Store.Organization(ctx, a.OrganizationID)
-		if err == nil {
-			o, err = s.finishStale(ctx, o)
-		}
+		listed, err := s.isListed(ctx, a)
 		switch {
-		case err != nil && !errors.Is(err, ErrNotFound):
+		case err != nil:
 			return err
-		case err == nil && o.member(a.ID) != nil, !s.stale(a.UpdatedAt):
+		case listed, !s.stale(a.UpdatedAt):
 			return taken
 		}
 		return s.removeOrphan(ctx, a)

@@ -240,6 +240,10 @@ func crashCases() []crashCase {
 			_, err := s.Create(context.Background(), org.CreateRequest{OrganizationName: renamed, Email: newEmail, Password: newPassword})
 			return err
 		}, []org.LoginRequest{{Email: newEmail, Password: newPassword}}},
+		{"create another", subject, renamed, func(w *world, s *org.Service, o org.Organization) error {
+			_, err := s.CreateOrganization(context.Background(), w.callerOf(o), org.CreateOrganizationRequest{OrganizationName: renamed})
+			return err
+		}, []org.LoginRequest{old}},
 		{"rename", subject, renamed, update(org.UpdateRequest{OrganizationName: new(renamed)}), []org.LoginRequest{old}},
 		{"display name", subject, "ACME", update(org.UpdateRequest{OrganizationName: new("ACME")}), []org.LoginRequest{old}},
 		{"password", subject, subject, update(org.UpdateRequest{Password: new(newPassword), CurrentPassword: new(password)}),

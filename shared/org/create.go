@@ -3,6 +3,9 @@ package org
 import (
 	"context"
 	"errors"
+	"time"
+
+	"orgservice/shared/auth"
 )
 
 // Create signs up an organization and its first admin. Its errors are
@@ -13,46 +16,91 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 		return Organization{}, err
 	}
 	now := s.now()
-	op := Operation{ID: s.Store.NewID(), Kind: Creating, StartedAt: now, TouchedAt: now}
 	admin := Admin{ID: s.Store.NewID(), Email: email, TokenVersion: 1, Revision: 1, CreatedAt: now, UpdatedAt: now}
-	o := Organization{
+	o := s.newOrganization(name, admin.ID, now)
+	admin.OrganizationID, admin.Organizations = o.ID, []string{o.ID}
+	claim := Claim{ID: emailClaim(email), Owner: admin.owner(), ClaimedAt: now}
+	prepare := func() (err error) { admin.PasswordHash, err = s.Passwords.Hash(r.Password); return err }
+	return s.create(ctx, o, []Claim{claim}, prepare, func() error { return s.Store.InsertAdmin(ctx, admin) })
+}
+
+// CreateOrganizationRequest is the body of the creation of one more organization.
+type CreateOrganizationRequest struct {
+	OrganizationName string `json:"organization_name"`
+}
+
+// Validate returns what is wrong, field by field.
+func (r CreateOrganizationRequest) Validate() []FieldError {
+	_, fields := r.parse()
+	return fields
+}
+
+func (r CreateOrganizationRequest) parse() (Name, []FieldError) {
+	var fields fieldErrors
+	name, err := ParseName(r.OrganizationName)
+	fields.add("organization_name", err)
+	return name, fields
+}
+
+// CreateOrganization creates one more organization, of which the caller is the owner.
+// Its errors are ErrInvalid, ErrUnauthenticated, ErrConflict when the name is taken,
+// and ErrUnavailable.
+func (s *Service) CreateOrganization(ctx context.Context, caller auth.Caller, r CreateOrganizationRequest) (Organization, error) {
+	name, fields := r.parse()
+	if err := invalid(fields); err != nil {
+		return Organization{}, err
+	}
+	current, admin, err := s.authorize(ctx, caller)
+	if err != nil {
+		return Organization{}, err
+	}
+	if _, err := s.adopt(ctx, current, admin); err != nil {
+		return Organization{}, err
+	}
+	o := s.newOrganization(name, admin.ID, s.now())
+	return s.create(ctx, o, nil, func() error { return nil }, func() error { return s.join(ctx, admin, o.ID) })
+}
+
+// newOrganization returns the record of an organization whose creation begins.
+func (s *Service) newOrganization(name Name, adminID string, now time.Time) Organization {
+	return Organization{
 		ID:         s.Store.NewID(),
 		Name:       name.Display,
 		Collection: name.Collection(),
 		Database:   s.Database,
 		Status:     Provisioning,
-		Admins:     []Member{{AdminID: admin.ID, Role: RoleOwner, Since: now}},
+		Admins:     []Member{{AdminID: adminID, Role: RoleOwner, Since: now}},
 		Claims:     []string{name.Collection()},
 		Revision:   1,
-		Operation:  &op,
+		Operation:  &Operation{ID: s.Store.NewID(), Kind: Creating, StartedAt: now, TouchedAt: now},
 		CreatedAt:  now,
 		UpdatedAt:  now,
 	}
-	admin.OrganizationID = o.ID
-	created, err := s.create(ctx, o, admin, r.Password)
+}
+
+// create creates the organization o. It needs the claim on the name, and those of
+// its admin. It calls prepare when they are won, because hashing is expensive, and
+// addAdmin when the record is there.
+func (s *Service) create(ctx context.Context, o Organization, claims []Claim, prepare, addAdmin func() error) (Organization, error) {
+	claims = append([]Claim{{ID: o.Collection, Owner: Owner{OrganizationID: o.ID}, ClaimedAt: o.CreatedAt}}, claims...)
+	err := s.claim(ctx, claims)
+	if err == nil {
+		err = prepare()
+	}
+	created := o
+	if err == nil {
+		created, err = s.provision(ctx, o, addAdmin)
+	}
 	if err != nil {
-		return s.afterFailure(ctx, o, op, err)
+		return s.afterFailure(ctx, o, *o.Operation, err)
 	}
 	return created, nil
 }
 
-// create carries out the creation of o, which is the record before the commit.
-func (s *Service) create(ctx context.Context, o Organization, admin Admin, password string) (Organization, error) {
-	now := o.Operation.StartedAt
-	claims := []Claim{
-		{ID: o.Collection, Owner: Owner{OrganizationID: o.ID}, ClaimedAt: now},
-		{ID: emailClaim(admin.Email), Owner: admin.owner(), ClaimedAt: now},
-	}
-	if err := s.claim(ctx, claims); err != nil {
-		return o, err
-	}
-	// Hashing is expensive, so it is done only after the claims are won.
-	var err error
-	if admin.PasswordHash, err = s.Passwords.Hash(password); err != nil {
-		return o, err
-	}
+// provision carries out the creation of o, which is the record before the commit.
+func (s *Service) provision(ctx context.Context, o Organization, addAdmin func() error) (Organization, error) {
 	c := Collection{Name: temporaryName(o.Operation)}
-	err = concurrently(
+	err := concurrently(
 		func() error { return s.Store.InsertOrganization(ctx, o) },
 		func() error { return s.Store.CreateCollection(ctx, o.Database, c.Name) },
 	)
@@ -60,7 +108,7 @@ func (s *Service) create(ctx context.Context, o Organization, admin Admin, passw
 		return o, err
 	}
 	err = concurrently(
-		func() error { return s.Store.InsertAdmin(ctx, admin) },
+		addAdmin,
 		func() (err error) { c, err = s.findCollection(ctx, o.Database, c.Name); return err },
 	)
 	if err != nil {

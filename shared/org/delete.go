@@ -2,6 +2,7 @@ package org
 
 import (
 	"context"
+	"slices"
 
 	"orgservice/shared/auth"
 )
@@ -53,23 +54,41 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 }
 
 // remove deletes what belongs to an organization that is being deleted, and its
-// record last. Its names stay claimed until then.
+// record last. Its names stay claimed until then. Members who have other
+// organizations stay.
 func (s *Service) remove(ctx context.Context, o Organization) error {
-	left := o
+	left, ids := o, o.adminIDs()
 	err := concurrently(
 		func() (err error) { left, err = s.dropCollection(ctx, o); return err },
-		func() error { return s.Store.DeleteAdmins(ctx, o.ID) },
+		func() error { return s.Store.DeleteAdmins(ctx, ids, o.ID) },
 		func() error { return s.Store.DeleteSessions(ctx, o.ID) },
 	)
 	if err != nil {
 		return err
 	}
+	var stay []Admin
 	err = concurrently(
 		func() error { return s.releaseAll(ctx, o.ID) },
-		func() error { return s.releaseAllOf(ctx, o.adminOwners()...) },
+		func() error { return s.Store.LeaveOrganization(ctx, ids, o.ID) },
+		func() (err error) { stay, err = s.Store.AdminsByID(ctx, ids); return err },
 	)
 	if err != nil {
 		return err
 	}
-	return s.Store.DeleteOrganization(ctx, o.ID, left.Revision)
+	var gone []Owner
+	for _, id := range ids {
+		if !slices.ContainsFunc(stay, func(a Admin) bool { return a.ID == id }) {
+			gone = append(gone, Owner{AdminID: id})
+		}
+	}
+	return concurrently(
+		func() error { return s.releaseAllOf(ctx, gone...) },
+		func() error {
+			if len(stay) == 0 {
+				return nil
+			}
+			return s.Store.DeleteAdmins(ctx, ids, o.ID) // all organizations may be deleted at the same time
+		},
+		func() error { return s.Store.DeleteOrganization(ctx, o.ID, left.Revision) },
+	)
 }

@@ -6,10 +6,10 @@
 //
 // An organization consists of a record, which lists its members, a collection,
 // and a claim on the name of the collection, which must be unique. An admin is a
-// person who logs in, and consists of a record and a claim on the email address.
-// One change touches several of them. The lifecycle relies on the atomicity of
-// one command on one document and on nothing more, because MongoDB can't rename
-// or drop a collection in a transaction.
+// person who logs in, and consists of a record, which lists the organizations that
+// list the admin, and a claim on the email address. One change touches several of
+// them. The lifecycle relies on the atomicity of one command on one document and on
+// nothing more, because MongoDB can't rename or drop a collection in a transaction.
 //
 // These invariants hold whenever no operation is under way. An active
 // organization has exactly one collection, its admins, and the claims on both.
@@ -47,7 +47,8 @@
 //	create                             a crash after it leaves           and then
 //	1 claim name and email             claims that nobody uses           they are released
 //	2 record; unnamed collection       a creation without a commit       it is undone
-//	3 admin                            the same                          it is undone
+//	3 admin, or the organization on
+//	  the admin's record               the same                          it is undone
 //	4 name the collection              the same                          it is undone
 //	5 record active               C    nothing to do
 //
@@ -67,9 +68,12 @@
 //
 //	delete
 //	1 record: deleting            C    an organization nobody can reach  2 to 4 are done
-//	2 collection, admins, sessions     the same                          2 to 4 are done
-//	3 release the claims               the same                          4 is done
-//	4 delete the record                nothing to do
+//	2 collection, sessions, admins
+//	  who have no other organization   the same                          2 to 4 are done
+//	3 release the claim; the others
+//	  leave it                         the same                          3 and 4 are done
+//	4 delete the record, release
+//	  claims of admins who are gone    such a claim                      it is released
 //
 // A creation is undone in the same way as an organization is deleted, except that
 // a collection with documents stays, because they can't belong to an organization
@@ -79,6 +83,12 @@
 // fourth, if another request has changed the admin meanwhile, or has got the email
 // because the operation was stale. Then the journal says so, and the collection gets
 // its name back.
+//
+// The admin's list comes first and ends last: it has an organization before that
+// lists the admin, and until it no longer does. What only the admin's list has gives
+// no right. So an admin is deleted only if the list is empty but for the organization
+// that is being deleted, and Reconcile fences an organization before it concludes
+// that it will not list the admin.
 //
 // The version of an admin's tokens is on its record, and that of the members on the
 // organization's. A request reads both at once, so that the admin may be older. A
@@ -104,7 +114,11 @@
 //	fence organization        an operation under way is taken over, and goes on
 //	insert admin              no record lists the admin: Reconcile removes it
 //	replace admin             only the revision that was seen
-//	delete admins, sessions   only of an organization that is being deleted for good
+//	delete admins             only those who have no organization but one that is being
+//	                          deleted for good
+//	delete sessions           only of such an organization
+//	leave organization        only such an organization, whose id never comes again
+//	use organization          a login may be for another organization of the admin
 //	create collection         the name is its operation's own: it is dropped once stale
 //	drop collection           only the collection of the UUID
 //	rename collection         only the collection of the UUID: at worst an organization's

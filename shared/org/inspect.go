@@ -16,6 +16,7 @@ const (
 	UnfinishedOperation FindingKind = "unfinished operation"
 	UnusedClaim         FindingKind = "unused claim"
 	OrphanAdmin         FindingKind = "admin without organization"
+	StrayMembership     FindingKind = "admin of an organization that does not list it"
 	MissingClaim        FindingKind = "organization without claim"
 	MissingAdmin        FindingKind = "organization without admin"
 	MissingCollection   FindingKind = "organization without collection"
@@ -45,7 +46,7 @@ type Finding struct {
 // unchanged.
 func (f Finding) same(g Finding) bool {
 	return f.Kind == g.Kind && f.OrganizationID == g.OrganizationID && f.Subject == g.Subject &&
-		f.org.Revision == g.org.Revision && f.collection == g.collection && f.claim == g.claim
+		f.org.Revision == g.org.Revision && f.collection == g.collection && f.claim == g.claim && f.admin.Revision == g.admin.Revision
 }
 
 // unfinished returns the finding of an operation that is not finished.
@@ -166,15 +167,27 @@ func (s *Service) inspectClaims(claims []Claim, organizations map[string]*Organi
 func (s *Service) inspectAdmins(admins map[string]*Admin, organizations map[string]*Organization) (findings []Finding) {
 	for _, id := range slices.Sorted(maps.Keys(admins)) {
 		a := admins[id]
-		if o := organizations[a.OrganizationID]; o == nil || o.member(a.ID) == nil {
-			findings = append(findings, s.withAge(Finding{
-				Kind: OrphanAdmin, OrganizationID: a.OrganizationID, Subject: a.ID, admin: *a,
+		listed := false
+		var strays []Finding
+		for _, organizationID := range a.Organizations {
+			if o := organizations[organizationID]; o != nil && o.member(a.ID) != nil {
+				listed = true
+				continue
+			}
+			strays = append(strays, s.withAge(Finding{
+				Kind: StrayMembership, OrganizationID: organizationID, Subject: a.ID, admin: *a,
 			}, a.UpdatedAt))
 		}
+		if !listed {
+			strays = []Finding{s.withAge(Finding{
+				Kind: OrphanAdmin, OrganizationID: a.OrganizationID, Subject: a.ID, admin: *a,
+			}, a.UpdatedAt)}
+		}
+		findings = append(findings, strays...)
 	}
 	for _, o := range organizations {
 		for _, m := range o.Admins {
-			if a := admins[m.AdminID]; o.Operation == nil && (a == nil || a.OrganizationID != o.ID) {
+			if a := admins[m.AdminID]; o.Operation == nil && (a == nil || !slices.Contains(a.Organizations, o.ID)) {
 				findings = append(findings, Finding{Kind: MissingAdmin, OrganizationID: o.ID, Subject: m.AdminID})
 			}
 		}

@@ -186,7 +186,8 @@ func (w *world) problems() (problems []string) {
 		}
 		claims[c["_id"].(string)] = owner
 	}
-	collections := map[string]string{} // name → UUID
+	listed, found := map[bson.ObjectID][]bson.ObjectID{}, map[string]bool{} // admins and claims that organizations have
+	collections := map[string]string{}                                      // name → UUID
 	specs, err := database.ListCollectionSpecifications(ctx, bson.D{})
 	if err != nil {
 		w.t.Fatal(err)
@@ -223,11 +224,11 @@ func (w *world) problems() (problems []string) {
 			}
 			adminID := member["admin_id"].(bson.ObjectID)
 			a := admins[adminID]
-			if a == nil || a["organization_id"] != id {
+			if a == nil || !slices.Contains(a["organizations"].(bson.A), any(id)) {
 				addProblem("organization %v lists admin %v, but the admin is %v", id.Hex(), member, a)
 				continue
 			}
-			delete(admins, adminID)
+			listed[adminID] = append(listed[adminID], id)
 			expected["email:"+a["email"].(string)] = adminID
 		}
 		var recorded []string
@@ -241,7 +242,7 @@ func (w *world) problems() (problems []string) {
 			if claims[claim] != owner {
 				addProblem("organization %v or its admin does not have the claim %v", id.Hex(), claim)
 			}
-			delete(claims, claim)
+			found[claim] = true
 		}
 		if w.seeded[id.Hex()] {
 			problems = append(problems, w.contentProblems(id.Hex(), collection)...)
@@ -251,10 +252,14 @@ func (w *world) problems() (problems []string) {
 		addProblem("collection %v has no organization", name)
 	}
 	for id, a := range admins {
-		addProblem("admin %v of %v is in no organization", id.Hex(), a["organization_id"])
+		if len(listed[id]) == 0 || len(listed[id]) != len(a["organizations"].(bson.A)) {
+			addProblem("admin %v of %v is in %v", id.Hex(), a["organizations"], listed[id])
+		}
 	}
 	for claim, id := range claims {
-		addProblem("claim %v of %v is unused", claim, id.Hex())
+		if !found[claim] {
+			addProblem("claim %v of %v is unused", claim, id.Hex())
+		}
 	}
 	return problems
 }

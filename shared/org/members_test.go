@@ -25,7 +25,7 @@ func TestMembers(t *testing.T) {
 	want := []org.ListedMember{{Member: o.Admins[0], Email: "admin@acme.test"}}
 	for i := range 6 {
 		a := org.Admin{
-			ID: f.Store.NewID(), OrganizationID: o.ID, Email: fmt.Sprintf("member-%d@acme.test", i), TokenVersion: 1, Revision: 1,
+			ID: f.Store.NewID(), OrganizationID: o.ID, Organizations: []string{o.ID}, Email: fmt.Sprintf("member-%d@acme.test", i), TokenVersion: 1, Revision: 1,
 			CreatedAt: o.CreatedAt, UpdatedAt: o.CreatedAt,
 		}
 		m := org.Member{AdminID: a.ID, Role: org.RoleMember, Since: o.CreatedAt}

@@ -58,12 +58,12 @@ func (o *Organization) member(adminID string) *Member {
 	return &o.Admins[i]
 }
 
-// adminOwners returns the admins as the owners of claims.
-func (o *Organization) adminOwners() (owners []Owner) {
+// adminIDs returns the ids of the members.
+func (o *Organization) adminIDs() (ids []string) {
 	for _, m := range o.Admins {
-		owners = append(owners, Owner{AdminID: m.AdminID})
+		ids = append(ids, m.AdminID)
 	}
-	return owners
+	return ids
 }
 
 // claimsInUse returns the ids of the claims that the organization holds, and of
@@ -105,16 +105,16 @@ type Operation struct {
 }
 
 // adminChange returns what the operation changes of the admin.
-func (op *Operation) adminChange() adminChange {
-	return adminChange{id: op.ID, journaled: true, email: op.Email, passwordHash: op.PasswordHash, at: op.StartedAt}
+func (op *Operation) adminChange(organizationID string) adminChange {
+	return adminChange{id: op.ID, journalOf: organizationID, email: op.Email, passwordHash: op.PasswordHash, at: op.StartedAt}
 }
 
-// changed reports whether the operation has changed its admin.
-func (op *Operation) changed(a Admin) bool {
+// changed reports whether the operation of the organization has changed its admin.
+func (op *Operation) changed(a Admin, organizationID string) bool {
 	if a.Committed == "" { // only older versions have changed the admin
 		return a.TokenVersion == op.TokenVersion
 	}
-	return a.Journaled == op.ID
+	return a.Journaled[organizationID] == op.ID
 }
 
 // OperationKind says what an operation does.

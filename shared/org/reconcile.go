@@ -13,7 +13,7 @@ type Report struct {
 	Finished       []Finding `json:"finished"`        // operations that were completed
 	Undone         []Finding `json:"undone"`          // operations that were undone
 	Repaired       []Finding `json:"repaired"`        // collections whose UUID on the record, or whose name, was put right
-	Removed        []Finding `json:"removed"`         // claims, admins and empty collections that had no organization
+	Removed        []Finding `json:"removed"`         // claims, admins, memberships and empty collections that had no organization
 	NeedsAttention []Finding `json:"needs_attention"` // what a person must look at
 }
 
@@ -139,6 +139,11 @@ func (s *Service) repair(ctx context.Context, f Finding, report *Report) (*[]Fin
 			return nil, nil
 		}
 		return &report.Removed, s.removeOrphan(ctx, f.admin)
+	case StrayMembership:
+		if !s.stale(f.admin.UpdatedAt) {
+			return nil, nil
+		}
+		return &report.Removed, s.leave(ctx, f.admin, f.OrganizationID)
 	case UnknownCollection:
 		_, _, err := s.findOwn(ctx, f.org)
 		if errors.Is(err, errNoCollection) {

@@ -178,6 +178,11 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 	current, err := s.Store.Organization(ctx, o.ID)
 	switch {
 	case errors.Is(err, ErrNotFound) && op.Kind == Removing:
+		for _, id := range o.adminIDs() {
+			if err := s.releaseUnused(ctx, Claim{Owner: Owner{AdminID: id}}); err != nil {
+				return o, err
+			}
+		}
 		return o, nil
 	case errors.Is(err, ErrNotFound):
 		err = nil
@@ -186,7 +191,13 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 		}
 		if err == nil || errors.Is(err, ErrNotFound) {
 			// No collection can have got one of the names, so they need no rest.
-			err = s.releaseAllOf(ctx, append(o.adminOwners(), Owner{OrganizationID: o.ID})...)
+			err = s.releaseAllOf(ctx, Owner{OrganizationID: o.ID})
+		}
+		if err == nil && op.Kind == Creating {
+			err = s.releaseUnused(ctx, Claim{Owner: Owner{AdminID: o.Admins[0].AdminID}})
+		}
+		if err == nil && op.Email != "" {
+			_, err = s.stopChange(ctx, o, op)
 		}
 	case err != nil:
 	case current.Committed == op.ID:
@@ -220,7 +231,7 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 		}
 		err = s.release(ctx, current)
 		if err == nil && op.Email != "" {
-			_, err = s.stopChange(ctx, op)
+			_, err = s.stopChange(ctx, o, op)
 		}
 	}
 	if err == nil {

@@ -126,8 +126,9 @@ func (c UpdateRequest) parse() (name Name, email string, _ []FieldError) {
 
 // LoginRequest is the body of a login.
 type LoginRequest struct {
-	Email    string `json:"email"`
-	Password string `json:"password"`
+	Email            string  `json:"email"`
+	Password         string  `json:"password"`
+	OrganizationName *string `json:"organization_name"` // nil: the one that was used last
 
 	// ClientAddress is the IP address of the client; empty if it is not known.
 	ClientAddress string `json:"-"`
@@ -136,12 +137,23 @@ type LoginRequest struct {
 // Validate returns what is wrong, field by field. The rules for a new email or
 // password do not apply to a login.
 func (c LoginRequest) Validate() []FieldError {
+	_, fields := c.parse()
+	return fields
+}
+
+func (c LoginRequest) parse() (Name, []FieldError) {
 	var fields fieldErrors
+	var name Name
 	if strings.TrimSpace(c.Email) == "" {
 		fields.add("email", errors.New("is required"))
 	}
 	fields.add("password", checkGivenPassword(c.Password))
-	return fields
+	if c.OrganizationName != nil {
+		var err error
+		name, err = ParseName(*c.OrganizationName)
+		fields.add("organization_name", err)
+	}
+	return name, fields
 }
 
 type fieldErrors []FieldError

@@ -3,6 +3,7 @@ package org
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,14 +33,16 @@ var (
 	errInvalidRefresh   = refuse(Unauthenticated, RefreshTokenInvalid, "the refresh token has expired, was used or was revoked: log in again")
 )
 
-// Login returns tokens for the admin who has the email and the password. Its
+// Login returns tokens for the admin who has the email and the password, for the
+// organization of that name or, without one, for the one that was used last. Its
 // error is ErrUnauthenticated, always after one comparison of a password,
 // whether the email or the password is wrong or the organization is not
 // active: neither text nor time tells which. After too many failures it is
 // ErrThrottled, before any comparison. Other errors are ErrInvalid and
 // ErrUnavailable.
 func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
-	if err := invalid(c.Validate()); err != nil {
+	name, fields := c.parse()
+	if err := invalid(fields); err != nil {
 		return Tokens{}, err
 	}
 	email := emailKey(strings.TrimSpace(c.Email))
@@ -58,12 +61,22 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 	var attempt attempt
 	var admins []Admin
 	var claim Claim
+	var wanted Organization
 	err := concurrently(
 		func() (err error) { attempt, err = s.countAttempt(ctx, email, c.ClientAddress); return err },
 		func() (err error) { admins, err = s.Store.AdminsByEmail(ctx, stored); return err },
 		func() (err error) {
 			if claim, err = s.Store.Claim(ctx, emailClaim(stored)); errors.Is(err, ErrNotFound) {
 				err = nil // refused below, after the comparison
+			}
+			return err
+		},
+		func() (err error) {
+			if c.OrganizationName == nil {
+				return nil
+			}
+			if wanted, err = s.Store.OrganizationByClaim(ctx, name.Collection()); errors.Is(err, ErrNotFound) {
+				err = nil // the same
 			}
 			return err
 		},
@@ -74,7 +87,7 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 	var admin Admin
 	for _, a := range admins {
 		// A crash may have left one without a right to the email.
-		if admin.ID == "" || claim.Owner == a.owner() || claim.OrganizationID == a.OrganizationID {
+		if admin.ID == "" || claim.Owner == a.owner() || slices.Contains(a.Organizations, claim.OrganizationID) {
 			admin = a
 		}
 	}
@@ -85,19 +98,55 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 	if !ok {
 		return Tokens{}, errWrongCredentials
 	}
-	now := s.now()
+	candidates := admin.candidates()
+	if c.OrganizationName != nil {
+		if wanted.member(admin.ID) == nil {
+			return Tokens{}, errWrongCredentials
+		}
+		candidates = []string{wanted.ID}
+	}
+	var tokens Tokens
+	for i, id := range candidates {
+		succeeded := func() error { return nil }
+		if i == 0 {
+			succeeded = func() error { s.succeeded(ctx, attempt); return nil }
+		}
+		tokens, err = s.begin(ctx, admin, id, s.now().Add(s.SessionTTL), succeeded)
+		if !errors.Is(err, errWrongCredentials) {
+			break
+		}
+	}
+	if err == nil && s.Passwords.Outdated(admin.PasswordHash) {
+		s.rehash(ctx, admin, c.Password)
+	}
+	return tokens, err
+}
+
+// candidates returns the ids of the admin's organizations: first the one that was
+// used last, and then the others from the newest on.
+func (a *Admin) candidates() []string {
+	others := slices.DeleteFunc(slices.Clone(a.Organizations), func(id string) bool { return id == a.OrganizationID })
+	slices.Reverse(others)
+	return append([]string{a.OrganizationID}, others...)
+}
+
+// begin begins a session of the admin in the organization and returns its tokens. It
+// calls also at the same time as the database. Its error is errWrongCredentials if
+// the admin can't act for the organization: it is being deleted, or is suspended, or
+// the admin is no member. The answer must not tell that the password was right.
+func (s *Service) begin(ctx context.Context, admin Admin, organizationID string, expires time.Time, also func() error) (Tokens, error) {
 	refresh := auth.NewRefreshToken(auth.NewSessionID())
 	session := Session{
-		ID: refresh.SessionID, AdminID: admin.ID, OrganizationID: admin.OrganizationID,
-		TokenVersion: admin.TokenVersion, RefreshHash: refresh.Hash(),
-		CreatedAt: now, ExpiresAt: now.Add(s.SessionTTL),
+		ID: refresh.SessionID, AdminID: admin.ID, OrganizationID: organizationID,
+		TokenVersion: admin.TokenVersion, RefreshHash: refresh.Hash(), CreatedAt: s.now(), ExpiresAt: expires,
 	}
 	var o Organization
-	err = concurrently(
+	now := admin
+	err := concurrently(
 		func() (err error) {
-			if o, err = s.Store.Organization(ctx, admin.OrganizationID); err == nil {
+			if o, err = s.Store.Organization(ctx, organizationID); err == nil {
 				// A process may have crashed while it changed the admin.
-				o, admin, err = s.settle(ctx, o, admin)
+				o, now, err = s.settle(ctx, o, admin)
 			}
 			if errors.Is(err, ErrNotFound) {
 				o, err = Organization{}, nil // refused below
@@ -105,21 +154,22 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 			return err
 		},
 		func() error { return s.Store.InsertSession(ctx, session) },
-		func() error { s.succeeded(ctx, attempt); return nil },
+		func() error {
+			if organizationID == admin.OrganizationID {
+				return nil
+			}
+			return s.Store.UseOrganization(ctx, admin.ID, organizationID)
+		},
+		also,
 	)
 	if err != nil {
 		return Tokens{}, err
 	}
-	if !o.mayAct(admin, session.TokenVersion) {
-		// The organization is being deleted, or is suspended. The answer must not
-		// tell that the password was right.
+	if !o.mayAct(now, session.TokenVersion) {
 		if err := s.Store.DeleteSession(ctx, session.ID); err != nil {
 			return Tokens{}, err
 		}
 		return Tokens{}, errWrongCredentials
-	}
-	if s.Passwords.Outdated(admin.PasswordHash) {
-		s.rehash(ctx, admin, c.Password)
 	}
 	return s.tokens(session, o, refresh)
 }

@@ -204,7 +204,7 @@ func (s *sim) downgrade() {
 			if !exists {
 				continue
 			}
-			a.Revision, a.Committed, a.Journaled = 0, "", ""
+			a.Revision, a.Committed, a.Journaled = 0, "", nil
 			s.durable.admins[a.ID] = a
 			id := give(a.Email)
 			o.Claims = append(o.Claims, id)

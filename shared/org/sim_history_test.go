@@ -13,12 +13,15 @@ import (
 // history is what an observer of everything knows about a schedule.
 type history struct {
 	models        map[string]*tenantModel // by the organization's id
+	people        map[string]*personModel // by the admin's id
 	documentCount int                     // how many were written
 	executing     *call                   // the call that is being executed on the durable state
 	problems      []problem
 }
 
-func newHistory() history { return history{models: map[string]*tenantModel{}} }
+func newHistory() history {
+	return history{models: map[string]*tenantModel{}, people: map[string]*personModel{}}
+}
 
 // problem is the violation of an invariant.
 type problem struct{ kind, text string }
@@ -26,16 +29,21 @@ type problem struct{ kind, text string }
 // tenantModel is what an organization must be after the operations that its
 // record says are committed.
 type tenantModel struct {
-	id                          string
-	name, slug, email, password string
-	wasActive                   bool     // it was active at some time
-	deleting                    bool     // a deletion was committed
-	suspended                   bool     // by the operator
-	uuid                        int      // the UUID of its collection
-	revokedBelow                int64    // tokens of lower versions are revoked, and a client knows it
-	misnamed                    bool     // on a server that compares no UUIDs, its collection could not get its name back
-	documents                   []int    // the documents in it that must not be lost
-	collectionNames             []string // the names that its collection had, or was to have
+	id              string
+	*personModel    // its owner
+	name, slug      string
+	wasActive       bool     // it was active at some time
+	deleting        bool     // a deletion was committed
+	suspended       bool     // by the operator
+	uuid            int      // the UUID of its collection
+	documents       []int    // the documents in it that must not be lost
+	collectionNames []string // the names that its collection had, or was to have
+}
+
+// personModel is what an admin must be.
+type personModel struct {
+	email, password string
+	revokedBelow    int64 // tokens of lower versions are revoked, and a client knows it
 }
 
 // addProblem adds a problem to the history and to the trace.
@@ -50,7 +58,7 @@ func (s *sim) addProblem(kind, format string, args ...any) {
 func (s *sim) recordWritten(before, after org.Organization) {
 	m := s.models[after.ID]
 	if m == nil {
-		m = &tenantModel{id: after.ID}
+		m = &tenantModel{id: after.ID, personModel: &personModel{}}
 		s.models[after.ID] = m
 	}
 	if after.Revision == 0 {
@@ -70,9 +78,6 @@ func (s *sim) recordWritten(before, after org.Organization) {
 	}
 	if before.Committed != after.Committed {
 		s.operationCommitted(m, after)
-	}
-	if op := before.Operation; op != nil && op.Undone && after.Operation == nil && !s.durable.comparesUUIDs {
-		m.misnamed = s.durable.collections[after.Collection].uuid != m.uuid
 	}
 	if before.Status == org.Suspended && after.Status != before.Status && after.Status != org.Deleting {
 		s.addProblem("suspension lost", "%s was suspended by the operator and is %s", m.id, after.Status)
@@ -140,8 +145,12 @@ func (s *sim) operationCommitted(m *tenantModel, after org.Organization) {
 	switch {
 	case op.createRequest != nil:
 		m.wasActive = true
-		m.name, m.email, m.password = op.createRequest.OrganizationName, op.createRequest.Email, op.createRequest.Password
-		m.slug = slugOfName(m.name)
+		m.name, m.slug = op.createRequest.OrganizationName, slugOfName(op.createRequest.OrganizationName)
+		id := after.Admins[0].AdminID
+		if s.people[id] == nil {
+			s.people[id] = &personModel{email: op.createRequest.Email, password: op.createRequest.Password}
+		}
+		m.personModel = s.people[id]
 		c, exists := s.durable.collections[after.Collection]
 		if exists {
 			m.uuid = c.uuid
@@ -175,12 +184,18 @@ func (op *operation) changesAdmin() bool {
 
 // adminWritten is called after every durable replacement of an admin's record.
 func (s *sim) adminWritten(before, after org.Admin) {
+	if len(after.Organizations) > len(before.Organizations) && s.executing != nil {
+		if op, p := s.executing.op, s.people[after.ID]; op.callerVersion < p.revokedBelow {
+			s.addProblem("revoked token", "op%d creates an organization with a token of version %d after %d was answered", op.n, op.callerVersion, p.revokedBelow)
+		}
+	}
 	if before.Committed == after.Committed {
 		return
 	}
-	m, op := s.models[after.OrganizationID], s.operation(after.Committed)
+	op := s.operation(after.Committed)
+	m := s.models[op.organization]
 	if m == nil || !op.changesAdmin() || op.organization != m.id {
-		s.addProblem("wrong state", "op%d %s is committed on an admin of %s", op.n, op.kind, after.OrganizationID)
+		s.addProblem("wrong state", "op%d %s is committed on the admin %s", op.n, op.kind, after.ID)
 		return
 	}
 	if op.adminChanged {
@@ -238,14 +253,16 @@ func (s *sim) commandExecuted(c *call, err error) {
 // allowed are the errors other than ErrUnavailable and errDenied that each kind
 // of operation may return.
 var allowed = map[string][]error{
-	"Create":    {org.ErrConflict},
-	"Update":    {org.ErrUnauthenticated, org.ErrForbidden, org.ErrThrottled, org.ErrConflict},
-	"Delete":    {org.ErrUnauthenticated, org.ErrConflict},
-	"Login":     {org.ErrUnauthenticated, org.ErrThrottled},
-	"Refresh":   {org.ErrUnauthenticated},
-	"Me":        {org.ErrUnauthenticated},
-	"Get":       {org.ErrNotFound},
-	"Reconcile": {},
+	"Create":         {org.ErrConflict},
+	"Create another": {org.ErrUnauthenticated, org.ErrConflict},
+	"Update":         {org.ErrUnauthenticated, org.ErrForbidden, org.ErrThrottled, org.ErrConflict},
+	"Delete":         {org.ErrUnauthenticated, org.ErrConflict},
+	"Login":          {org.ErrUnauthenticated, org.ErrThrottled},
+	"Switch":         {org.ErrUnauthenticated, org.ErrNotFound},
+	"Refresh":        {org.ErrUnauthenticated},
+	"Me":             {org.ErrUnauthenticated},
+	"Get":            {org.ErrNotFound},
+	"Reconcile":      {},
 }
 
 // finish records and checks the answer of an operation.
@@ -259,7 +276,7 @@ func (s *sim) finish(c *call) {
 		return
 	}
 	m := s.models[op.organization]
-	changes := op.kind == "Create" || op.kind == "Update" || op.kind == "Delete"
+	changes := op.createRequest != nil || op.kind == "Update" || op.kind == "Delete"
 	switch {
 	case errors.Is(op.err, org.ErrUnavailable):
 	case op.err != nil:

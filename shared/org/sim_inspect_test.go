@@ -37,8 +37,8 @@ func TestScriptInspect(t *testing.T) {
 		d.claims["org_free"] = org.Claim{ID: "org_free", Owner: org.Owner{OrganizationID: "9.9"}, ClaimedAt: ago(time.Minute)}
 		d.claims["email:free@x.test"] = org.Claim{ID: "email:free@x.test", Owner: org.Owner{OrganizationID: ids["acme"]}, ClaimedAt: ago(3 * time.Minute), RestingSince: ago(2 * time.Minute)}
 		d.claims["org_young"] = org.Claim{ID: "org_young", Owner: org.Owner{OrganizationID: ids["acme"]}, ClaimedAt: ago(3 * time.Minute), RestingSince: ago(time.Second)}
-		d.admins["9.8"] = org.Admin{ID: "9.8", OrganizationID: "9.9", UpdatedAt: ago(time.Hour)}
-		d.admins["9.7"] = org.Admin{ID: "9.7", OrganizationID: ids["acme"], UpdatedAt: ago(time.Hour)}
+		d.admins["9.8"] = org.Admin{ID: "9.8", OrganizationID: "9.9", Organizations: []string{"9.9"}, UpdatedAt: ago(time.Hour)}
+		d.admins["9.7"] = org.Admin{ID: "9.7", OrganizationID: ids["acme"], Organizations: []string{ids["acme"]}, UpdatedAt: ago(time.Hour)}
 		delete(d.claims, "email:a@x.test")
 		delete(d.claims, "org_bolt")
 		delete(d.admins, admins["dune"])

@@ -569,7 +569,7 @@ func TestScriptReportTakenOver(t *testing.T) {
 // Reconcile, so that the second one finds something else. That may be under way.
 func TestScriptFoundOnce(t *testing.T) {
 	orphan := func(s *sim, id string) {
-		s.durable.admins[id] = org.Admin{ID: id, OrganizationID: "9.8", Email: id + "@x.test"}
+		s.durable.admins[id] = org.Admin{ID: id, OrganizationID: "9.8", Organizations: []string{"9.8"}, Email: id + "@x.test"}
 	}
 	misname := changedActive(func(s *sim) { s.durable.renameCollection(org.Collection{Name: "org_acme"}, "org_core") })
 	for name, test := range map[string]struct {

@@ -206,10 +206,15 @@ func (s *state) replaceOrganization(seen, next org.Organization) (bool, error) {
 	return true, nil
 }
 
-func (s *state) fenceOrganization(id string) error {
-	if o, ok := s.organizations[id]; ok {
-		o.Revision++
-		s.write(o)
+func (s *state) fenceOrganizations(ids []string) error {
+	for _, id := range slices.Sorted(slices.Values(ids)) {
+		if o, ok := s.organizations[id]; ok {
+			o.Revision++
+			s.write(o)
+			if s.stopAfterFirst {
+				break
+			}
+		}
 	}
 	return nil
 }
@@ -271,14 +276,47 @@ func (s *state) rehashPassword(adminID, old, hash string) error {
 	return nil
 }
 
-func (s *state) deleteAdmins(organizationID string) error {
-	for _, a := range inOrder(s.admins) {
-		if a.OrganizationID == organizationID {
-			delete(s.admins, a.ID)
-			if s.stopAfterFirst {
-				break
-			}
+func (s *state) deleteAdmin(id string, revision int64) error {
+	if s.admins[id].Revision == revision {
+		delete(s.admins, id)
+	}
+	return nil
+}
+
+func (s *state) deleteAdmins(ids []string, organizationID string) error {
+	for _, id := range slices.Sorted(slices.Values(ids)) {
+		a, ok := s.admins[id]
+		if !ok || slices.ContainsFunc(a.Organizations, func(id string) bool { return id != organizationID }) {
+			continue
 		}
+		delete(s.admins, id)
+		if s.stopAfterFirst {
+			break
+		}
+	}
+	return nil
+}
+
+func (s *state) leaveOrganization(ids []string, organizationID string) error {
+	for _, id := range slices.Sorted(slices.Values(ids)) {
+		a, ok := s.admins[id]
+		if !ok {
+			continue
+		}
+		a.Revision++
+		a.Organizations = slices.DeleteFunc(slices.Clone(a.Organizations), func(id string) bool { return id == organizationID })
+		s.admins[id] = a
+		if s.stopAfterFirst {
+			break
+		}
+	}
+	return nil
+}
+
+func (s *state) useOrganization(adminID, organizationID string) error {
+	if a, ok := s.admins[adminID]; ok {
+		a.OrganizationID = organizationID
+		s.admins[adminID] = a
 	}
 	return nil
 }

@@ -101,8 +101,8 @@ func (p *storePair) organization() org.Organization {
 }
 
 func (p *storePair) admin() org.Admin {
-	return org.Admin{ID: pickOf(p, p.ids[:2]...), OrganizationID: pickOf(p, p.ids[:2]...), Email: pickOf(p, "", "a", "b"),
-		PasswordHash: pickOf(p, "", "h", "i"), TokenVersion: p.rng.Int64N(3), Revision: p.rng.Int64N(3), Committed: pickOf(p, "", p.ids[6]), Journaled: pickOf(p, "", p.ids[7]), CreatedAt: p.time(), UpdatedAt: p.time()}
+	return org.Admin{ID: pickOf(p, p.ids[:2]...), OrganizationID: pickOf(p, p.ids[:2]...), Organizations: slices.Clone(p.ids[p.rng.IntN(2) : 1+p.rng.IntN(3)]), Email: pickOf(p, "", "a", "b"),
+		PasswordHash: pickOf(p, "", "h", "i"), TokenVersion: p.rng.Int64N(3), Revision: p.rng.Int64N(3), Committed: pickOf(p, "", p.ids[6]), Journaled: pickOf(p, map[string]string(nil), map[string]string{p.ids[0]: p.ids[7]}), CreatedAt: p.time(), UpdatedAt: p.time()}
 }
 
 // collections lists the collections of both stores. Those of the real one have
@@ -140,7 +140,7 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 	c, o, a := p.claim(), p.organization(), p.admin()
 	errorOnly := func(err error) answer { return answerOf(nil, err) }
 	all := func(match func(org.Organization) bool) answer { return answerOf(p.simulated.findOrganizations(match)) }
-	switch p.rng.IntN(24) {
+	switch p.rng.IntN(29) {
 	case 0:
 		claims := []org.Claim{c}
 		if d := p.claim(); d.ID != c.ID {
@@ -204,7 +204,20 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 		}
 		return fmt.Sprint("ReplaceOrganization ", seen, o), answerOf(p.simulated.replaceOrganization(seen, o)), answerOf(p.store.ReplaceOrganization(ctx, seen, o))
 	case 23:
-		return "FenceOrganization " + id, errorOnly(p.simulated.fenceOrganization(id)), errorOnly(p.store.FenceOrganization(ctx, id))
+		ids := p.ids[:1+p.rng.IntN(2)]
+		return fmt.Sprint("FenceOrganizations ", ids), errorOnly(p.simulated.fenceOrganizations(ids)), errorOnly(p.store.FenceOrganizations(ctx, ids))
+	case 24:
+		return fmt.Sprint("DeleteAdmin ", a.ID, a.Revision), errorOnly(p.simulated.deleteAdmin(a.ID, a.Revision)), errorOnly(p.store.DeleteAdmin(ctx, a.ID, a.Revision))
+	case 25:
+		return fmt.Sprint("DeleteAdmins ", id), errorOnly(p.simulated.deleteAdmins(p.ids[:2], id)), errorOnly(p.store.DeleteAdmins(ctx, p.ids[:2], id))
+	case 26:
+		return fmt.Sprint("LeaveOrganization ", id), errorOnly(p.simulated.leaveOrganization([]string{a.ID}, id)), errorOnly(p.store.LeaveOrganization(ctx, []string{a.ID}, id))
+	case 27:
+		return fmt.Sprint("UseOrganization ", a.ID, id), errorOnly(p.simulated.useOrganization(a.ID, id)), errorOnly(p.store.UseOrganization(ctx, a.ID, id))
+	case 28:
+		organizations, err := p.store.OrganizationsByID(ctx, p.ids[:2])
+		sortByID(organizations)
+		return "OrganizationsByID", all(func(stored org.Organization) bool { return slices.Contains(p.ids[:2], stored.ID) }), answerOf(organizations, err)
 	case 13:
 		return fmt.Sprint("DeleteOrganization ", id, o.Revision), errorOnly(p.simulated.deleteOrganization(id, o.Revision)), errorOnly(p.store.DeleteOrganization(ctx, id, o.Revision))
 	case 14:

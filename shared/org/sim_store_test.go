@@ -163,6 +163,11 @@ func (h *handle) OrganizationByClaim(ctx context.Context, claimID string) (org.O
 	})
 }
 
+func (h *handle) OrganizationsByID(ctx context.Context, ids []string) ([]org.Organization, error) {
+	ids = slices.Clone(ids)
+	return h.findOrganizations(ctx, "OrganizationsByID", fmt.Sprint(ids), func(o org.Organization) bool { return slices.Contains(ids, o.ID) })
+}
+
 func (h *handle) Organizations(ctx context.Context) ([]org.Organization, error) {
 	return h.findOrganizations(ctx, "Organizations", "", func(org.Organization) bool { return true })
 }
@@ -179,8 +184,9 @@ func (h *handle) ReplaceOrganization(ctx context.Context, seen, next org.Organiz
 		func(s *state) (bool, error) { return s.replaceOrganization(seen, next) })
 }
 
-func (h *handle) FenceOrganization(ctx context.Context, id string) error {
-	return h.write(ctx, "FenceOrganization", id, func(s *state) error { return s.fenceOrganization(id) })
+func (h *handle) FenceOrganizations(ctx context.Context, ids []string) error {
+	ids = slices.Clone(ids)
+	return h.write(ctx, "FenceOrganizations", fmt.Sprint(ids), func(s *state) error { return s.fenceOrganizations(ids) })
 }
 
 func (h *handle) DeleteOrganization(ctx context.Context, id string, revision int64) error {
@@ -223,12 +229,20 @@ func (h *handle) RehashPassword(ctx context.Context, adminID, old, hash string) 
 	return h.write(ctx, "RehashPassword", adminID, func(s *state) error { return s.rehashPassword(adminID, old, hash) })
 }
 
-func (h *handle) DeleteAdmin(ctx context.Context, id string) error {
-	return h.write(ctx, "DeleteAdmin", id, func(s *state) error { delete(s.admins, id); return nil })
+func (h *handle) DeleteAdmin(ctx context.Context, id string, revision int64) error {
+	return h.write(ctx, "DeleteAdmin", fmt.Sprint(id, " at ", revision), func(s *state) error { return s.deleteAdmin(id, revision) })
 }
 
-func (h *handle) DeleteAdmins(ctx context.Context, organizationID string) error {
-	return h.write(ctx, "DeleteAdmins", organizationID, func(s *state) error { return s.deleteAdmins(organizationID) })
+func (h *handle) DeleteAdmins(ctx context.Context, ids []string, organizationID string) error {
+	return h.write(ctx, "DeleteAdmins", fmt.Sprint(ids, " of ", organizationID), func(s *state) error { return s.deleteAdmins(ids, organizationID) })
+}
+
+func (h *handle) LeaveOrganization(ctx context.Context, ids []string, organizationID string) error {
+	return h.write(ctx, "LeaveOrganization", fmt.Sprint(ids, " of ", organizationID), func(s *state) error { return s.leaveOrganization(ids, organizationID) })
+}
+
+func (h *handle) UseOrganization(ctx context.Context, adminID, organizationID string) error {
+	return h.write(ctx, "UseOrganization", fmt.Sprint(adminID, " ", organizationID), func(s *state) error { return s.useOrganization(adminID, organizationID) })
 }
 
 // The service makes the ids of sessions with a random generator that has no

@@ -61,10 +61,21 @@ func (w *sweep) begin(t *testing.T) {
 func (s *sim) copy() *sim {
 	c := &sim{profile: s.profile, rng: rand.New(rand.NewPCG(1, 2)), step: s.step, durable: s.durable.clone(), history: newHistory()}
 	c.documentCount = s.documentCount
+	people := map[*personModel]*personModel{}
 	for id, m := range s.models {
 		model := *m
 		model.documents, model.collectionNames = slices.Clone(m.documents), slices.Clone(m.collectionNames)
+		if people[m.personModel] == nil {
+			people[m.personModel] = new(*m.personModel)
+		}
+		model.personModel = people[m.personModel]
 		c.models[id] = &model
+	}
+	for id, p := range s.people {
+		if people[p] == nil { // without an organization
+			people[p] = new(*p)
+		}
+		c.people[id] = people[p]
 	}
 	for _, op := range s.ops {
 		ended := *op
@@ -292,7 +303,16 @@ func (s *sim) changeAcme(slug, email, password string) *operation {
 }
 
 func (s *sim) createCore() *operation { return s.createOp("core", "c@x.test") }
-func (s *sim) changeAll() *operation  { return s.changeAcme("core", "c@x.test", "password new") }
+
+// addCore is the creation of core by the admin of acme.
+func (s *sim) addCore() *operation {
+	if o := s.acme(); o.ID != "" {
+		return s.createAnotherOp(o, "core")
+	}
+	return nil
+}
+
+func (s *sim) changeAll() *operation { return s.changeAcme("core", "c@x.test", "password new") }
 
 func (s *sim) deleteAcme() *operation {
 	if o := s.acme(); o.ID != "" {
@@ -303,21 +323,22 @@ func (s *sim) deleteAcme() *operation {
 
 // What the operations answer, if that is not as on active organizations.
 var (
-	onCore  = []string{"create", "rename", "everything"}
+	onCore  = []string{"create", "create another", "rename", "everything"}
 	changes = []string{"rename", "new spelling", "new password", "everything", "delete"}
 	anew    = answers("", "create of a name that is taken") // the name is free
 	withNew = answers("", "login with the new email")
 	taken   = answers(org.NameTaken, "create")
-	revoked = answers(org.TokenRevoked, append(changes, "me")...)
+	another = answers(org.NameTaken, "create another")
+	revoked = answers(org.TokenRevoked, append(changes, "me", "create another")...)
 	unknown = join(answers(org.OrganizationNotFound, "get"), answers(org.WrongCredentials, "login"))
 
 	isEmpty       = join(anew, unknown)
 	hidden        = join(revoked, unknown)
 	isGone        = join(anew, hidden)
 	isCore        = join(isGone, taken)
-	isCoreAlready = join(isEmpty, taken, withNew)
-	isBusy        = join(answers(org.OrganizationBusy, changes...), taken)
-	hasCore       = answers(org.NameUnusable, "create")
+	isCoreAlready = join(isEmpty, taken, another, withNew)
+	isBusy        = join(answers(org.OrganizationBusy, changes...), taken, another)
+	hasCore       = answers(org.NameUnusable, "create", "create another")
 	coreTaken     = answers(org.NameTaken, onCore...)
 	coreUnusable  = answers(org.NameUnusable, onCore...)
 )
@@ -355,6 +376,13 @@ var sweepStates = []sweepState{
 			a.TokenVersion, a.Revision, a.Committed = a.TokenVersion+1, a.Revision+1, "9.9"
 			s.durable.admins[a.ID] = a
 		})},
+	{name: "with a second organization", set: changedActive(func(s *sim) { s.runHooked(s.createAnotherOp(s.acme(), "dune"), 0, nil) })},
+	{name: "deleting, with a second organization", stale: true, report: "1 finished",
+		answers: join(isGone, answers("", "login", "login with white space"), answers(org.EmailTaken)),
+		set: then(crashed("ReplaceOrganization", func(s *sim) *operation {
+			s.meanwhile(func() { s.runHooked(s.createAnotherOp(s.acme(), "dune"), 0, nil) })
+			return s.deleteOp(s.acme())
+		}), func(*sim) {})},
 	{name: "begun for the display name", stale: true, report: "1 finished",
 		set: crashed("ReplaceOrganization", func(s *sim) *operation { return s.changeAcme("ACME", "c@x.test", "") }), answers: join(revoked, answers(org.WrongCredentials, "login"))},
 	{name: "committed", answers: isCoreAlready, set: crashed("ReleaseClaims?", (*sim).changeAll), report: "2 removed"},
@@ -367,7 +395,9 @@ var sweepStates = []sweepState{
 	{name: "misnamed", answers: hasCore, set: changedActive(func(s *sim) { s.durable.renameCollection(org.Collection{Name: "org_acme"}, "org_core") }), report: "1 repaired"},
 	{name: "stray", without: "1 need attention", set: changedActive(func(s *sim) { s.durable.make("org_core") }), report: "1 removed"},
 	{name: "occupied", answers: coreUnusable, set: changedActive(func(s *sim) { s.durable.insert("org_core", tenantDocument{}) }), report: "1 need attention"},
-	{name: "orphan", set: changedActive(func(s *sim) { s.durable.admins["9.9"] = org.Admin{ID: "9.9", OrganizationID: "9.8", Email: "a@x.test"} }), report: "1 removed"},
+	{name: "orphan", set: changedActive(func(s *sim) {
+		s.durable.admins["9.9"] = org.Admin{ID: "9.9", OrganizationID: "9.8", Organizations: []string{"9.8"}, Email: "a@x.test"}
+	}), report: "1 removed"},
 	{name: "claimed just now", answers: coreTaken, set: justCrashed("InsertClaims", (*sim).createCore)},
 	{name: "created just now", answers: coreTaken, set: justCrashed("RenameCollection", (*sim).createCore)},
 	{name: "moved just now", answers: isBusy, set: justCrashed("RenameCollection", (*sim).changeAll)},
@@ -380,7 +410,7 @@ var sweepStates = []sweepState{
 		set: then(crashed("ReplaceOrganization", (*sim).changeAll), func(s *sim) { s.durable.make("org_core") })},
 	{name: "begun, without a collection", answers: isCore, stale: true, report: "1 finished",
 		set: then(crashed("ReplaceOrganization", (*sim).changeAll), func(s *sim) { delete(s.durable.collections, "org_acme") })},
-	{name: "moved and upgraded, filled twice", answers: isBusy, stale: true, report: "1 repaired, 1 need attention", problems: "unfinished, unused claim",
+	{name: "moved and upgraded, filled twice", answers: join(isBusy, answers(org.OrganizationBusy, "create another")), stale: true, report: "1 repaired, 1 need attention", problems: "unfinished, unused claim",
 		set: then(crashed("RenameCollection", (*sim).changeAll), func(s *sim) { s.downgrade(); s.fill("org_acme", "org_core") })},
 	{name: "begun and upgraded, with a stray", stale: true, answers: isCore, report: "1 finished, 1 repaired",
 		set: then(crashed("ReplaceOrganization", (*sim).changeAll), func(s *sim) { s.downgrade(); s.fill("org_acme"); s.durable.make("org_core") })},
@@ -405,7 +435,7 @@ var sweepStates = []sweepState{
 		s.durable.make(fmt.Sprintf("org_-new-%d-9.8", time.Now().Add(2*org.StaleAfter).Unix()))
 	})},
 	{name: "orphan just now", set: changedActive(func(s *sim) {
-		s.durable.admins["9.9"] = org.Admin{ID: "9.9", OrganizationID: "9.8", Email: "e@x.test", UpdatedAt: time.Now().Add(2 * org.StaleAfter)}
+		s.durable.admins["9.9"] = org.Admin{ID: "9.9", OrganizationID: "9.8", Organizations: []string{"9.8"}, Email: "e@x.test", UpdatedAt: time.Now().Add(2 * org.StaleAfter)}
 	})},
 	{name: "suspended", answers: hidden, set: changedActive(func(s *sim) { s.toggleSuspension(s.acme().ID) })},
 }
@@ -456,6 +486,24 @@ var sweepOperations = []sweepOperation{
 		caller := s.caller(s.acme())
 		return &operation{kind: "Members", run: func(ctx context.Context, service *org.Service) error {
 			_, _, err := service.Members(ctx, caller, "", 10)
+			return err
+		}}
+	}},
+	{"create another", true, false, "", (*sim).addCore},
+	{"login to a name", false, true, "", func(s *sim) *operation {
+		name := "acme"
+		return s.loginOp(org.LoginRequest{Email: "a@x.test", Password: s.knownPassword(), OrganizationName: &name})
+	}},
+	{"login to another's name", false, true, org.WrongCredentials, func(s *sim) *operation {
+		name := "bolt"
+		return s.loginOp(org.LoginRequest{Email: "a@x.test", Password: s.knownPassword(), OrganizationName: &name})
+	}},
+	{"switch to another's name", false, true, org.OrganizationNotFound, func(s *sim) *operation { return s.switchOp(s.acme(), "bolt") }},
+	{"switch", false, true, "", func(s *sim) *operation { return s.switchOp(s.acme(), "acme") }},
+	{"memberships", false, true, "", func(s *sim) *operation {
+		caller := s.caller(s.acme())
+		return &operation{kind: "Memberships", run: func(ctx context.Context, service *org.Service) error {
+			_, _, err := service.Memberships(ctx, caller, "", 10)
 			return err
 		}}
 	}},
@@ -566,7 +614,7 @@ func (w sweep) mayFail(c *call, f fate, answer error) bool {
 		return true // somebody waits a little longer
 	case "ReleaseClaims", "RestClaims":
 		return w.op.recovers && f == denied // of a change that is committed: it is logged
-	case "FenceOrganization":
+	case "FenceOrganizations":
 		return f == denied // the change is committed, but old tokens may still be at work
 	case "Admin", "Session":
 		return errors.Is(answer, org.ErrUnauthenticated) || errors.Is(answer, org.ErrConflict) // refused without it
@@ -706,7 +754,7 @@ func (r sweepRun) problem(w sweep, faults map[int]fate, clean, idle sweepRun) st
 		return "" // the old operation may be undone, or be in the way
 	case slept && clean.err != nil:
 		return "" // what was in the way may be gone
-	case w.state.name == "missing" && refused, w.state.name == "stray" && !w.comparesUUIDs && w.op.name == "create":
+	case w.state.name == "missing" && refused, w.state.name == "stray" && !w.comparesUUIDs && (w.op.name == "create" || w.op.name == "create another"):
 		return "" // more was repaired
 	case !failed && !sameAnswer(r.err, clean.err):
 		return fmt.Sprintf("answered %v; without a fault %v", r.err, clean.err)
@@ -733,6 +781,9 @@ func (r sweepRun) problem(w sweep, faults map[int]fate, clean, idle sweepRun) st
 // unnoticed returns how the answer hides that call n, and no other one, had the
 // fate f, or nothing.
 func (r sweepRun) unnoticed(w sweep, n int, f fate, clean, idle sweepRun) string {
+	if n > len(r.calls) {
+		return fmt.Sprintf("call %d is never made; the calls are\n%s\nand without the fault\n%s", n, texts(r.calls), texts(clean.calls))
+	}
 	c := r.calls[n-1]
 	own := w.state.name == "active" && w.comparesUUIDs && w.op.recovers && clean.err == nil && f != sleepBefore && !w.mayFail(c, f, nil)
 	switch {

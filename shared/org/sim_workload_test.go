@@ -148,13 +148,18 @@ func (s *sim) chooseOperation() *operation {
 		return s.createOp(oneOf(s, s.slugs()), oneOf(s, simEmails))
 	case r < 60 && len(active) > 0:
 		return s.randomUpdateOp(oneOf(s, active))
-	case r < 75 && len(active) > 0:
+	case r < 70 && len(active) > 0:
 		return s.deleteOp(oneOf(s, active))
+	case r < 75 && len(active) > 0:
+		return s.createAnotherOp(oneOf(s, active), oneOf(s, s.slugs()))
 	case r < 80:
 		c := org.LoginRequest{Email: oneOf(s, simEmails), Password: "nobody's password"}
 		for _, o := range active {
 			if m := s.models[o.ID]; m.email == c.Email {
 				c.Password = m.password
+				if s.rng.IntN(2) == 0 {
+					c.OrganizationName = &m.name
+				}
 			}
 		}
 		return s.loginOp(c)
@@ -169,6 +174,25 @@ func (s *sim) createOp(slug, email string) *operation {
 	r := org.CreateRequest{OrganizationName: spelling(slug, n), Email: email, Password: fmt.Sprint("password ", n)}
 	return &operation{kind: "Create", args: fmt.Sprint(r), createRequest: &r, run: func(ctx context.Context, service *org.Service) error {
 		_, err := service.Create(ctx, r)
+		return err
+	}}
+}
+
+// createAnotherOp returns the creation of one more organization by the admin of o.
+func (s *sim) createAnotherOp(o org.Organization, slug string) *operation {
+	caller := s.caller(o)
+	name := spelling(slug, len(s.ops)+1)
+	return &operation{kind: "Create another", args: fmt.Sprint(o.ID, " ", name), createRequest: &org.CreateRequest{OrganizationName: name},
+		callerVersion: caller.TokenVersion, run: func(ctx context.Context, service *org.Service) error {
+			_, err := service.CreateOrganization(ctx, caller, org.CreateOrganizationRequest{OrganizationName: name})
+			return err
+		}}
+}
+
+func (s *sim) switchOp(o org.Organization, name string) *operation {
+	caller := s.caller(o)
+	return &operation{kind: "Switch", args: fmt.Sprint(o.ID, " to ", name), run: func(ctx context.Context, service *org.Service) error {
+		_, err := service.Switch(ctx, caller, org.SwitchRequest{OrganizationName: name})
 		return err
 	}}
 }
@@ -249,7 +273,7 @@ func (s *sim) deleteOp(o org.Organization) *operation {
 }
 
 func (s *sim) loginOp(c org.LoginRequest) *operation {
-	return &operation{kind: "Login", args: fmt.Sprint(c), run: func(ctx context.Context, service *org.Service) error {
+	return &operation{kind: "Login", args: fmt.Sprint(c.Email, " ", c.Password, " ", textOf(c.OrganizationName)), run: func(ctx context.Context, service *org.Service) error {
 		tokens, err := service.Login(ctx, c)
 		if err == nil {
 			_, err = service.Refresh(ctx, org.RefreshRequest{RefreshToken: tokens.Refresh})

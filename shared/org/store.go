@@ -13,9 +13,10 @@ import (
 //
 //   - InsertClaims inserts the claims one by one, in their order. Each insert
 //     is atomic.
-//   - ReleaseClaims, RestClaims, DeleteAdmins, DeleteSessions and DeleteExpired
-//     change many documents, each of them atomically and on the condition. They
-//     may stop halfway, and are then called again.
+//   - ReleaseClaims, RestClaims, FenceOrganizations, DeleteAdmins,
+//     LeaveOrganization, DeleteSessions and DeleteExpired change many documents,
+//     each of them atomically and on the condition. They may stop halfway, and
+//     are then called again.
 //   - RenameCollection and DropCollection are two commands where
 //     ChecksCollections is false: one compares the UUID, the other acts. There
 //     names must rest before others may have them.
@@ -70,6 +71,8 @@ type OrganizationStore interface {
 	// OrganizationByClaim returns the active organization whose record has the
 	// claim, or ErrNotFound.
 	OrganizationByClaim(ctx context.Context, claimID string) (Organization, error)
+	// OrganizationsByID returns the organizations of these ids that exist.
+	OrganizationsByID(ctx context.Context, ids []string) ([]Organization, error)
 	// Organizations returns all organizations.
 	Organizations(ctx context.Context) ([]Organization, error)
 	// UnfinishedOrganizations returns those whose operation was last touched
@@ -79,9 +82,9 @@ type OrganizationStore interface {
 	// status of seen by next, with the revision of seen plus one. It reports
 	// whether there was such a record.
 	ReplaceOrganization(ctx context.Context, seen, next Organization) (bool, error)
-	// FenceOrganization adds one to the revision of the record, so that no write
-	// that depends on an earlier read succeeds.
-	FenceOrganization(ctx context.Context, id string) error
+	// FenceOrganizations adds one to the revision of each of the records, so that no
+	// write that depends on an earlier read succeeds.
+	FenceOrganizations(ctx context.Context, ids []string) error
 	// DeleteOrganization deletes the record if it has that revision.
 	DeleteOrganization(ctx context.Context, id string, revision int64) error
 }
@@ -105,10 +108,14 @@ type AdminStore interface {
 	ReplaceAdmin(ctx context.Context, seen, next Admin) (bool, error)
 	// RehashPassword replaces the hash if it is still old.
 	RehashPassword(ctx context.Context, adminID, old, hash string) error
-	// DeleteAdmin deletes the admin of that id.
-	DeleteAdmin(ctx context.Context, id string) error
-	// DeleteAdmins deletes the admins of the organization.
-	DeleteAdmins(ctx context.Context, organizationID string) error
+	// DeleteAdmin deletes the admin if it has that revision.
+	DeleteAdmin(ctx context.Context, id string, revision int64) error
+	// DeleteAdmins deletes those of the admins who have no other organization.
+	DeleteAdmins(ctx context.Context, ids []string, organizationID string) error
+	// LeaveOrganization takes the organization from the records of the admins.
+	LeaveOrganization(ctx context.Context, ids []string, organizationID string) error
+	// UseOrganization makes the organization the one that the admin has used last.
+	UseOrganization(ctx context.Context, adminID, organizationID string) error
 }
 
 // SessionStore keeps sessions.

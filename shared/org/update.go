@@ -102,7 +102,7 @@ func (s *Service) update(ctx context.Context, o Organization, admin Admin, op Op
 	err := concurrently(
 		func() error {
 			claims := o.newClaims(without(op.Claims, o.Claims), op.StartedAt)
-			return s.claim(ctx, append(claims, op.adminChange().claims(admin, op.StartedAt)...))
+			return s.claim(ctx, append(claims, op.adminChange(o.ID).claims(admin, op.StartedAt)...))
 		},
 		func() error {
 			if op.Collection == o.Collection {
@@ -198,7 +198,7 @@ func (s *Service) rollBack(ctx context.Context, o Organization, moved bool, caus
 	if op.AdminID != "" {
 		// A process that worked on the operation before may have sent a change of
 		// the admin, which must have no effect when it arrives.
-		if applied, err := s.stopChange(ctx, op); err != nil {
+		if applied, err := s.stopChange(ctx, o, op); err != nil {
 			return o, err
 		} else if applied {
 			return o, fmt.Errorf("organization %s: its admin is changed, but it can't be: %w", o.ID, cause)

@@ -92,6 +92,17 @@ const anonymous = await api.GET("/admin/me");
 assert.equal(anonymous.response.status, 401);
 assert.ok(anonymous.error && "message" in anonymous.error); // of the gateway
 
+// One more organization, and a token for it.
+const more = `More ${unique}`;
+const added = ok(await api.POST("/admin/organizations", { ...bearer(first), body: { organization_name: more } }), 201);
+assert.equal(added.organization_name, more);
+const { organizations } = ok(await api.GET("/admin/organizations", bearer(first)), 200);
+assert.deepEqual(organizations.map((o) => [o.id, o.role]), [[created.id, "owner"], [added.id, "owner"]]);
+const switched = ok(await api.POST("/admin/switch", { ...bearer(first), body: { organization_name: more } }), 200);
+checkTokens(switched);
+assert.equal(ok(await api.GET("/admin/me", bearer(switched)), 200).organization_id, added.id);
+ok(await api.DELETE("/org/delete", bearer(switched)), 200);
+
 const get = (name: string) => api.GET("/org/get", { params: { query: { organization_name: name } } });
 checkOrganization(ok(await get(signUp.organization_name), 200), signUp.organization_name, created.collection_name);
 
