@@ -187,10 +187,16 @@ func (s *sim) toggleSuspension(id string) {
 
 // downgrade makes the records those that older versions have written: without UUIDs,
 // and with the claims to emails at the organizations.
-func (s *sim) downgrade() {
+func (s *sim) downgrade() { s.downgradeTo(true) }
+
+// downgradeTo makes the records those of the previous version, which stored UUIDs, or
+// of an earlier one, which did not.
+func (s *sim) downgradeTo(withoutUUIDs bool) {
 	for _, o := range inOrder(s.durable.organizations) {
 		o = copyOf(o)
-		o.CollectionUUID = ""
+		if withoutUUIDs {
+			o.CollectionUUID = ""
+		}
 		give := func(email string) string {
 			id := "email:" + email
 			if c, ok := s.durable.claims[id]; ok {
@@ -204,12 +210,15 @@ func (s *sim) downgrade() {
 			if !exists {
 				continue
 			}
-			a.Revision, a.Committed, a.Journaled = 0, "", nil
+			a.Committed, a.Journaled = "", nil
+			if withoutUUIDs || a.TokenVersion == 1 {
+				a.Revision = 0
+			}
 			s.durable.admins[a.ID] = a
 			id := give(a.Email)
 			o.Claims = append(o.Claims, id)
 			if op := o.Operation; op != nil && op.Kind == org.Updating {
-				if op.Email != "" {
+				if op.Email != "" && op.AdminID == a.ID {
 					id = give(op.Email)
 				}
 				op.Claims = append(op.Claims, id)

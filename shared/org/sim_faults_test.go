@@ -110,6 +110,13 @@ var profiles = []profile{
 	{name: "late records", fates: []fate{late}, only: onlyMethods("InsertOrganization", "ReplaceOrganization"), rates: []float64{0.3}, budget: 2, idleRate: 0.02, processes: 4},
 	{name: "late admins", fates: []fate{late, unsent}, only: onlyMethods("InsertAdmin", "ReplaceAdmin"), rates: []float64{0.8}, budget: 4,
 		stray: 0.05, idleRate: 0.02, processes: 4},
+	{name: "wake to change", fates: []fate{sleepBefore, sleepBefore, crashBefore}, only: onlyMethods("Admin", "ReplaceAdmin"), rates: []float64{0.2, 0.5}, budget: 4,
+		changesAll: true, upgraded: 0.3, idleRate: 0.08, processes: 5},
+	{name: "old journals", fates: []fate{sleepBefore, sleepAfter, late, crashBefore, crashAfter, lost},
+		only:  onlyMethods("Admin", "Organization", "ReplaceAdmin", "ReplaceClaim", "InsertClaims", "ReplaceOrganization", "ReleaseClaims"),
+		rates: []float64{0.1, 0.3}, budget: 4, upgraded: 1, idleRate: 0.05, processes: 4},
+	{name: "fences", fates: []fate{late, lost, unsent, crashBefore, sleepBefore}, only: onlyMethods("FenceOrganizations", "ReplaceAdmin", "ReplaceOrganization"),
+		rates: []float64{0.3}, budget: 4, upgraded: 0.2, idleRate: 0.03, processes: 4},
 }
 
 // profileOf returns the profile of that name, or a random one for "any".

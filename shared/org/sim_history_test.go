@@ -3,6 +3,7 @@ package org_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -32,18 +33,19 @@ type tenantModel struct {
 	id              string
 	*personModel    // its owner
 	name, slug      string
-	wasActive       bool     // it was active at some time
-	deleting        bool     // a deletion was committed
-	suspended       bool     // by the operator
-	uuid            int      // the UUID of its collection
-	documents       []int    // the documents in it that must not be lost
-	collectionNames []string // the names that its collection had, or was to have
+	wasActive       bool         // it was active at some time
+	deleting        bool         // a deletion was committed
+	suspended       bool         // by the operator
+	mate            *personModel // a second admin; nil: there is none
+	uuid            int          // the UUID of its collection
+	documents       []int        // the documents in it that must not be lost
+	collectionNames []string     // the names that its collection had, or was to have
 }
 
 // personModel is what an admin must be.
 type personModel struct {
-	email, password string
-	revokedBelow    int64 // tokens of lower versions are revoked, and a client knows it
+	adminID, email, password string
+	revokedBelow             int64 // tokens of lower versions are revoked, and a client knows it
 }
 
 // addProblem adds a problem to the history and to the trace.
@@ -72,8 +74,9 @@ func (s *sim) recordWritten(before, after org.Organization) {
 	}
 	m.addName(after.Collection)
 	if id := begun(before, after); id != "" {
-		if op := s.operation(id); op.organization == m.id && op.callerVersion < m.revokedBelow {
-			s.addProblem("revoked token", "op%d changes %s with a token of version %d after %d was answered", op.n, m.id, op.callerVersion, m.revokedBelow)
+		op := s.operation(id)
+		if p := s.people[op.admin]; p != nil && op.organization == m.id && op.callerVersion < p.revokedBelow {
+			s.addProblem("revoked token", "op%d changes %s with a token of version %d after %d was answered", op.n, m.id, op.callerVersion, p.revokedBelow)
 		}
 	}
 	if before.Committed != after.Committed {
@@ -148,7 +151,7 @@ func (s *sim) operationCommitted(m *tenantModel, after org.Organization) {
 		m.name, m.slug = op.createRequest.OrganizationName, slugOfName(op.createRequest.OrganizationName)
 		id := after.Admins[0].AdminID
 		if s.people[id] == nil {
-			s.people[id] = &personModel{email: op.createRequest.Email, password: op.createRequest.Password}
+			s.people[id] = &personModel{adminID: id, email: op.createRequest.Email, password: op.createRequest.Password}
 		}
 		m.personModel = s.people[id]
 		c, exists := s.durable.collections[after.Collection]
@@ -190,11 +193,15 @@ func (s *sim) adminWritten(before, after org.Admin) {
 		}
 	}
 	if before.Committed == after.Committed {
+		after.Revision, after.Organizations, after.OrganizationID, after.UpdatedAt = before.Revision, before.Organizations, before.OrganizationID, before.UpdatedAt
+		if !reflect.DeepEqual(after, before) {
+			s.addProblem("wrong state", "the admin %s is changed without a change: %+v", after.ID, after)
+		}
 		return
 	}
 	op := s.operation(after.Committed)
-	m := s.models[op.organization]
-	if m == nil || !op.changesAdmin() || op.organization != m.id {
+	m, p := s.models[op.organization], s.people[after.ID]
+	if m == nil || p == nil || !op.changesAdmin() || op.organization != m.id || op.admin != after.ID {
 		s.addProblem("wrong state", "op%d %s is committed on the admin %s", op.n, op.kind, after.ID)
 		return
 	}
@@ -204,15 +211,18 @@ func (s *sim) adminWritten(before, after org.Admin) {
 	op.adminChanged, op.newVersion = true, after.TokenVersion
 	if op.updateRequest.OrganizationName == nil {
 		op.committed = true
-		s.checkCommitTime(op, m.id)
+	}
+	s.checkCommitTime(op, m.id)
+	if op.callerVersion < p.revokedBelow {
+		s.addProblem("revoked token", "op%d changes an admin of %s with a token of version %d after %d was answered", op.n, m.id, op.callerVersion, p.revokedBelow)
 	}
 	if email := op.updateRequest.Email; email != nil {
-		m.email = *email
+		p.email = *email
 	}
 	if password := op.updateRequest.Password; password != nil {
-		m.password = *password
+		p.password = *password
 	}
-	if after.Email != m.email || after.PasswordHash != "hash of "+m.password {
+	if after.Email != p.email || after.PasswordHash != "hash of "+p.password {
 		s.addProblem("wrong state", "the admin of %s has %s and %s after op%d", m.id, after.Email, after.PasswordHash, op.n)
 	}
 }
@@ -283,13 +293,14 @@ func (s *sim) finish(c *call) {
 		if !errors.Is(op.err, errDenied) && !slices.ContainsFunc(allowed[op.kind], func(kind error) bool { return errors.Is(op.err, kind) }) {
 			s.addProblem("unexpected error", "op%d %s: %v", op.n, op.kind, op.err)
 		}
-		if op.committed {
+		if op.committed || op.adminChanged {
 			s.addProblem("refused but committed", "op%d is committed and answered %q", op.n, op.err)
 		}
 	case op.kind == "Delete" && m.deleting: // by this operation or by another one
-	case op.adminChanged:
-		m.revokedBelow = max(m.revokedBelow, op.newVersion)
 	case changes && !op.committed:
 		s.addProblem("success without commit", "op%d %s", op.n, op.kind)
+	case op.adminChanged:
+		p := s.people[op.admin]
+		p.revokedBelow = max(p.revokedBelow, op.newVersion)
 	}
 }

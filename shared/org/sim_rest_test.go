@@ -21,8 +21,18 @@ func (s *sim) schedule() {
 			s.addProblem("liveness", "create: %v", err)
 		}
 	}
+	for i, o := range inOrder(s.durable.organizations) {
+		if s.rng.IntN(3) == 0 {
+			s.addMate(o, fmt.Sprintf("mate%d@x.test", i))
+		}
+	}
 	if s.rng.Float64() < s.upgraded {
-		s.downgrade()
+		// Without UUIDs, a person must decide which of two collections is whose.
+		active, begun := s.active(), false
+		if begun = len(active) > 0 && s.rng.IntN(2) == 0; begun {
+			s.crashSomewhere(s.randomUpdateOp(oneOf(s, active)))
+		}
+		s.downgradeTo(!begun && s.rng.IntN(2) == 0)
 	}
 	if s.rng.Float64() < s.restored {
 		s.changeUUIDs()
@@ -35,6 +45,35 @@ func (s *sim) schedule() {
 		if len(s.problems) > 0 {
 			return
 		}
+	}
+}
+
+// addMate adds a second admin to the organization.
+func (s *sim) addMate(o org.Organization, email string) {
+	o, now := copyOf(o), time.Now()
+	a := org.Admin{ID: "mate of " + o.ID, OrganizationID: o.ID, Organizations: []string{o.ID}, Email: email, PasswordHash: "hash of mate", TokenVersion: 1, Revision: 1, CreatedAt: now, UpdatedAt: now}
+	s.durable.admins[a.ID] = a
+	s.durable.claims["email:"+email] = org.Claim{ID: "email:" + email, Owner: org.Owner{AdminID: a.ID}, ClaimedAt: now}
+	o.Admins = append(o.Admins, org.Member{AdminID: a.ID, Role: org.RoleAdmin, Since: now})
+	s.durable.organizations[o.ID] = o
+	s.people[a.ID] = &personModel{adminID: a.ID, email: email, password: "mate"}
+	s.models[o.ID].mate = s.people[a.ID]
+}
+
+// crashSomewhere runs the operation alone until its process crashes before a random
+// call, or until its end.
+func (s *sim) crashSomewhere(op *operation) {
+	op.process = &process{}
+	s.start(op)
+	for n := s.rng.IntN(20); !op.ended; n-- {
+		s.settle()
+		s.step++
+		if n <= 0 {
+			s.kill(op)
+			s.settle()
+			return
+		}
+		s.resolve(s.pending[s.rng.IntN(len(s.pending))])
 	}
 }
 
@@ -123,15 +162,29 @@ func (s *sim) checkInvariants() {
 		email := "email:" + m.email
 		name, byEmail := s.durable.claims[o.Collection], s.durable.claims[email]
 		adopted := byEmail.AdminID == o.Admins[0].AdminID
+		s.checkMate(o, m, emails)
 		if name.OrganizationID != o.ID || !adopted && byEmail.OrganizationID != o.ID {
 			s.addProblem("claim missing", "%s does not have %s and %s", o.ID, o.Collection, email)
 		}
-		if left := slices.DeleteFunc(slices.Clone(o.Claims), func(id string) bool { return id == email }); !slices.Equal(left, []string{o.Collection}) || !adopted && len(o.Claims) != 2 {
+		left := slices.DeleteFunc(slices.Clone(o.Claims), func(id string) bool {
+			return id == email || m.mate != nil && id == "email:"+m.mate.email
+		})
+		if m.mate != nil {
+			claims["email:"+m.mate.email] = true
+		}
+		if !slices.Equal(left, []string{o.Collection}) || !adopted && !slices.Contains(o.Claims, email) {
 			s.addProblem("claim missing", "%s records %v", o.ID, o.Claims)
 		}
 		claims[email] = true
 		if !s.needsPerson(o, m) {
 			s.checkCollection(o, m)
+		}
+	}
+	for _, op := range s.ops {
+		// All or nothing.
+		o, exists := s.durable.organizations[op.organization]
+		if exists && o.Operation == nil && op.adminChanged && !op.committed {
+			s.addProblem("changed in part", "op%d has changed the admin of %s, but not its name", op.n, op.organization)
 		}
 	}
 	for _, m := range inOrder(s.models) {
@@ -150,7 +203,7 @@ func (s *sim) checkInvariants() {
 			s.addProblem("orphan admin", "%s of %s", a.ID, a.OrganizationID)
 		}
 		for _, id := range a.Organizations {
-			if o, ok := s.durable.organizations[id]; !ok || o.Admins[0].AdminID != a.ID {
+			if o, ok := s.durable.organizations[id]; !ok || !slices.ContainsFunc(o.Admins, func(m org.Member) bool { return m.AdminID == a.ID }) {
 				s.addProblem("stray membership", "%s of %s", a.ID, id)
 			}
 		}
@@ -198,6 +251,25 @@ func (s *sim) needsPerson(o org.Organization, m *tenantModel) bool {
 	return false
 }
 
+// checkMate compares the organization's second admin with the model.
+func (s *sim) checkMate(o org.Organization, m *tenantModel, emails map[string]string) {
+	if m.mate == nil {
+		return
+	}
+	if other := emails[m.mate.email]; other != "" {
+		s.addProblem("shared email", "%s and %s both have %s", other, m.mate.adminID, m.mate.email)
+	}
+	emails[m.mate.email] = m.mate.adminID
+	a, ok := s.durable.admins[m.mate.adminID]
+	if !ok || a.Email != m.mate.email || a.PasswordHash != "hash of "+m.mate.password {
+		s.addProblem("wrong state", "%s has %s and %s; want %s and %s", a.ID, a.Email, a.PasswordHash, m.mate.email, m.mate.password)
+	}
+	id := "email:" + m.mate.email
+	if c := s.durable.claims[id]; c.AdminID != m.mate.adminID && (c.OrganizationID != o.ID || !slices.Contains(o.Claims, id)) {
+		s.addProblem("claim missing", "%s has %s; the record has %v", claimText(c), m.mate.adminID, o.Claims)
+	}
+}
+
 // checkCollection checks that the organization's collection has no foreign
 // documents and has lost none of its own.
 func (s *sim) checkCollection(o org.Organization, m *tenantModel) {
@@ -233,6 +305,11 @@ func (s *sim) checkLogins() {
 				s.addProblem("login", "%s: %v", o.ID, err)
 			}
 		}
+		if m.mate != nil {
+			if err := s.runAlone(s.loginOp(org.LoginRequest{Email: m.mate.email, Password: m.mate.password})); err != nil {
+				s.addProblem("login", "%s: %v", m.mate.adminID, err)
+			}
+		}
 	}
 }
 
@@ -243,6 +320,9 @@ func (s *sim) checkUsable() {
 	taken := map[string]bool{}
 	for _, o := range s.durable.organizations {
 		taken[slugOf(o)], taken[s.models[o.ID].email] = true, true
+		if mate := s.models[o.ID].mate; mate != nil {
+			taken[mate.email] = true
+		}
 	}
 	for _, slug := range simSlugs {
 		// The service drops no stray collection that has documents, and none at
@@ -292,7 +372,21 @@ func (s *sim) checkUsable() {
 		if err := s.runAlone(s.getOp(name)); err != nil {
 			s.addProblem("liveness", "%s is not found: %v", name, err)
 		}
-		if used := s.durable.claimsOf(o); s.durable.comparesUUIDs && len(used) != 2 {
+		mates := 0
+		if mate := m.mate; mate != nil {
+			mates = 1
+			if err := s.runAlone(s.createOp("new", mate.email)); reasonOf(err) != org.EmailTaken {
+				s.addProblem("wrong answer", "%s is taken, but: %v", mate.email, err)
+			}
+			email, password, current := fmt.Sprintf("yankee%d@x.test", i), "password newer", mate.password
+			if err := s.runAlone(s.updateAs(s.durable.organizations[o.ID], mate.adminID, org.UpdateRequest{Email: &email, Password: &password, CurrentPassword: &current})); err != nil {
+				s.addProblem("liveness", "%s can't change email and password: %v", mate.adminID, err)
+			}
+			if err := s.runAlone(s.loginOp(org.LoginRequest{Email: email, Password: password})); err != nil {
+				s.addProblem("login", "%s, with a new password: %v", mate.adminID, err)
+			}
+		}
+		if used := s.durable.claimsOf(s.durable.organizations[o.ID]); s.durable.comparesUUIDs && len(used) != 2+mates {
 			s.addProblem("unused claim", "%s has %v", o.ID, used)
 		}
 		if err := s.runAlone(s.deleteOp(s.durable.organizations[o.ID])); err != nil {

@@ -69,6 +69,10 @@ func (s *sim) copy() *sim {
 			people[m.personModel] = new(*m.personModel)
 		}
 		model.personModel = people[m.personModel]
+		if m.mate != nil {
+			people[m.mate] = new(*m.mate)
+			model.mate = people[m.mate]
+		}
 		c.models[id] = &model
 	}
 	for id, p := range s.people {

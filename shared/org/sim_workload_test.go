@@ -58,6 +58,7 @@ type operation struct {
 	run     func(context.Context, *org.Service) error
 
 	organization  string             // the id of the one that it acts on
+	admin         string             // the id of the admin for whom it acts
 	createRequest *org.CreateRequest // of a creation
 	updateRequest *org.UpdateRequest // of an update
 
@@ -182,7 +183,7 @@ func (s *sim) createOp(slug, email string) *operation {
 func (s *sim) createAnotherOp(o org.Organization, slug string) *operation {
 	caller := s.caller(o)
 	name := spelling(slug, len(s.ops)+1)
-	return &operation{kind: "Create another", args: fmt.Sprint(o.ID, " ", name), createRequest: &org.CreateRequest{OrganizationName: name},
+	return &operation{kind: "Create another", args: fmt.Sprint(o.ID, " ", name), createRequest: &org.CreateRequest{OrganizationName: name}, admin: caller.AdminID,
 		callerVersion: caller.TokenVersion, run: func(ctx context.Context, service *org.Service) error {
 			_, err := service.CreateOrganization(ctx, caller, org.CreateOrganizationRequest{OrganizationName: name})
 			return err
@@ -199,8 +200,10 @@ func (s *sim) switchOp(o org.Organization, name string) *operation {
 
 // caller returns the caller of a new token of the organization's admin, and
 // stores its session.
-func (s *sim) caller(o org.Organization) auth.Caller {
-	a := s.durable.admins[o.Admins[0].AdminID]
+func (s *sim) caller(o org.Organization) auth.Caller { return s.callerOf(o, o.Admins[0].AdminID) }
+
+func (s *sim) callerOf(o org.Organization, adminID string) auth.Caller {
+	a := s.durable.admins[adminID]
 	session := org.Session{
 		ID: fmt.Sprint("s", len(s.ops)+1), AdminID: a.ID, OrganizationID: o.ID, TokenVersion: a.TokenVersion,
 		ExpiresAt: time.Now().AddDate(1, 0, 0),
@@ -240,16 +243,23 @@ func (s *sim) randomUpdateOp(o org.Organization) *operation {
 		password := fmt.Sprint("password ", n)
 		c.Password = &password
 	}
+	adminID, current := o.Admins[0].AdminID, m.password
+	if m.mate != nil && s.rng.IntN(5) < 2 {
+		adminID, current = m.mate.adminID, m.mate.password
+	}
 	if email || password {
-		current := m.password
 		c.CurrentPassword = &current
 	}
-	return s.updateOp(o, c)
+	return s.updateAs(o, adminID, c)
 }
 
 func (s *sim) updateOp(o org.Organization, c org.UpdateRequest) *operation {
-	caller := s.caller(o)
-	return &operation{kind: "Update", callerVersion: caller.TokenVersion, args: fmt.Sprint(o.ID, " to ", textOf(c.OrganizationName), " ", textOf(c.Email), " ", textOf(c.Password)),
+	return s.updateAs(o, o.Admins[0].AdminID, c)
+}
+
+func (s *sim) updateAs(o org.Organization, adminID string, c org.UpdateRequest) *operation {
+	caller := s.callerOf(o, adminID)
+	return &operation{kind: "Update", admin: adminID, callerVersion: caller.TokenVersion, args: fmt.Sprint(o.ID, " ", adminID, " to ", textOf(c.OrganizationName), " ", textOf(c.Email), " ", textOf(c.Password)),
 		organization: o.ID, updateRequest: &c, run: func(ctx context.Context, service *org.Service) error {
 			_, err := service.Update(ctx, caller, c)
 			return err
@@ -266,7 +276,7 @@ func textOf(s *string) string {
 
 func (s *sim) deleteOp(o org.Organization) *operation {
 	caller := s.caller(o)
-	return &operation{kind: "Delete", callerVersion: caller.TokenVersion, args: o.ID, organization: o.ID, run: func(ctx context.Context, service *org.Service) error {
+	return &operation{kind: "Delete", admin: caller.AdminID, callerVersion: caller.TokenVersion, args: o.ID, organization: o.ID, run: func(ctx context.Context, service *org.Service) error {
 		_, err := service.Delete(ctx, caller, nil)
 		return err
 	}}
