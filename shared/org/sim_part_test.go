@@ -1,0 +1,167 @@
+package org_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"orgservice/shared/org"
+)
+
+// crashAt returns a hook that lets the process of the operation crash instead of
+// its first call of the method.
+func (s *sim) crashAt(method string) func(c *call) bool {
+	return func(c *call) bool {
+		if c.method != method {
+			return false
+		}
+		s.take(c)
+		s.kill(c.op)
+		s.answer(c, reply{crashed: true})
+		return true
+	}
+}
+
+// TestScriptUndoneThenChanged lets a process sleep before it changes the admin. Another
+// creation gets the email meanwhile, so that Reconcile undoes the update, and gives it
+// up again. The sleeping process must not change the admin any more.
+func TestScriptUndoneThenChanged(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		o, slept := s.onlyOrganization(t), false
+		op := s.changeAll()
+		err := s.runHooked(op, 0, func(c *call) bool {
+			if c.method != "ReplaceAdmin" || c.op != op || slept {
+				return false
+			}
+			slept = true
+			s.meanwhile(func() {
+				s.sleep(2 * org.StaleAfter)
+				s.mustCreate(t, "bolt", "c@x.test")
+				s.runHooked(s.reconcileOp(false), 0, nil)
+				for _, other := range s.active() {
+					if other.ID != o.ID {
+						if err := s.runHooked(s.deleteOp(other), 0, nil); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			})
+			return false
+		})
+		a, after := s.durable.admins[o.Admins[0].AdminID], s.onlyOrganization(t)
+		if changed := a.Email != "a@x.test"; changed != (after.Collection != "org_acme") {
+			t.Errorf("answered %v: the organization is %s, its admin %s with %s", err, organizationText(after), a.Email, a.PasswordHash)
+		}
+		s.repairAndCheck()
+	})
+}
+
+// TestScriptUndoneThenStuck is the same, but the process that undoes the update
+// crashes before the collection has its name back. Others must be able to go on.
+func TestScriptUndoneThenStuck(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		o, slept := s.onlyOrganization(t), false
+		op := s.changeAll()
+		s.runHooked(op, 0, func(c *call) bool {
+			if c.method != "ReplaceAdmin" || c.op != op || slept {
+				return false
+			}
+			slept = true
+			s.meanwhile(func() {
+				s.sleep(2 * org.StaleAfter)
+				s.mustCreate(t, "bolt", "c@x.test")
+				s.runHooked(s.reconcileOp(false), 0, func(c *call) bool {
+					return strings.HasSuffix(c.args, "to org_acme") && s.crashAt("RenameCollection")(c)
+				})
+				for _, other := range s.active() {
+					if other.ID != o.ID {
+						if err := s.runHooked(s.deleteOp(other), 0, nil); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			})
+			return false
+		})
+		s.repairAndCheck()
+	})
+}
+
+// TestScriptAdoptsAnOldRead lets a request read its admin before the journal of an
+// older version is carried out, and its organization after that. The new email's
+// claim must stay in use.
+func TestScriptAdoptsAnOldRead(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		o := s.onlyOrganization(t)
+		old, current := s.changeAll(), s.knownPassword()
+		s.runHooked(old, 0, s.crashAt("ReplaceAdmin"))
+		s.downgrade()
+		s.sleep(2 * org.StaleAfter)
+		email := "d@x.test"
+		op := s.updateOp(o, org.UpdateRequest{Email: &email, CurrentPassword: &current})
+		read := map[string]bool{}
+		err := s.runHooked(op, 0, func(c *call) bool {
+			if c.op != op || c.method != "Organization" || read["Organization"] {
+				return false
+			}
+			if !read["Admin"] { // the admin is read first
+				for _, p := range s.pending {
+					if p.op == op && p.method == "Admin" {
+						read["Admin"] = true
+						s.resolve(p)
+						return true
+					}
+				}
+			}
+			read["Organization"] = true
+			s.meanwhile(func() { s.runHooked(s.reconcileOp(false), 0, nil) })
+			return false
+		})
+		if err == nil {
+			t.Error("it has changed the admin with an old token")
+		}
+		if c := s.durable.claims["email:c@x.test"]; !slices.Contains(s.onlyOrganization(t).Claims, c.ID) && c.AdminID == "" {
+			t.Errorf("answered %v: the claim is %s, but the record has %v", err, claimText(c), s.onlyOrganization(t).Claims)
+		}
+		s.repairAndCheck()
+		s.checkUsable()
+	})
+}
+
+// TestScriptAdoptsForOne changes the email of one of two admins of an older version.
+// The other one must keep the claim to its email.
+func TestScriptAdoptsForOne(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		o := s.onlyOrganization(t)
+		now := time.Now()
+		s.durable.admins["9.9"] = org.Admin{ID: "9.9", OrganizationID: o.ID, Email: "m@x.test", PasswordHash: "hash of mate's", TokenVersion: 1, CreatedAt: now, UpdatedAt: now}
+		s.durable.claims["email:m@x.test"] = org.Claim{ID: "email:m@x.test", Owner: org.Owner{AdminID: "9.9"}, ClaimedAt: now}
+		o.Admins = append(o.Admins, org.Member{AdminID: "9.9", Role: org.RoleAdmin, Since: now})
+		s.durable.organizations[o.ID] = o
+		s.downgrade()
+		login := func() error {
+			return s.runHooked(s.loginOp(org.LoginRequest{Email: "m@x.test", Password: "mate's"}), 0, nil)
+		}
+		if err := login(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.runHooked(s.changeAcme("", "c@x.test", ""), 0, nil); err != nil {
+			t.Fatal(err)
+		}
+		s.sleep(2 * org.StaleAfter)
+		r := s.reported(true)
+		s.runHooked(r, 0, nil)
+		s.sleep(2 * org.StaleAfter)
+		if err := s.runHooked(s.createOp("bolt", "m@x.test"), 0, nil); reasonOf(err) != org.EmailTaken {
+			t.Errorf("a creation with the other admin's email: %v; claims %v; record %v; report %s", err, s.durable.claims, s.durable.organizations[o.ID].Claims, r.args)
+		}
+		if err := login(); err != nil {
+			t.Errorf("the other admin's login: %v", err)
+		}
+	})
+}
