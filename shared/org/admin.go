@@ -323,10 +323,10 @@ func (s *Service) leave(ctx context.Context, a Admin, organizationID string) err
 func (s *Service) adopt(ctx context.Context, o Organization, a Admin) (Organization, error) {
 	id := emailClaim(a.Email)
 	switch {
-	case !slices.ContainsFunc(o.Claims, isEmailClaim):
-		return o, nil
-	case !slices.Contains(o.Claims, id) || o.Operation != nil:
-		return o, errBusy // one of the two has changed since the other was read
+	case !slices.Contains(o.Claims, id):
+		return o, nil // it is adopted, or the admin that was read is older than o
+	case o.Operation != nil:
+		return o, errBusy
 	}
 	mine := Claim{ID: id, Owner: a.owner(), Revision: a.Revision, ClaimedAt: s.now()}
 	held, err := s.Store.Claim(ctx, id)
@@ -340,6 +340,6 @@ func (s *Service) adopt(ctx context.Context, o Organization, a Admin) (Organizat
 		return o, err
 	}
 	next := o
-	next.Claims = slices.DeleteFunc(slices.Clone(o.Claims), isEmailClaim)
+	next.Claims = without(o.Claims, []string{id})
 	return s.write(ctx, o, next)
 }
