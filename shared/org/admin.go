@@ -123,6 +123,15 @@ func (s *Service) forwardAdmin(ctx context.Context, o Organization, claimed Admi
 			case a.TokenVersion+1 != op.TokenVersion: // another request has changed the admin
 				return a, refusedChange{errBusy}
 			}
+			// Whoever takes the operation over and undoes it writes the admin after that.
+			// So if this process still has the operation now, the write below fails then.
+			current, err := s.Store.Organization(ctx, o.ID)
+			if errors.Is(err, ErrNotFound) || err == nil && current.Revision != o.Revision {
+				err = errOvertaken
+			}
+			if err != nil {
+				return a, err
+			}
 			if !slices.Contains(op.Claims, emailClaim(op.Email)) { // an older version has claimed it for the organization
 				err = s.claim(ctx, change.claims(a, s.now()))
 			}
