@@ -63,7 +63,7 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 	var claim Claim
 	var wanted Organization
 	err := concurrently(
-		func() (err error) { attempt, err = s.countAttempt(ctx, email, c.ClientAddress); return err },
+		func() (err error) { attempt, err = s.countAttempt(ctx, stored, c.ClientAddress); return err },
 		func() (err error) { admins, err = s.Store.AdminsByEmail(ctx, stored); return err },
 		func() (err error) {
 			if claim, err = s.Store.Claim(ctx, emailClaim(stored)); errors.Is(err, ErrNotFound) {

@@ -1,0 +1,42 @@
+package org_test
+
+import (
+	"errors"
+	"testing"
+
+	"orgservice/shared/org"
+)
+
+// TestScriptThrottleOfUntrimmed has an account whose address ends with white space, as
+// older versions stored it. A login to it must not clear the failures of the account
+// that has the address without it.
+func TestScriptThrottleOfUntrimmed(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		s.mustCreate(t, "bolt", "b@x.test")
+		const untrimmed = "a@x.test\u00a0"
+		for id, a := range s.durable.admins {
+			if a.Email == "b@x.test" {
+				a.Email = untrimmed
+				s.durable.admins[id] = a
+				delete(s.durable.claims, "email:b@x.test")
+				s.durable.claims["email:"+untrimmed] = org.Claim{ID: "email:" + untrimmed, Owner: org.Owner{AdminID: id}}
+			}
+		}
+		login := func(email, password string) error {
+			return s.runHooked(s.loginOp(org.LoginRequest{Email: email, Password: password}), 0, nil)
+		}
+		for n := range 30 {
+			err := login("a@x.test", "a guess")
+			if errors.Is(err, org.ErrThrottled) {
+				return
+			}
+			if n%5 == 4 {
+				if err := login(untrimmed, "password 2"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		t.Error("30 guesses within a moment")
+	})
+}
