@@ -89,15 +89,14 @@ func (s *Service) Switch(ctx context.Context, caller auth.Caller, r SwitchReques
 			return err
 		},
 	)
-	if err == nil && target.member(admin.ID) == nil {
+	if err == nil {
+		target, admin, err = s.settle(ctx, target, admin)
+	}
+	if errors.Is(err, ErrNotFound) || err == nil && !target.mayAct(admin, caller.TokenVersion) {
 		err = unknown
 	}
 	if err != nil {
 		return Tokens{}, err
 	}
-	tokens, err := s.begin(ctx, admin, target.ID, session.ExpiresAt, func() error { return nil })
-	if errors.Is(err, errWrongCredentials) {
-		err = unknown
-	}
-	return tokens, err
+	return s.begin(ctx, admin, target, session.ExpiresAt, func() error { return nil })
 }

@@ -1,6 +1,7 @@
 package org
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -61,22 +62,12 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 	var attempt attempt
 	var admins []Admin
 	var claim Claim
-	var wanted Organization
 	err := concurrently(
 		func() (err error) { attempt, err = s.countAttempt(ctx, stored, c.ClientAddress); return err },
 		func() (err error) { admins, err = s.Store.AdminsByEmail(ctx, stored); return err },
 		func() (err error) {
 			if claim, err = s.Store.Claim(ctx, emailClaim(stored)); errors.Is(err, ErrNotFound) {
 				err = nil // refused below, after the comparison
-			}
-			return err
-		},
-		func() (err error) {
-			if c.OrganizationName == nil {
-				return nil
-			}
-			if wanted, err = s.Store.OrganizationByClaim(ctx, name.Collection()); errors.Is(err, ErrNotFound) {
-				err = nil // the same
 			}
 			return err
 		},
@@ -91,85 +82,76 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 			admin = a
 		}
 	}
-	ok, err := s.Passwords.Verify(admin.PasswordHash, c.Password)
+	var ok bool
+	var all []Organization
+	err = concurrently(
+		func() (err error) { ok, err = s.Passwords.Verify(admin.PasswordHash, c.Password); return err },
+		func() (err error) { all, err = s.Store.OrganizationsByID(ctx, admin.Organizations); return err },
+	)
 	if err != nil {
 		return Tokens{}, err
 	}
 	if !ok {
 		return Tokens{}, errWrongCredentials
 	}
-	candidates := admin.candidates()
-	if c.OrganizationName != nil {
-		if wanted.member(admin.ID) == nil {
-			return Tokens{}, errWrongCredentials
+	admin.sortByUse(all)
+	for _, o := range all {
+		if c.OrganizationName != nil && o.Collection != name.Collection() {
+			continue
 		}
-		candidates = []string{wanted.ID}
-	}
-	var tokens Tokens
-	for i, id := range candidates {
-		succeeded := func() error { return nil }
-		if i == 0 {
-			succeeded = func() error { s.succeeded(ctx, attempt); return nil }
+		// A process may have crashed while it changed the admin.
+		o, now, err := s.settle(ctx, o, admin)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return Tokens{}, err
 		}
-		tokens, err = s.begin(ctx, admin, id, s.now().Add(s.SessionTTL), succeeded)
-		if !errors.Is(err, errWrongCredentials) {
-			break
+		if err != nil || !o.mayAct(now, admin.TokenVersion) {
+			continue
 		}
+		tokens, err := s.begin(ctx, now, o, s.now().Add(s.SessionTTL), func() error { s.succeeded(ctx, attempt); return nil })
+		if err == nil && s.Passwords.Outdated(admin.PasswordHash) {
+			s.rehash(ctx, admin, c.Password)
+		}
+		return tokens, err
 	}
-	if err == nil && s.Passwords.Outdated(admin.PasswordHash) {
-		s.rehash(ctx, admin, c.Password)
-	}
-	return tokens, err
+	// The admin's organizations are being deleted, or are suspended. Nothing must tell
+	// that the password was right, not even the count of attempts.
+	return Tokens{}, errWrongCredentials
 }
 
-// candidates returns the ids of the admin's organizations: first the one that was
-// used last, and then the others from the newest on.
-func (a *Admin) candidates() []string {
-	others := slices.DeleteFunc(slices.Clone(a.Organizations), func(id string) bool { return id == a.OrganizationID })
-	slices.Reverse(others)
-	return append([]string{a.OrganizationID}, others...)
+// sortByUse sorts the admin's organizations: first the one that was used last, and
+// then the others from the newest on.
+func (a *Admin) sortByUse(organizations []Organization) {
+	slices.SortFunc(organizations, func(x, y Organization) int {
+		switch {
+		case x.ID == a.OrganizationID:
+			return -1
+		case y.ID == a.OrganizationID:
+			return 1
+		}
+		return cmp.Or(y.CreatedAt.Compare(x.CreatedAt), cmp.Compare(x.ID, y.ID))
+	})
 }
 
-// begin begins a session of the admin in the organization and returns its tokens. It
-// calls also at the same time as the database. Its error is errWrongCredentials if
-// the admin can't act for the organization: it is being deleted, or is suspended, or
-// the admin is no member. The answer must not tell that the password was right.
-func (s *Service) begin(ctx context.Context, admin Admin, organizationID string, expires time.Time, also func() error) (Tokens, error) {
+// begin begins a session of the admin, who may act for the organization, and returns
+// its tokens. It calls also at the same time as the database.
+func (s *Service) begin(ctx context.Context, admin Admin, o Organization, expires time.Time, also func() error) (Tokens, error) {
 	refresh := auth.NewRefreshToken(auth.NewSessionID())
 	session := Session{
-		ID: refresh.SessionID, AdminID: admin.ID, OrganizationID: organizationID,
+		ID: refresh.SessionID, AdminID: admin.ID, OrganizationID: o.ID,
 		TokenVersion: admin.TokenVersion, RefreshHash: refresh.Hash(), CreatedAt: s.now(), ExpiresAt: expires,
 	}
-	var o Organization
-	now := admin
 	err := concurrently(
-		func() (err error) {
-			if o, err = s.Store.Organization(ctx, organizationID); err == nil {
-				// A process may have crashed while it changed the admin.
-				o, now, err = s.settle(ctx, o, admin)
-			}
-			if errors.Is(err, ErrNotFound) {
-				o, err = Organization{}, nil // refused below
-			}
-			return err
-		},
 		func() error { return s.Store.InsertSession(ctx, session) },
 		func() error {
-			if organizationID == admin.OrganizationID {
+			if o.ID == admin.OrganizationID {
 				return nil
 			}
-			return s.Store.UseOrganization(ctx, admin.ID, organizationID)
+			return s.Store.UseOrganization(ctx, admin.ID, o.ID)
 		},
 		also,
 	)
 	if err != nil {
 		return Tokens{}, err
-	}
-	if !o.mayAct(now, session.TokenVersion) {
-		if err := s.Store.DeleteSession(ctx, session.ID); err != nil {
-			return Tokens{}, err
-		}
-		return Tokens{}, errWrongCredentials
 	}
 	return s.tokens(session, o, refresh)
 }

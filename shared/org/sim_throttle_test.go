@@ -40,3 +40,23 @@ func TestScriptThrottleOfUntrimmed(t *testing.T) {
 		t.Error("30 guesses within a moment")
 	})
 }
+
+// TestScriptThrottleTells guesses the password of an admin whose organization is
+// suspended. The count of attempts must not tell that one of the guesses was right.
+func TestScriptThrottleTells(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		s.toggleSuspension(s.onlyOrganization(t).ID)
+		var answers []error
+		for n := range 12 {
+			guess := "a guess"
+			if n == 9 {
+				guess = s.knownPassword()
+			}
+			answers = append(answers, s.runHooked(s.loginOp(org.LoginRequest{Email: "a@x.test", Password: guess}), 0, nil))
+		}
+		if !errors.Is(answers[9], org.ErrUnauthenticated) || !errors.Is(answers[10], org.ErrThrottled) {
+			t.Errorf("the 10th guess, which is right, is answered %q, the 11th %q", answers[9], answers[10])
+		}
+	})
+}
