@@ -94,7 +94,7 @@
 // organization's. A request reads both at once, so that the admin may be older. A
 // request that changes the organization reads the admin once more. If its version
 // changes after that, the fence at the end of that change makes the write fail. So
-// when a new password is answered, no request with an old token has any effect any
+// when a new password is answered, no request with an old token begins a change any
 // more, whether it sleeps or not.
 //
 // If a command of an operation fails, the operation itself does at once what

@@ -139,7 +139,7 @@ func TestScriptAdoptsForOne(t *testing.T) {
 		s.mustCreate(t, "acme", "a@x.test")
 		o := s.onlyOrganization(t)
 		now := time.Now()
-		s.durable.admins["9.9"] = org.Admin{ID: "9.9", OrganizationID: o.ID, Email: "m@x.test", PasswordHash: "hash of mate's", TokenVersion: 1, CreatedAt: now, UpdatedAt: now}
+		s.durable.admins["9.9"] = org.Admin{ID: "9.9", OrganizationID: o.ID, Organizations: []string{o.ID}, Email: "m@x.test", PasswordHash: "hash of mate's", TokenVersion: 1, CreatedAt: now, UpdatedAt: now}
 		s.durable.claims["email:m@x.test"] = org.Claim{ID: "email:m@x.test", Owner: org.Owner{AdminID: "9.9"}, ClaimedAt: now}
 		o.Admins = append(o.Admins, org.Member{AdminID: "9.9", Role: org.RoleAdmin, Since: now})
 		s.durable.organizations[o.ID] = o
@@ -163,5 +163,17 @@ func TestScriptAdoptsForOne(t *testing.T) {
 		if err := login(); err != nil {
 			t.Errorf("the other admin's login: %v", err)
 		}
+	})
+}
+
+// TestScriptChangedThenOccupied moves the collection of an update back, as a late
+// command does, after the admin was changed, and the new name gets documents. The
+// organization must not stay busy for ever.
+func TestScriptChangedThenOccupied(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		crashed("ReplaceAdmin", (*sim).changeAll)(t, s)
+		s.durable.renameCollection(org.Collection{Name: "org_core"}, "org_acme")
+		s.fill("org_core")
+		s.repairAndCheck()
 	})
 }

@@ -3,7 +3,6 @@ package org
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"orgservice/shared/auth"
@@ -198,10 +197,16 @@ func (s *Service) rollBack(ctx context.Context, o Organization, moved bool, caus
 	if op.AdminID != "" {
 		// A process that worked on the operation before may have sent a change of
 		// the admin, which must have no effect when it arrives.
-		if applied, err := s.stopChange(ctx, o, op); err != nil {
+		changed, err := s.stopChange(ctx, o, op)
+		if err == nil && changed {
+			// The collection had the new name, and a late command has renamed it
+			// back. The operation goes on when it is taken over again.
+			if err = s.setAside(ctx, o, op.Collection); err == nil {
+				err = errOvertaken
+			}
+		}
+		if err != nil {
 			return o, err
-		} else if applied {
-			return o, fmt.Errorf("organization %s: its admin is changed, but it can't be: %w", o.ID, cause)
 		}
 	}
 	if moved {
