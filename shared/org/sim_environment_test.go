@@ -233,11 +233,15 @@ func (s *sim) downgradeTo(withoutUUIDs bool) {
 // does.
 func (s *sim) changeUUIDs() {
 	for _, o := range inOrder(s.durable.organizations) {
-		c := s.durable.collections[o.Collection]
-		*s.durable.uuidCount++
-		c.uuid = *s.durable.uuidCount
-		s.durable.collections[o.Collection] = c
-		s.models[o.ID].uuid = c.uuid
+		m := s.models[o.ID]
+		for _, name := range slices.Sorted(maps.Keys(s.durable.collections)) {
+			if c := s.durable.collections[name]; c.uuid == m.uuid {
+				*s.durable.uuidCount++
+				c.uuid = *s.durable.uuidCount
+				s.durable.collections[name], m.uuid = c, c.uuid
+				break
+			}
+		}
 	}
 	s.tracef("   RESTORE: every collection has another UUID")
 }
