@@ -162,6 +162,9 @@ func (s *Service) moveBack(ctx context.Context, o Organization) (Organization, e
 			return o, err
 		}
 		found, c, err := s.findOwn(ctx, o)
+		if errors.Is(err, errNoCollection) {
+			found, c, err = s.recreateCollection(ctx, found)
+		}
 		if o = found; err != nil || c.Name == o.Collection {
 			return o, err
 		}

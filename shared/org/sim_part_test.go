@@ -177,3 +177,28 @@ func TestScriptChangedThenOccupied(t *testing.T) {
 		s.repairAndCheck()
 	})
 }
+
+// TestScriptUndoneWithoutCollection drops the collection of an update that is being
+// undone. The organization must not stay busy for ever.
+func TestScriptUndoneWithoutCollection(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		crashed("RenameCollection", (*sim).changeAll)(t, s)
+		a := s.durable.admins[s.acme().Admins[0].AdminID]
+		a.TokenVersion, a.Revision, a.Committed = a.TokenVersion+1, a.Revision+1, "9.9"
+		s.durable.admins[a.ID] = a
+		s.runHooked(s.reconcileOp(false), 0, func(c *call) bool {
+			return c.method == "RenameCollection" && c.args == "org_core#1 to org_acme" && s.crashAt("RenameCollection")(c)
+		})
+		if op := s.acme().Operation; op == nil || !op.Undone {
+			t.Fatal(organizationText(s.acme()))
+		}
+		delete(s.durable.collections, "org_core")
+		for range 3 {
+			s.sleep(5 * time.Minute)
+			s.runHooked(s.reconcileOp(true), 0, nil)
+		}
+		if o := s.acme(); o.Operation != nil {
+			t.Errorf("%s", organizationText(o))
+		}
+	})
+}
