@@ -56,6 +56,7 @@ type profile struct {
 	idempotentCreate float64 // the chance that the creation of an existing collection succeeds
 	renamesOnly      bool    // all updates are renames, between few names
 	changesAll       bool    // all updates change name, email and password
+	oneEmail         bool    // all updates and creations want the same email
 	emptyOnly        bool    // stray writes only create empty collections
 	upgraded         float64 // the chance that the previous version, which stored no UUIDs, made the first organizations
 	restored         float64 // the chance that the collections have other UUIDs than recorded, as after a restore
@@ -112,6 +113,8 @@ var profiles = []profile{
 		stray: 0.05, idleRate: 0.02, processes: 4},
 	{name: "wake to change", fates: []fate{sleepBefore, sleepBefore, crashBefore}, only: onlyMethods("Admin", "ReplaceAdmin"), rates: []float64{0.2, 0.5}, budget: 4,
 		changesAll: true, upgraded: 0.3, idleRate: 0.08, processes: 5},
+	{name: "contended", fates: []fate{sleepBefore}, only: onlyMethods("ReplaceAdmin"), rates: []float64{0.5, 0.8}, budget: 3,
+		changesAll: true, oneEmail: true, idleRate: 0.1, processes: 5},
 	{name: "old journals", fates: []fate{sleepBefore, sleepAfter, late, crashBefore, crashAfter, lost},
 		only:  onlyMethods("Admin", "Organization", "ReplaceAdmin", "ReplaceClaim", "InsertClaims", "ReplaceOrganization", "ReleaseClaims"),
 		rates: []float64{0.1, 0.3}, budget: 4, upgraded: 1, idleRate: 0.05, processes: 4},

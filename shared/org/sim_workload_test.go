@@ -140,13 +140,21 @@ func (s *sim) slugs() []string {
 	return simSlugs
 }
 
+// emails returns the emails that clients want with this profile.
+func (s *sim) emails() []string {
+	if s.oneEmail {
+		return simEmails[3:]
+	}
+	return simEmails
+}
+
 // chooseOperation returns a random operation.
 func (s *sim) chooseOperation() *operation {
 	active := s.active()
 	r := s.rng.IntN(100)
 	switch {
 	case r < 25 || len(active) == 0 && r < 70:
-		return s.createOp(oneOf(s, s.slugs()), oneOf(s, simEmails))
+		return s.createOp(oneOf(s, s.slugs()), oneOf(s, s.emails()))
 	case r < 60 && len(active) > 0:
 		return s.randomUpdateOp(oneOf(s, active))
 	case r < 70 && len(active) > 0:
@@ -236,7 +244,7 @@ func (s *sim) randomUpdateOp(o org.Organization) *operation {
 		c.OrganizationName = &name
 	}
 	if email {
-		email := oneOf(s, simEmails)
+		email := oneOf(s, s.emails())
 		c.Email = &email
 	}
 	if password {
