@@ -328,7 +328,7 @@ func (s *sim) deleteAcme() *operation {
 // What the operations answer, if that is not as on active organizations.
 var (
 	onCore  = []string{"create", "create another", "rename", "everything"}
-	changes = []string{"rename", "new spelling", "new password", "everything", "delete"}
+	changes = []string{"rename", "new spelling", "new password", "new email", "everything", "delete"}
 	anew    = answers("", "create of a name that is taken") // the name is free
 	withNew = answers("", "login with the new email")
 	taken   = answers(org.NameTaken, "create")
@@ -343,7 +343,7 @@ var (
 	isCoreAlready = join(isEmpty, taken, another, withNew)
 	isBusy        = join(answers(org.OrganizationBusy, changes...), taken, another)
 	hasCore       = answers(org.NameUnusable, "create", "create another")
-	coreTaken     = answers(org.NameTaken, onCore...)
+	coreTaken     = join(answers(org.NameTaken, onCore...), answers(org.EmailTaken, "new email"))
 	coreUnusable  = answers(org.NameUnusable, onCore...)
 )
 
@@ -461,6 +461,7 @@ var sweepOperations = []sweepOperation{
 	{"rename to a name that is taken", true, true, org.NameTaken, func(s *sim) *operation { return s.changeAcme("bolt", "", "") }},
 	{"new spelling", true, false, "", func(s *sim) *operation { return s.changeAcme("ACME", "", "") }},
 	{"new password", true, false, "", func(s *sim) *operation { return s.changeAcme("", "", "password new") }},
+	{"new email", true, false, "", func(s *sim) *operation { return s.changeAcme("", "c@x.test", "") }},
 	{"new password, without the current one", true, true, org.WrongCurrentPassword, func(s *sim) *operation {
 		password := "password new"
 		return s.updateOp(s.acme(), org.UpdateRequest{Password: &password, CurrentPassword: &password})
