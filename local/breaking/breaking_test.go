@@ -97,13 +97,13 @@ func TestCheck(t *testing.T) {
 			e.at("components schemas CreateRequest properties")["plan"] = map[string]any{"type": "string"}
 		}, false},
 		"a new type of a problem": {func(e edit) {
-			e.at("paths /org/get get responses 404 content application/problem+json")["schema"] = map[string]any{"oneOf": []any{
+			e.at("components responses NotFound content application/problem+json")["schema"] = map[string]any{"oneOf": []any{
 				map[string]any{"$ref": "#/components/schemas/OrganizationNotFoundProblem"},
 				map[string]any{"$ref": "#/components/schemas/PageNotFoundProblem"},
 			}}
 		}, false},
 		"another type of a problem instead": {func(e edit) {
-			e.at("paths /org/get get responses 404 content application/problem+json")["schema"] = map[string]any{
+			e.at("components responses NotFound content application/problem+json")["schema"] = map[string]any{
 				"$ref": "#/components/schemas/NameTakenProblem",
 			}
 		}, true},
