@@ -133,7 +133,7 @@ var fields = map[string]field{
 	"organization_name": {description: "1 to 100 characters in any script, once it is normalized.", min: 1, example: "Akshay Pvt Ltd"},
 	"collection_name":   {description: "The collection of the organization's own data. Another one after a rename.", pattern: "^org_"},
 	"created_at":        {description: "When the organization signed up."},
-	"updated_at":        {description: "When the organization or its admin was last changed."},
+	"updated_at":        {description: "When the organization was last changed."},
 	"deleted_at":        {description: "When the organization was deleted."},
 	"email":             {description: "At most 254 bytes. White space around it is removed, and it is compared without case.", min: 1, format: "idn-email"},
 	"password":          {description: "At least 8 characters and at most 72 bytes in UTF-8, and none of the most common passwords.", min: 8, max: 72},

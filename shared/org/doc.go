@@ -58,13 +58,14 @@
 //	3 rename the collection            the same, its collection moved    4 to 6 are done
 //	4 admin's email and password       the same                          5 and 6 are done
 //	5 record changed              C    claims on what it was called      they are released
-//	6 release the old claims           nothing to do
+//	6 release the old claims, fence
+//	  the admin's other organizations  nothing to do
 //
 //	email or password alone
 //	1 claim new email                  claims that nobody uses           they are released
 //	2 admin's record changed      C    a claim on the old email          it is released
-//	3 fence the organization,
-//	  release the old claim            the same                          it is released
+//	3 fence the organizations,
+//	  release the old claim            nothing to do
 //
 //	delete
 //	1 record: deleting            C    an organization nobody can reach  2 to 4 are done
@@ -95,7 +96,8 @@
 // request that changes the organization reads the admin once more. If its version
 // changes after that, the fence at the end of that change makes the write fail. So
 // when a new password is answered, no request with an old token begins a change any
-// more, whether it sleeps or not.
+// more, whether it sleeps or not. What it has written a journal for is carried out. If
+// the process crashes before the fence, nothing was answered, and there is none.
 //
 // If a command of an operation fails, the operation itself does at once what
 // others would do later. It reads the record. If its journal is there, it takes

@@ -201,13 +201,13 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 		}
 	case err != nil:
 	case current.Committed == op.ID:
-		s.releaseLater(ctx, current)
-		if op.Email != "" {
-			if admin, err := s.Store.Admin(ctx, op.AdminID); err == nil {
-				s.releaseAdminLater(ctx, admin)
+		var admin Admin
+		if op.AdminID != "" {
+			if admin, err = s.Store.Admin(ctx, op.AdminID); err != nil {
+				return current, err
 			}
 		}
-		return current, nil
+		return current, s.afterUpdate(ctx, current, op, admin)
 	case current.Operation != nil && current.Operation.ID == op.ID:
 		if !current.Operation.TouchedAt.Equal(op.TouchedAt) {
 			return current, errOvertaken // another process works on it

@@ -766,3 +766,88 @@ func (s *sim) loseAnswer(c *call) bool {
 	s.hold(c, unreachable(c))
 	return true
 }
+
+// TestScriptOvertakenAdmin lets a process sleep before it changes the admin. Others
+// undo the operation, because the email is taken, and then the email is free again.
+// The process must not make one half of an update that was undone. It is the one that
+// began the update, or one that has taken it over.
+func TestScriptOvertakenAdmin(t *testing.T) {
+	for name, test := range map[string]struct {
+		set    func(*testing.T, *sim)
+		method string
+		begin  func(s *sim) *operation
+	}{
+		"began it":           {setActive, "ReplaceAdmin", (*sim).changeAll},
+		"has taken it over":  {crashed("RenameCollection", (*sim).changeAll), "Admin", func(s *sim) *operation { return s.reconcileOp(false) }},
+		"has read the admin": {crashed("RenameCollection", (*sim).changeAll), "InsertClaims", func(s *sim) *operation { return s.reconcileOp(false) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runScript(t, true, func(s *sim) {
+				test.set(t, s)
+				s.runHooked(test.begin(s), 0, once(test.method, func() {
+					s.meanwhile(func() {
+						s.sleep(2 * org.StaleAfter)
+						s.mustCreate(t, "dune", "c@x.test")
+						repair := s.reported(false)
+						if err := s.runHooked(repair, 0, nil); err != nil || repair.args != "1 undone" {
+							t.Errorf("%s, %v; want 1 undone", repair.args, err)
+						}
+						for _, o := range inOrder(s.durable.organizations) {
+							if o.Collection == "org_dune" {
+								s.mustRun(t, s.deleteOp(o))
+							}
+						}
+					})
+				}))
+				s.sleep(2 * org.StaleAfter)
+				s.mustRun(t, s.reconcileOp(true))
+				for _, o := range inOrder(s.durable.organizations) {
+					if a := s.durable.admins[o.Admins[0].AdminID]; o.Collection == "org_acme" && (a.Email != "a@x.test" || a.TokenVersion != 1) {
+						t.Errorf("%s, but its admin has %s and the version %d", organizationText(o), a.Email, a.TokenVersion)
+					}
+				}
+				s.repairAndCheck()
+			})
+		})
+	}
+}
+
+// TestScriptRevokedElsewhere lets the deletion of another organization sleep while an
+// admin changes name and password. When that is answered, the token of the deletion is
+// revoked.
+func TestScriptRevokedElsewhere(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		runScript(t, true, func(s *sim) {
+			s.mustCreate(t, "acme", "a@x.test")
+			s.mustRun(t, s.createAnotherOp(s.acme(), "bolt"))
+			var bolt org.Organization
+			for _, o := range s.durable.organizations {
+				if o.Collection == "org_bolt" {
+					bolt = o
+				}
+			}
+			remove := s.deleteOp(bolt)
+			err := s.runHooked(remove, 0, once("ReplaceOrganization", func() {
+				s.meanwhile(func() {
+					change := s.changeAcme("core", "", "password new")
+					err := s.runHooked(change, 0, func(c *call) bool {
+						if !lost || c.method != "ReplaceOrganization" || s.durable.organizations[s.acme().ID].Operation == nil {
+							return false
+						}
+						s.take(c)
+						s.execute(c, false)
+						s.answer(c, unreachable(c))
+						return true
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				})
+			}))
+			if err == nil {
+				t.Errorf("lost %v: the organization is deleted with a token that was revoked", lost)
+			}
+			s.repairAndCheck()
+		})
+	}
+}

@@ -415,3 +415,72 @@ func TestScriptSameEmail(t *testing.T) {
 		s.repairAndCheck()
 	})
 }
+
+// TestScriptClaimedAgain claims what an earlier change has claimed that crashed, while
+// the change in between has not yet released anything. The claim must stay.
+func TestScriptClaimedAgain(t *testing.T) {
+	for name, test := range map[string]struct {
+		method string // of the commit or the journal
+		claim  func(s *sim) *operation
+		other  func(s *sim) *operation
+		want   []string
+	}{
+		"name": {"ReplaceOrganization", func(s *sim) *operation { return s.changeAcme("core", "", "") },
+			func(s *sim) *operation { return s.changeAcme("dune", "", "") }, []string{"email:a@x.test", "org_core"}},
+		"email": {"ReplaceAdmin", func(s *sim) *operation { return s.changeAcme("", "c@x.test", "") },
+			func(s *sim) *operation { return s.changeAcme("", "d@x.test", "") }, []string{"email:c@x.test", "org_acme"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runScript(t, true, func(s *sim) {
+				s.mustCreate(t, "acme", "a@x.test")
+				s.dieAt(t, test.claim(s), test.method)
+				released := false
+				s.runHooked(test.other(s), 0, func(c *call) bool {
+					if c.method != "ReleaseClaims" {
+						return false
+					}
+					s.take(c)
+					s.meanwhile(func() {
+						err := s.runHooked(test.claim(s), 0, once(test.method, func() {
+							released = true
+							s.execute(c, false)
+						}))
+						if err != nil {
+							t.Error(err)
+						}
+					})
+					s.answer(c, reply{})
+					return true
+				})
+				if !released {
+					t.Error("nothing is released")
+				}
+				s.wantClaims(t, test.want...)
+				s.repairAndCheck()
+			})
+		})
+	}
+}
+
+// TestScriptCreatesOfOneName lets a creation sleep when it has its claims. Nobody else
+// gets the name or the email for a while.
+func TestScriptCreatesOfOneName(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		err := s.runHooked(s.createCore(), 0, once("InsertOrganization", func() {
+			s.meanwhile(func() {
+				s.sleep(time.Second)
+				if err := s.runHooked(s.createOp("core", "d@x.test"), 0, nil); reasonOf(err) != org.NameTaken {
+					t.Errorf("%v; want the reason %s", err, org.NameTaken)
+				}
+				if err := s.runHooked(s.createOp("dune", "c@x.test"), 0, nil); reasonOf(err) != org.EmailTaken {
+					t.Errorf("%v; want the reason %s", err, org.EmailTaken)
+				}
+			})
+		}))
+		if err != nil {
+			t.Error(err)
+		}
+		s.wantClaims(t, "email:c@x.test", "org_core")
+		s.repairAndCheck()
+	})
+}

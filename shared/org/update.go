@@ -178,7 +178,13 @@ func (s *Service) forward(ctx context.Context, o Organization, claimed Admin) (O
 	if err != nil {
 		return o, err
 	}
-	concurrently(
+	return o, s.afterUpdate(ctx, o, *op, admin)
+}
+
+// afterUpdate does what is left after the commit of the operation op on o. admin is
+// that of the operation, after it. See afterChange.
+func (s *Service) afterUpdate(ctx context.Context, o Organization, op Operation, admin Admin) error {
+	return concurrently(
 		func() error { s.releaseLater(ctx, o); return nil },
 		func() error {
 			if op.Email != "" {
@@ -186,8 +192,14 @@ func (s *Service) forward(ctx context.Context, o Organization, claimed Admin) (O
 			}
 			return nil
 		},
+		func() error {
+			others := without(admin.Organizations, []string{o.ID}) // the commit was a fence
+			if op.AdminID == "" || len(others) == 0 {
+				return nil
+			}
+			return s.Store.FenceOrganizations(ctx, others)
+		},
 	)
-	return o, nil
 }
 
 // rollBack undoes an Updating operation whose collection could not be renamed, or
