@@ -72,7 +72,10 @@ func TestOrganizations(t *testing.T) {
 		}
 		c.switchTo(other.token, name).want(t, 404)
 	}
-	c.switchTo(o.token, other.Name).want(t, 404)
+	foreign, none := c.switchTo(o.token, other.Name).want(t, 404), c.switchTo(o.token, other.Name+"x").want(t, 404)
+	if a, b := foreign.text("detail"), none.text("detail"); a == "" || a+"x" != b {
+		t.Errorf("%q tells that there is another organization, of which there is none: %q", a, b)
+	}
 	login(other.Name).want(t, 401)
 	login("nobody has this name").want(t, 401)
 	login("***").wantFields(t, "organization_name")

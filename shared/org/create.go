@@ -36,8 +36,13 @@ func (r CreateOrganizationRequest) Validate() []FieldError {
 }
 
 func (r CreateOrganizationRequest) parse() (Name, []FieldError) {
+	return parseNameField(r.OrganizationName)
+}
+
+// parseNameField parses the field organization_name of a request.
+func parseNameField(s string) (Name, []FieldError) {
 	var fields fieldErrors
-	name, err := ParseName(r.OrganizationName)
+	name, err := ParseName(s)
 	fields.add("organization_name", err)
 	return name, fields
 }

@@ -54,12 +54,7 @@ func (r SwitchRequest) Validate() []FieldError {
 	return fields
 }
 
-func (r SwitchRequest) parse() (Name, []FieldError) {
-	var fields fieldErrors
-	name, err := ParseName(r.OrganizationName)
-	fields.add("organization_name", err)
-	return name, fields
-}
+func (r SwitchRequest) parse() (Name, []FieldError) { return parseNameField(r.OrganizationName) }
 
 // Switch returns tokens of a new session for another organization of the caller. It
 // ends when the caller's session ends, which stays. Its errors are ErrInvalid,
