@@ -17,7 +17,7 @@
 // survive. It is 1 if the tests fail without a mutant, or can't run.
 //
 // The program reads the working tree only once. It compiles a copy of the module,
-// with each mutant as an overlay, and runs the tests in a copy of the folder beside
+// with the mutants as an overlay, and runs the tests in a copy of the folder beside
 // the copied one.
 package main
 
@@ -40,6 +40,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -108,7 +109,7 @@ type test struct {
 func (r *runner) run(ctx context.Context) (err error) {
 	began := time.Now()
 	if len(r.tests) == 0 {
-		r.tests = []string{""}
+		r.tests = []string{"."}
 	}
 	accepted, err := readSurvivors(filepath.Join(r.folder, "survivors.txt"))
 	if err != nil {
@@ -128,6 +129,9 @@ func (r *runner) run(ctx context.Context) (err error) {
 	if err := r.baseline(ctx); err != nil {
 		return err
 	}
+	if err := r.compileAll(ctx, sources, mutants); err != nil {
+		return err
+	}
 	fmt.Fprintf(r.out, "%s: %d mutants\n", r.folder, len(mutants))
 
 	// An error of one worker ends all.
@@ -142,7 +146,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 	for range max(1, r.workers) {
 		wg.Go(func() {
 			for m := range next {
-				v, err := r.try(ctx, m, m.source(sources[m.file]))
+				v, err := r.try(ctx, m, m.source(sources[m.file].text))
 				if err != nil {
 					cancel(fmt.Errorf("%s: %w", m.name, err))
 					continue
@@ -251,7 +255,7 @@ func readSurvivors(path string) (map[string]bool, error) {
 }
 
 // mutants returns the mutants of the package, and its files by name.
-func (r *runner) mutants(ctx context.Context) (all []mutant, sources map[string][]byte, err error) {
+func (r *runner) mutants(ctx context.Context) (all []mutant, sources map[string]*source, err error) {
 	cmd := exec.CommandContext(ctx, "go", "list", "-json=GoFiles", ".")
 	cmd.Dir, cmd.Stderr = r.dir, os.Stderr
 	out, err := cmd.Output()
@@ -262,7 +266,7 @@ func (r *runner) mutants(ctx context.Context) (all []mutant, sources map[string]
 	if err := json.Unmarshal(out, &pkg); err != nil {
 		return nil, nil, err
 	}
-	sources = map[string][]byte{}
+	sources = map[string]*source{}
 	for _, name := range pkg.GoFiles {
 		src, err := os.ReadFile(filepath.Join(r.dir, name))
 		if err != nil {
@@ -273,7 +277,7 @@ func (r *runner) mutants(ctx context.Context) (all []mutant, sources map[string]
 		if err != nil {
 			return nil, nil, err
 		}
-		sources[name] = src
+		sources[name] = &source{name, src, fset, f}
 		all = append(all, mutate(fset, f, name, src)...)
 	}
 	if r.only != nil {
@@ -289,7 +293,7 @@ func (r *runner) baseline(ctx context.Context) error {
 		return fmt.Errorf("%s does not compile: %w\n%s", r.folder, err, out)
 	}
 	for _, tests := range r.tests {
-		_, list, err := r.test(ctx, testBinary, "", "-test.list="+tests)
+		_, list, err := r.test(ctx, testBinary, 0, "", "-test.list="+tests)
 		if err != nil {
 			return err
 		}
@@ -299,7 +303,7 @@ func (r *runner) baseline(ctx context.Context) error {
 			if !testNames.MatchString(name) {
 				continue // a benchmark, or a message
 			}
-			if v, out, err := r.test(ctx, testBinary, "^"+name+"$", "-test.coverprofile="+profile); err != nil {
+			if v, out, err := r.test(ctx, testBinary, 0, "^"+name+"$", "-test.coverprofile="+profile); err != nil {
 				return err
 			} else if v != survived {
 				return fmt.Errorf("%s: %s fails or takes longer than %s\n%s", r.folder, name, r.timeout, out)
@@ -363,9 +367,26 @@ func (r *runner) compile(ctx context.Context, testBinary string, flags ...string
 	return cmd.CombinedOutput()
 }
 
+// overlay writes the files to the folder and returns the flag of the compiler that
+// puts them in the place of those of the package.
+func (r *runner) overlay(folder string, files map[string][]byte) (flag string, err error) {
+	replace := map[string]string{}
+	for name, text := range files {
+		path := filepath.Join(folder, name)
+		replace[filepath.Join(r.dir, name)] = path
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			return "", err
+		}
+	}
+	data, err := json.Marshal(map[string]any{"Replace": replace})
+	path := filepath.Join(folder, "overlay.json")
+	return "-overlay=" + path, errors.Join(err, os.WriteFile(path, data, 0o600))
+}
+
 // test runs compiled tests in a copy of the folder, because tests may write
-// files. It returns their output.
-func (r *runner) test(ctx context.Context, testBinary, tests string, flags ...string) (verdict, []byte, error) {
+// files. In the binary of all mutants the number chooses one. It returns the
+// output of the tests.
+func (r *runner) test(ctx context.Context, testBinary string, number int, tests string, flags ...string) (verdict, []byte, error) {
 	folder, err := os.MkdirTemp(filepath.Dir(r.dir), "run")
 	if err != nil {
 		return 0, nil, err
@@ -378,6 +399,7 @@ func (r *runner) test(ctx context.Context, testBinary, tests string, flags ...st
 	defer cancel()
 	cmd := exec.CommandContext(limited, testBinary, slices.Concat([]string{"-test.failfast", "-test.run=" + tests}, flags, r.flags)...)
 	cmd.Dir, cmd.WaitDelay = folder, time.Second
+	cmd.Env = append(os.Environ(), numberVariable+"="+strconv.Itoa(number))
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	switch {
@@ -408,30 +430,45 @@ func (r *runner) try(ctx context.Context, m mutant, source []byte) (verdict, err
 	if len(tests) == 0 {
 		return neverRun, nil
 	}
-	folder, err := os.MkdirTemp(r.temp, "build")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(folder)
-	mutated, overlay := filepath.Join(folder, m.file), filepath.Join(folder, "overlay.json")
-	overlayJSON, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(r.dir, m.file): mutated}})
-	if err != nil {
-		return 0, err
-	}
-	if err := errors.Join(os.WriteFile(mutated, source, 0o600), os.WriteFile(overlay, overlayJSON, 0o600)); err != nil {
-		return 0, err
-	}
-	testBinary := filepath.Join(folder, "mutant.test")
-	if out, err := r.compile(ctx, testBinary, "-overlay="+overlay); ctx.Err() != nil {
-		return 0, ctx.Err()
-	} else if err != nil && bytes.Contains(out, []byte(m.file+":")) {
+	if m.invalid {
 		return invalid, nil
-	} else if err != nil {
-		return 0, fmt.Errorf("go test -c: %w\n%s", err, out)
 	}
-	v := survived
-	for i := 0; i < len(tests) && v == survived && err == nil; i++ {
-		v, _, err = r.test(ctx, testBinary, tests[i])
+	testBinary := filepath.Join(r.temp, "all.test")
+	if m.number == 0 {
+		folder, err := os.MkdirTemp(r.temp, "build")
+		if err != nil {
+			return 0, err
+		}
+		defer os.RemoveAll(folder)
+		testBinary = filepath.Join(folder, "mutant.test")
+		if compiles, err := r.compileOne(ctx, testBinary, m, source); err != nil {
+			return 0, err
+		} else if !compiles {
+			return invalid, nil
+		}
 	}
-	return v, err
+	for _, names := range tests {
+		if v, _, err := r.test(ctx, testBinary, m.number, names); err != nil || v != survived {
+			return v, err
+		}
+	}
+	return survived, nil
+}
+
+// compileOne compiles the tests with one mutant. It reports whether that compiles.
+func (r *runner) compileOne(ctx context.Context, testBinary string, m mutant, source []byte) (bool, error) {
+	overlay, err := r.overlay(filepath.Dir(testBinary), map[string][]byte{m.file: source})
+	if err != nil {
+		return false, err
+	}
+	out, err := r.compile(ctx, testBinary, overlay)
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case err != nil && bytes.Contains(out, []byte(m.file+":")):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("go test -c: %w\n%s", err, out)
+	}
+	return true, nil
 }

@@ -74,6 +74,53 @@ func TestMutate(t *testing.T) {
 	}
 }
 
+// TestForms runs all tests, without a -run, on functions of every form.
+func TestForms(t *testing.T) {
+	folder := write(t, map[string]string{
+		"p.go": `package p
+
+type box[T any] struct{ items []T }
+
+func (b *box[T]) has(n int) bool { return len(b.items) == n }
+
+func sum(first int, _ string, more ...int) (total int) {
+	for _, n := range append(more, first) {
+		total += n
+	}
+	return
+}
+
+func last[T any](items ...T) T { return items[len(items)-1] }
+
+func length(items []int) int {
+	if len(items) == 0 {
+		return 0
+	}
+	return 1 + length(items[1:])
+}
+
+var limit = 3
+`,
+		"p_test.go": `package p
+
+import "testing"
+
+func TestAll(t *testing.T) {
+	b := box[int]{items: []int{1}}
+	if !b.has(1) || b.has(2) || sum(1, "", 2, 3) != 6 || last("a", "b") != "b" || length([]int{4, 4}) != 2 || limit != 3 { t.Fatal() }
+}
+`,
+	})
+	var out bytes.Buffer
+	r := runner{folder: folder, timeout: 5 * time.Second, workers: 1, out: &out}
+	if err := r.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.Contains(got, "killed, 0 survived, 0 never run,") {
+		t.Errorf("not all are killed:\n%s", got)
+	}
+}
+
 // write writes the files of a module to a new folder and returns the folder.
 func write(t *testing.T, files map[string]string) string {
 	t.Helper()

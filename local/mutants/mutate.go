@@ -18,6 +18,10 @@ type mutant struct {
 	start, end int    // offsets of the code that is replaced
 	with       string // new code
 	name       string // file, function and change; unique in the package
+
+	function *ast.FuncDecl // that it is in; nil: none
+	number   int           // in the binary of all mutants; 0: not there
+	invalid  bool          // it does not compile
 }
 
 // source returns the file with the change.
@@ -31,6 +35,7 @@ type mutator struct {
 	src     []byte
 	file    string
 	within  string // function that the code is in
+	decl    *ast.FuncDecl
 	mutants []mutant
 }
 
@@ -39,9 +44,9 @@ type mutator struct {
 func mutate(fset *token.FileSet, f *ast.File, name string, src []byte) []mutant {
 	m := &mutator{fset: fset, src: src, file: name}
 	for _, decl := range f.Decls {
-		m.within = "package"
+		m.within, m.decl = "package", nil
 		if f, ok := decl.(*ast.FuncDecl); ok {
-			m.within = f.Name.Name
+			m.within, m.decl = f.Name.Name, f
 			if f.Recv != nil && len(f.Recv.List) == 1 {
 				receiver := strings.TrimLeft(m.text(f.Recv.List[0].Type), "*")
 				m.within = receiver + "." + m.within
@@ -77,7 +82,7 @@ func (m *mutator) add(at ast.Node, start, end token.Pos, with, format string, ar
 	pos := m.fset.Position(at.Pos())
 	what := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
 	m.mutants = append(m.mutants, mutant{file: m.file, line: pos.Line, pos: pos, start: m.offset(start), end: m.offset(end),
-		with: with, name: m.file + " " + m.within + ": " + what})
+		with: with, name: m.file + " " + m.within + ": " + what, function: m.decl})
 }
 
 // replace adds a mutant in which with replaces n.
