@@ -584,7 +584,7 @@ func TestErrUnavailable(t *testing.T) {
 		"update":  {api.Update(s), as(caller, updateRequest(`{"organization_name":"Acme"}`))},
 		"delete":  {api.Delete(s), as(caller, request("DELETE", "/org/delete", ""))},
 		"login":   {api.Login(s), loginRequest(`{"email":"a@example.com","password":"` + adminPassword + `"}`)},
-		"refresh": {api.Refresh(s), withBody(request("POST", "/admin/refresh", ""), fmt.Sprintf(`{"refresh_token":%q}`, auth.NewRefreshToken(auth.NewSessionID()).Text()))},
+		"refresh": {api.Refresh(s), withBody(request("POST", "/admin/refresh", ""), fmt.Sprintf(`{"refresh_token":%q}`, auth.NewOpaqueToken(auth.NewOpaqueID()).Text()))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			response := call(t, tt.handler, tt.request)
@@ -932,7 +932,7 @@ func TestHostileConfirmation(t *testing.T) {
 func TestHostileExtras(t *testing.T) {
 	s := serviceOn(t, nil, "none")
 	caller := auth.Caller{AdminID: "a", OrganizationID: "o", TokenVersion: 1, SessionID: "s", ExpiresAt: time.Now().Add(time.Hour)}
-	refresh := fmt.Sprintf(`{"refresh_token":%q}`, auth.NewRefreshToken(auth.NewSessionID()).Text())
+	refresh := fmt.Sprintf(`{"refresh_token":%q}`, auth.NewOpaqueToken(auth.NewOpaqueID()).Text())
 	type route struct {
 		handler http.Handler
 		private bool

@@ -298,16 +298,16 @@ func TestErrKey(t *testing.T) {
 	}
 }
 
-func TestRefreshToken(t *testing.T) {
-	token := auth.NewRefreshToken(auth.NewSessionID())
-	parsed, ok := auth.ParseRefreshToken(token.Text())
+func TestOpaqueToken(t *testing.T) {
+	token := auth.NewOpaqueToken(auth.NewOpaqueID())
+	parsed, ok := auth.ParseOpaqueToken(token.Text())
 	if !ok || parsed != token || !parsed.Matches(token.Hash()) {
-		t.Errorf("ParseRefreshToken(%q) = %v, %v", token.Text(), parsed, ok)
+		t.Errorf("ParseOpaqueToken(%q) = %v, %v", token.Text(), parsed, ok)
 	}
-	if other := auth.NewRefreshToken(token.SessionID); other.Text() == token.Text() || other.Matches(token.Hash()) {
+	if other := auth.NewOpaqueToken(token.ID); other.Text() == token.Text() || other.Matches(token.Hash()) {
 		t.Error("two tokens of a session are the same")
 	}
-	raw := rawRefreshToken(t, token)
+	raw := rawOpaqueToken(t, token)
 	encode := base64.RawURLEncoding.EncodeToString
 	for _, text := range []string{
 		"", "x", token.Text() + "=", token.Text()[1:], token.Text() + "A", " " + token.Text(),
@@ -315,7 +315,7 @@ func TestRefreshToken(t *testing.T) {
 		encode(raw[:47]), encode(raw[:16]), encode(append(raw, 0)), encode(append(raw, raw...)),
 		hex.EncodeToString(raw),
 	} {
-		if _, ok := auth.ParseRefreshToken(text); ok {
+		if _, ok := auth.ParseOpaqueToken(text); ok {
 			t.Errorf("%q was taken for a token", text)
 		}
 	}
@@ -333,9 +333,9 @@ func TestRefreshToken(t *testing.T) {
 	}
 }
 
-// rawRefreshToken returns the bytes of a token: 16 of the session, 32 of the
+// rawOpaqueToken returns the bytes of a token: 16 of the session, 32 of the
 // secret.
-func rawRefreshToken(t *testing.T, token auth.RefreshToken) []byte {
+func rawOpaqueToken(t *testing.T, token auth.OpaqueToken) []byte {
 	t.Helper()
 	raw, err := base64.RawURLEncoding.DecodeString(token.Text())
 	if err != nil || len(raw) != 16+32 {
@@ -347,20 +347,20 @@ func rawRefreshToken(t *testing.T, token auth.RefreshToken) []byte {
 // TestEntropy looks for bits that are always the same: all 128 bits of a session
 // id and 256 bits of a refresh token must be random.
 func TestEntropy(t *testing.T) {
-	session := auth.NewSessionID()
+	session := auth.NewOpaqueID()
 	for _, tt := range []struct {
 		name string
 		want int // bytes
 		draw func() []byte
 	}{
 		{"session ids", 16, func() []byte {
-			id, err := hex.DecodeString(auth.NewSessionID())
+			id, err := hex.DecodeString(auth.NewOpaqueID())
 			if err != nil {
 				t.Fatal(err)
 			}
 			return id
 		}},
-		{"refresh tokens", 32, func() []byte { return rawRefreshToken(t, auth.NewRefreshToken(session))[16:] }},
+		{"opaque tokens", 32, func() []byte { return rawOpaqueToken(t, auth.NewOpaqueToken(session))[16:] }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			const draws = 100 // random ones all have the same bit once in 2^99

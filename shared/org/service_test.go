@@ -813,7 +813,7 @@ func TestErrUnauthenticated(t *testing.T) {
 		{"of a newer version", func(c *auth.Caller) { c.TokenVersion++ }},
 		{"of another admin", func(c *auth.Caller) { c.AdminID = f.Store.NewID() }},
 		{"of another organization", func(c *auth.Caller) { c.OrganizationID = f.Store.NewID() }},
-		{"of another session", func(c *auth.Caller) { c.SessionID = auth.NewSessionID() }},
+		{"of another session", func(c *auth.Caller) { c.SessionID = auth.NewOpaqueID() }},
 		{"of an invalid organization id", func(c *auth.Caller) { c.OrganizationID = "x" }},
 		{"of an organization's name", func(c *auth.Caller) { c.OrganizationID = o.Name }},
 		{"of the admin's id as the organization's", func(c *auth.Caller) { c.OrganizationID = c.AdminID }},

@@ -135,9 +135,9 @@ func (a *Admin) sortByUse(organizations []Organization) {
 // begin begins a session of the admin, who may act for the organization, and returns
 // its tokens. It calls also at the same time as the database.
 func (s *Service) begin(ctx context.Context, admin Admin, o Organization, expires time.Time, also func() error) (Tokens, error) {
-	refresh := auth.NewRefreshToken(auth.NewSessionID())
+	refresh := auth.NewOpaqueToken(auth.NewOpaqueID())
 	session := Session{
-		ID: refresh.SessionID, AdminID: admin.ID, OrganizationID: o.ID,
+		ID: refresh.ID, AdminID: admin.ID, OrganizationID: o.ID,
 		TokenVersion: admin.TokenVersion, RefreshHash: refresh.Hash(), CreatedAt: s.now(), ExpiresAt: expires,
 	}
 	err := concurrently(
@@ -158,7 +158,7 @@ func (s *Service) begin(ctx context.Context, admin Admin, o Organization, expire
 
 // tokens returns an access token of the session, signed now, and the refresh
 // token. No access token outlives its session. The admin is a member of o.
-func (s *Service) tokens(session Session, o Organization, refresh auth.RefreshToken) (Tokens, error) {
+func (s *Service) tokens(session Session, o Organization, refresh auth.OpaqueToken) (Tokens, error) {
 	now := s.now()
 	ttl := min(s.TokenTTL, session.ExpiresAt.Sub(now).Truncate(time.Second))
 	access, err := s.Tokens.Sign(auth.Caller{
@@ -209,11 +209,11 @@ func (s *Service) Refresh(ctx context.Context, r RefreshRequest) (Tokens, error)
 	if err := invalid(r.Validate()); err != nil {
 		return Tokens{}, err
 	}
-	given, ok := auth.ParseRefreshToken(r.RefreshToken)
+	given, ok := auth.ParseOpaqueToken(r.RefreshToken)
 	if !ok {
 		return Tokens{}, errInvalidRefresh
 	}
-	session, err := s.Store.Session(ctx, given.SessionID)
+	session, err := s.Store.Session(ctx, given.ID)
 	if errors.Is(err, ErrNotFound) {
 		return Tokens{}, errInvalidRefresh
 	}
@@ -235,7 +235,7 @@ func (s *Service) Refresh(ctx context.Context, r RefreshRequest) (Tokens, error)
 	if err != nil || !o.mayAct(admin, session.TokenVersion) || !s.now().Before(session.ExpiresAt) {
 		return Tokens{}, s.end(ctx, session)
 	}
-	next := auth.NewRefreshToken(session.ID)
+	next := auth.NewOpaqueToken(session.ID)
 	rotated, err := s.Store.RotateSession(ctx, session.ID, session.RefreshHash, next.Hash())
 	if err != nil {
 		return Tokens{}, err
@@ -268,11 +268,11 @@ func (s *Service) Logout(ctx context.Context, r RefreshRequest) error {
 	if err := invalid(r.Validate()); err != nil {
 		return err
 	}
-	given, ok := auth.ParseRefreshToken(r.RefreshToken)
+	given, ok := auth.ParseOpaqueToken(r.RefreshToken)
 	if !ok {
 		return nil
 	}
-	return s.Store.DeleteSession(ctx, given.SessionID)
+	return s.Store.DeleteSession(ctx, given.ID)
 }
 
 // Me returns the caller and its organization. Its errors are

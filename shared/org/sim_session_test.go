@@ -73,8 +73,8 @@ func TestScriptSessions(t *testing.T) {
 			t.Errorf("it is not in the log:\n%s", s.trace)
 		}
 
-		token, session := auth.NewRefreshToken(auth.NewSessionID()), s.durable.sessions[s.caller(o).SessionID]
-		session.ID, session.RefreshHash, session.ExpiresAt = token.SessionID, token.Hash(), time.Now().Add(10*time.Minute)
+		token, session := auth.NewOpaqueToken(auth.NewOpaqueID()), s.durable.sessions[s.caller(o).SessionID]
+		session.ID, session.RefreshHash, session.ExpiresAt = token.ID, token.Hash(), time.Now().Add(10*time.Minute)
 		s.durable.sessions[session.ID] = session
 		refresh := func(ctx context.Context, service *org.Service) error {
 			tokens, err := service.Refresh(ctx, org.RefreshRequest{RefreshToken: token.Text()})

@@ -520,7 +520,7 @@ var sweepOperations = []sweepOperation{
 		}}
 	}},
 	{"logout", false, true, "", func(s *sim) *operation {
-		token := auth.NewRefreshToken(auth.NewSessionID())
+		token := auth.NewOpaqueToken(auth.NewOpaqueID())
 		return &operation{kind: "Logout", run: func(ctx context.Context, service *org.Service) error {
 			return service.Logout(ctx, org.RefreshRequest{RefreshToken: token.Text()})
 		}}
@@ -571,10 +571,10 @@ func (s *sim) refresh(change func(*org.Session)) *operation {
 	if s.acme().ID == "" {
 		return nil
 	}
-	token := auth.NewRefreshToken(auth.NewSessionID())
+	token := auth.NewOpaqueToken(auth.NewOpaqueID())
 	session := s.durable.sessions[s.caller(s.acme()).SessionID]
 	delete(s.durable.sessions, session.ID)
-	session.ID, session.RefreshHash = token.SessionID, token.Hash()
+	session.ID, session.RefreshHash = token.ID, token.Hash()
 	change(&session)
 	s.durable.sessions[session.ID] = session
 	return &operation{kind: "Refresh", run: func(ctx context.Context, service *org.Service) error {
