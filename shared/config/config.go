@@ -2,11 +2,11 @@
 // function reads only the settings that it needs, so that it never holds a
 // secret without a reason.
 //
-// MONGO_URL, JWT_SECRET, JWT_SECRET_PREVIOUS, JWT_PRIVATE_KEY and
-// JWT_PUBLIC_KEYS may hold a reference instead of the value: the ARN of a secret
-// in AWS Secrets Manager, from where the value is then fetched. As in Amazon ECS,
-// the key of a JSON object, a version stage and a version id may follow the ARN,
-// and each may be empty:
+// MONGO_URL, JWT_SECRET, JWT_SECRET_PREVIOUS, JWT_PRIVATE_KEY, JWT_PUBLIC_KEYS and
+// SMTP_URL may hold a reference instead of the value: the ARN of a secret in AWS
+// Secrets Manager, from where the value is then fetched. As in Amazon ECS, the key
+// of a JSON object, a version stage and a version id may follow the ARN, and each
+// may be empty:
 // arn:aws:secretsmanager:…:secret:name:json-key:version-stage:version-id.
 //
 // Every error begins with the name of the variable and holds no secret.

@@ -75,29 +75,38 @@ func (env Env) fetchSecret(ctx context.Context, reference string) (string, error
 	return value, nil
 }
 
-// secretsClient returns a client with the credentials that Lambda puts into the
-// environment of a function. The SDK's package config would also look for them
-// in a dozen other places, which adds 3 ms to every cold start.
 func (env Env) secretsClient(region string) *secretsmanager.Client {
-	options := secretsmanager.Options{
-		Region: region,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			c := aws.Credentials{
-				AccessKeyID:     env("AWS_ACCESS_KEY_ID"),
-				SecretAccessKey: env("AWS_SECRET_ACCESS_KEY"),
-				SessionToken:    env("AWS_SESSION_TOKEN"),
-			}
-			if !c.HasKeys() {
-				return c, errors.New("AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not set")
-			}
-			return c, nil
-		}),
-	}
-	for _, name := range []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"} {
-		if endpoint := env(name); endpoint != "" {
-			options.BaseEndpoint = aws.String(endpoint)
-			break
+	return secretsmanager.New(secretsmanager.Options{
+		Region:       region,
+		Credentials:  env.credentials(),
+		BaseEndpoint: env.endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
+	})
+}
+
+// credentials returns those that Lambda puts into the environment of a function. The
+// SDK's package config would also look for them in a dozen other places, which adds
+// 3 ms to every cold start.
+func (env Env) credentials() aws.CredentialsProvider {
+	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		c := aws.Credentials{
+			AccessKeyID:     env("AWS_ACCESS_KEY_ID"),
+			SecretAccessKey: env("AWS_SECRET_ACCESS_KEY"),
+			SessionToken:    env("AWS_SESSION_TOKEN"),
+		}
+		if !c.HasKeys() {
+			return c, errors.New("AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not set")
+		}
+		return c, nil
+	})
+}
+
+// endpoint returns the URL of an AWS service from its own variable or the general
+// one, or nil if neither is set.
+func (env Env) endpoint(own string) *string {
+	for _, name := range []string{own, "AWS_ENDPOINT_URL"} {
+		if url := env(name); url != "" {
+			return aws.String(url)
 		}
 	}
-	return secretsmanager.New(options)
+	return nil
 }
