@@ -22,9 +22,10 @@ func dependencies(t *testing.T, pkg string) []string {
 	return strings.Fields(string(out))
 }
 
-// TestImports checks that imports go one way: functions → api, wire → mongodb,
-// config → org → auth. No function and no package of shared may link a package of
-// local; only their tests import local/mongodbtest.
+// TestImports checks that imports go one way: functions → api, wire, mail → mongodb,
+// config → org → auth. Package mail stands beside wire, so that only functions that
+// send mail link what that needs. No function and no package of shared may link a
+// package of local; only their tests import local/mongodbtest.
 func TestImports(t *testing.T) {
 	const (
 		driver   = "go.mongodb.org/mongo-driver/"
@@ -33,14 +34,18 @@ func TestImports(t *testing.T) {
 		lambda   = "github.com/aws/aws-lambda-go/"
 		sdk      = "github.com/aws/aws-sdk-go-v2/"
 		sdkHeavy = sdk + "config"
+		mailer   = "orgservice/shared/mail"
+		ses      = sdk + "service/sesv2"
+		smtp     = "github.com/wneessen/go-mail"
 	)
 	rules := map[string][]string{
 		"./shared/auth":          {"orgservice/", driver, adapter, lambda, sdk},
 		"./shared/org":           {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/config", driver, adapter, lambda, sdk, "net/http"},
 		"./shared/mongodb":       {"orgservice/shared/api", "orgservice/shared/config", adapter, lambda, sdk},
-		"./shared/config":        {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/org", driver, adapter, lambda, sdkHeavy},
+		"./shared/config":        {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/org", driver, adapter, lambda, sdkHeavy, mailer, ses, smtp},
+		"./shared/mail":          {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/wire", driver, adapter, lambda, sdkHeavy},
 		"./shared/api":           {"orgservice/shared/mongodb", "orgservice/shared/config", driver, sdk},
-		"./shared/wire":          {"orgservice/shared/api", adapter, lambda, sdkHeavy},
+		"./shared/wire":          {"orgservice/shared/api", adapter, lambda, sdkHeavy, mailer, ses, smtp},
 		"./functions/authorizer": {"orgservice/shared/api", "orgservice/shared/org", driver, adapter},
 		"./functions/jwks":       {"orgservice/shared/mongodb", driver},
 		"./functions/reconcile":  {"orgservice/shared/api", adapter},

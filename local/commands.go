@@ -37,6 +37,15 @@ func serve(ctx context.Context, p *project, args []string) error {
 		return fmt.Errorf("already running on the data in %s: %v", p.data, o)
 	}
 	defer lock.Close()
+	// This comes before the rest, because links in mails have the port.
+	listener, err := net.Listen("tcp", net.JoinHostPort(p.host, port))
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("port %s is in use: set PORT to another one", port)
+	case err != nil:
+		return err
+	}
+	defer listener.Close()
 	var db *embedded.Server
 	if p.env["MONGO_URL"] == "" {
 		if db, err = p.database(lock); err != nil {
@@ -47,22 +56,27 @@ func serve(ctx context.Context, p *project, args []string) error {
 	if err := p.settings(ctx); err != nil {
 		return err
 	}
+	box, err := p.mail(ctx, listener.Addr().(*net.TCPAddr).Port, p.stdout)
+	if err != nil {
+		return err
+	}
+	if box != nil {
+		defer box.Close()
+	}
 	reachable := p.reach(ctx)
 	settings := p.gateway(p.stdout)
 	settings.Log = logStyle(p.stdout, p.env)
-	settings.Addr = net.JoinHostPort(p.host, port)
+	settings.Listener = listener
 	settings.Watch = true
 	settings.BuildDir = p.buildDir()
 	g, err := gateway.New(ctx, settings)
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		if err == nil {
 			g.Close()
 		}
 		return nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("port %s is in use: set PORT to another one", port)
-	case err != nil:
+	}
+	if err != nil {
 		return err
 	}
 	defer g.Close()
@@ -80,7 +94,7 @@ func serve(ctx context.Context, p *project, args []string) error {
 	}
 	ended := make(chan error, 2)
 	go func() { ended <- g.Serve() }()
-	p.welcome(g, db != nil)
+	p.welcome(g, db != nil, box != nil)
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
@@ -155,6 +169,14 @@ func (p *project) call(ctx context.Context, function string, read func() ([]byte
 		return nil, err
 	}
 	defer release()
+	port, _ := strconv.Atoi(p.port())
+	box, err := p.mail(ctx, port, p.stderr)
+	if err != nil {
+		return nil, err
+	}
+	if box != nil {
+		defer box.Close()
+	}
 	if lock != nil {
 		settings.BuildDir = p.buildDir()
 	}

@@ -119,7 +119,7 @@ func (s *syncBuffer) String() string {
 // The project has no function reconcile.
 var ready = regexp.MustCompile(`(?m)^(?:the database was not reconciled: there is no function reconcile: there are show|the database \S+ can't be reached: .*; going on, the service answers 503 until it can\n(?:building .*\n)*)\n*` +
 	`listening on (http://127\.0\.0\.1:\d+) \(pid \d+\)\n\n  GET  /show  anybody\n\n` +
-	`database: (.+)\nlog level: WARN \(LOG_LEVEL\)\n` +
+	`database: (.+)\nmail: .+\nlog level: WARN \(LOG_LEVEL\)\n` +
 	`curl (http://\S+)/org/create -H 'content-type: application/json' -d '\{"organization_name":"Akshay Pvt Ltd","email":"admin@example\.com","password":"Admin@123"\}'$`)
 
 // start runs the program until the test ends. It returns the URL of the gateway
@@ -457,7 +457,9 @@ func TestRefusals(t *testing.T) {
 		"log level":         {environ("LOG_LEVEL=loud"), nil, `LOG_LEVEL is "loud": it must be DEBUG, INFO, WARN or ERROR`},
 		"unknown flag":      {environ(), []string{"-fast"}, "flag provided but not defined: -fast"},
 		"bad parameter":     {environ(), []string{"-parameter", "x"}, `invalid value "x" for flag -parameter: expected Name=Value`},
-		"unknown parameter": {environ(), []string{"-parameter", "x=y"}, `template.yaml has no parameter "x" (it was to be "y")`},
+		"unknown parameter": {environ("PORT=0"), []string{"-parameter", "x=y"}, `template.yaml has no parameter "x" (it was to be "y")`},
+		"mail from nobody":  {environ("PORT=0", "SMTP_URL=smtp://smtp.example.com"), nil, "MAIL_FROM: is not set"},
+		"links to no URL":   {environ("PORT=0", "APP_URL=example.com"), nil, "APP_URL: is not a URL such as https://app.example.com, without user, query and fragment"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := call(t, "", test.environ, test.args...); err == nil || err.Error() != test.want {

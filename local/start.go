@@ -17,7 +17,7 @@ import (
 
 // welcome prints what runs and where. The address comes first, so that programs
 // find it.
-func (p *project) welcome(g *gateway.Gateway, embedded bool) {
+func (p *project) welcome(g *gateway.Gateway, embedded, mailbox bool) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "listening on %s (pid %d)\n\n", g.URL(), os.Getpid())
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -42,6 +42,11 @@ func (p *project) welcome(g *gateway.Gateway, embedded bool) {
 		fmt.Fprintf(&b, "docs: %s\n", docs)
 	}
 	fmt.Fprintf(&b, "database: %s%s\n", withoutSecrets(p.env["MONGO_URL"]), kind)
+	mail := "sent by the server of SMTP_URL"
+	if mailbox {
+		mail = "kept in " + p.mailFolder() + ", and sent to nobody (SMTP_URL)"
+	}
+	fmt.Fprintf(&b, "mail: %s\n", mail)
 	fmt.Fprintf(&b, "log level: %s (LOG_LEVEL)\n", p.level)
 	if p.debug() {
 		b.WriteString(debugHint())

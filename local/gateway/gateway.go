@@ -35,6 +35,8 @@ type Config struct {
 	Template string
 	// Addr is the TCP address to serve HTTP on; a free port of 127.0.0.1 if empty.
 	Addr string
+	// Listener serves HTTP in place of Addr, if it is not nil. Close closes it.
+	Listener net.Listener
 	// Env has values of environment variables. They replace the values in the
 	// template; a function gets only the variables that the template declares
 	// for it.
@@ -121,7 +123,7 @@ func New(ctx context.Context, config Config) (*Gateway, error) {
 	if config.Root, err = filepath.Abs(config.Root); err != nil {
 		return nil, err
 	}
-	g := &Gateway{config: config, out: &output{w: config.Output}}
+	g := &Gateway{config: config, out: &output{w: config.Output}, listener: config.Listener}
 	g.ctx, g.stop = context.WithCancel(context.Background())
 	if err := g.open(ctx); err != nil {
 		g.Close()
@@ -137,8 +139,10 @@ func (g *Gateway) open(ctx context.Context) (err error) {
 		return err
 	}
 	// This comes before the build, so that an error does not wait for it.
-	if g.listener, err = net.Listen("tcp", g.config.Addr); err != nil {
-		return err
+	if g.listener == nil {
+		if g.listener, err = net.Listen("tcp", g.config.Addr); err != nil {
+			return err
+		}
 	}
 	functions, err := t.only(g.config.Only)
 	if err != nil {
