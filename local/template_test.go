@@ -24,6 +24,7 @@ import (
 	"orgservice/shared/api"
 	"orgservice/shared/auth"
 	"orgservice/shared/config"
+	"orgservice/shared/mail"
 	"orgservice/shared/org"
 	"orgservice/shared/wire"
 )
@@ -264,6 +265,7 @@ var readers = map[string]func(context.Context, config.Env) error{
 	"wire.Open":      readDatabase,
 	"wire.Passwords": readNeed(wire.Passwords),
 	"wire.Tokens":    readNeed(wire.Tokens),
+	"mail.Need":      readNeed(mail.Need),
 	"env.Verifier": func(ctx context.Context, env config.Env) error {
 		_, err := env.Verifier(ctx, true)
 		return err
@@ -287,7 +289,7 @@ func readNeed(need wire.Need) func(context.Context, config.Env) error {
 // reads and no others. SAM CLI passes on a variable of env.json only if the
 // template has it.
 func TestVariables(t *testing.T) {
-	reader := regexp.MustCompile(`\b(wire|env)\.\w+`)
+	reader := regexp.MustCompile(`\b(wire|env|mail)\.\w+`)
 	env := readEnvJSON(t)
 	given := map[string]bool{}
 	for name, f := range readFunctions(t) {
@@ -339,7 +341,11 @@ func TestEvents(t *testing.T) {
 			event := readEvent[events.APIGatewayV2HTTPRequest](t, name)
 			checkRequest(t, event)
 			open, known := f.routes[event.RouteKey]
-			if !known || event.RequestContext.HTTP.Method+" "+event.RawPath != event.RouteKey {
+			path := event.RouteKey
+			for name, value := range event.PathParameters {
+				path = strings.ReplaceAll(path, "{"+name+"}", value)
+			}
+			if !known || event.RequestContext.HTTP.Method+" "+event.RawPath != path {
 				t.Errorf("the event is that of %s and %s %s; the function has %v",
 					event.RouteKey, event.RequestContext.HTTP.Method, event.RawPath, f.routes)
 			}

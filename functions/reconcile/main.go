@@ -1,6 +1,6 @@
 // Command reconcile is the scheduled Lambda function that finishes or undoes
-// what a crash has interrupted, creates missing indexes and reports what a
-// person should look at.
+// what a crash has interrupted, mails what was not mailed, creates missing indexes and
+// reports what a person should look at.
 package main
 
 import (
@@ -12,13 +12,14 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
+	"orgservice/shared/mail"
 	"orgservice/shared/org"
 	"orgservice/shared/wire"
 )
 
 func main() {
 	slog.SetDefault(slog.New(lambdacontext.NewLogHandler()))
-	service, err := wire.Open(context.Background(), os.Getenv)
+	service, err := wire.Open(context.Background(), os.Getenv, mail.Need)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

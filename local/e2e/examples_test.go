@@ -36,6 +36,10 @@ var unprovoked = map[string]string{
 	"change-pending":                    "a change must stand still until its lease ends",
 	"create organization-busy":          "another sign-up must give up the same name again and again",
 	"addorganization organization-busy": "as for create",
+	"mail-unavailable":                  "the service of the story has a mailbox",
+	"invite too-many-members":           "there must be a thousand",
+	"accept email-taken":                "somebody must sign up with the email at the same time",
+	"reset organization-busy":           "the admin must change at the same time",
 	"internal-error":                    "a fault that is made here for login, and has the same words everywhere",
 }
 
@@ -133,6 +137,9 @@ var changing = []struct {
 	{regexp.MustCompile(`"access_token":"(eyJ[\w-]+)\.[\w-]+\.[\w-]+"`), `"access_token":"eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.…"`},
 	{regexp.MustCompile(`"refresh_token":"[\w-]{40,}"`), `"refresh_token":"pQ0cW4mXnT7vB2kLr9sYdA…"`},
 	{regexp.MustCompile(`"request_id":"[\w.=-]+"`), `"request_id":"8476a536-e9f4-11e8-9739-2dfe598c3fcd"`},
+	{regexp.MustCompile(`"ticket":"[\w-]{64}"`), `"ticket":"C59MHS46W2x9jp8KGyw9TgABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"`},
+	{regexp.MustCompile(`"id":"[0-9a-f]{32}"`), `"id":"0b9f4c1d2e3a5b6c7d8e9f0a1b2c3d4e"`},
+	{regexp.MustCompile(`"invited_by":"[0-9a-f]{24}"`), `"invited_by":"6b062bca0f6f0e6d4f1c2a30"`},
 	{regexp.MustCompile(`"age":\d+`), `"age":3600`},
 	{regexp.MustCompile(`"latency_ms":[\d.]+`), `"latency_ms":0.412`},
 	{regexp.MustCompile(`try again in \d+ seconds?"`), `try again in 42 seconds"`},
@@ -215,6 +222,15 @@ func (x *examples) tell(t *testing.T) {
 	c.addOrganization(token, "Akshay Labs").want(t, 201)
 	c.organizations(token, "").want(t, 200)
 	c.switchTo(token, "Akshay Labs").want(t, 200)
+	c.invite(token, "colleague@example.com", "member").want(t, 201)
+	c.invitations(token, "").want(t, 200)
+	ticket := p.ticket(t, "colleague@example.com", "/accept-invitation", 1)
+	colleague := c.accept(ticket, "Colleague@123").want(t, 200).text("access_token")
+	colleagueID := c.me(colleague).want(t, 200).text("admin_id")
+	c.changeRole(token, colleagueID, "admin").want(t, 200)
+	c.forgot("colleague@example.com").want(t, 204)
+	c.reset(p.ticket(t, "colleague@example.com", "/reset-password", 2), "Better@1234").want(t, 204)
+	c.withdraw(token, c.invite(token, "friend@example.com", "member").want(t, 201).text("id")).want(t, 204)
 	c.call("GET", "/.well-known/jwks.json", nil).want(t, 200)
 	c.call("GET", "/health?deep=true", nil).want(t, 200)
 	c.call("GET", "/docs", nil).want(t, 200)
@@ -234,6 +250,11 @@ func (x *examples) tell(t *testing.T) {
 		{"PUT", "/org/update", authorization, `{"organization_name":"Akshay`, object{}},
 		{"POST", "/admin/organizations", authorization, object{"name": "Akshay Labs"}, object{"organization_name": "***"}},
 		{"POST", "/admin/switch", authorization, object{"name": "Akshay Labs"}, object{"organization_name": "***"}},
+		{"PUT", "/org/members/" + colleagueID, authorization, object{"roles": "admin"}, object{"role": "boss"}},
+		{"POST", "/org/invitations", authorization, object{"mail": "friend@example.com", "role": "member"}, object{"email": "friend", "role": "boss"}},
+		{"POST", "/invitations/accept", nil, object{"token": ticket}, object{"ticket": ""}},
+		{"POST", "/admin/forgot", nil, object{"mail": "admin@example.com"}, object{"email": ""}},
+		{"POST", "/admin/reset", nil, object{"token": ticket}, object{"ticket": "", "password": "short"}},
 	} {
 		send := func(query string, body any, headers ...string) answer {
 			return c.call(route.method, route.path+query, body, append(headers, route.authorization...)...)
@@ -249,6 +270,7 @@ func (x *examples) tell(t *testing.T) {
 		authorization []string
 	}{
 		{"GET", "/org/get", nil}, {"DELETE", "/org/delete", authorization}, {"GET", "/admin/me", authorization}, {"GET", "/org/members", authorization}, {"GET", "/admin/organizations", authorization}, {"GET", "/.well-known/jwks.json", nil},
+		{"DELETE", "/org/members/" + colleagueID, authorization}, {"GET", "/org/invitations", authorization}, {"DELETE", "/org/invitations/x", authorization},
 		{"GET", "/health", nil}, {"GET", "/docs", nil},
 	} {
 		c.call(route.method, route.path, object{}, route.authorization...).want(t, 400)
@@ -258,6 +280,12 @@ func (x *examples) tell(t *testing.T) {
 	c.delete(token, "").want(t, 422)
 	c.members(token, "?limit=0").want(t, 422)
 	c.organizations(token, "?limit=0").want(t, 422)
+	c.invitations(token, "?limit=0").want(t, 422)
+	c.changeRole(token, "x", "admin").want(t, 404)
+	c.removeMember(token, "x").want(t, 404)
+	c.withdraw(token, "x").want(t, 404)
+	c.accept(ticket, "Colleague@123").want(t, 401)
+	c.reset(ticket, "Colleague@123").want(t, 401)
 	c.switchTo(token, "Nobody").want(t, 404)
 	c.call("GET", "/health?deep=yes", nil).want(t, 422)
 	c.get("Nobody").want(t, 404)
@@ -266,10 +294,20 @@ func (x *examples) tell(t *testing.T) {
 	// Logins and tokens.
 	c.login(akshay.Email, "Admin@124").want(t, 401)
 	c.refresh(first.text("refresh_token")).want(t, 401)
-	for _, request := range [][2]string{{"PUT", "/org/update"}, {"DELETE", "/org/delete"}, {"GET", "/admin/me"}, {"GET", "/org/members"}, {"GET", "/admin/organizations"}, {"POST", "/admin/organizations"}, {"POST", "/admin/switch"}} {
+	for _, request := range [][2]string{{"PUT", "/org/update"}, {"DELETE", "/org/delete"}, {"GET", "/admin/me"}, {"GET", "/org/members"}, {"GET", "/admin/organizations"}, {"POST", "/admin/organizations"}, {"POST", "/admin/switch"},
+		{"PUT", "/org/members/x"}, {"DELETE", "/org/members/x"}, {"POST", "/org/invitations"}, {"GET", "/org/invitations"}, {"DELETE", "/org/invitations/x"}} {
 		var body any
 		if request[0] != "GET" && request[0] != "DELETE" {
 			body = object{"organization_name": "Akshay Ltd"}
+		}
+		switch request[1] {
+		case "/org/members/x":
+			body = object{"role": "member"}
+		case "/org/invitations":
+			body = object{"email": "friend@example.com", "role": "member"}
+		}
+		if request[0] == "GET" || request[0] == "DELETE" {
+			body = nil
 		}
 		c.call(request[0], request[1], body, "Authorization", "Bearer "+ended).want(t, 401)
 		c.call(request[0], request[1], body).wantRefusal(t, c.gateway.unauthorized)
@@ -297,7 +335,24 @@ func (x *examples) tell(t *testing.T) {
 	set("organizations", name, bson.D{{Key: "$set", Value: bson.D{{Key: "admins.0.role", Value: "member"}}}})
 	wantProblem(t, c.update(token, object{"organization_name": "Akshay"}), "role-forbids")
 	wantProblem(t, c.delete(token), "role-forbids")
+	wantProblem(t, c.changeRole(token, colleagueID, "owner"), "role-forbids")
+	wantProblem(t, c.removeMember(token, colleagueID), "role-forbids")
+	wantProblem(t, c.invite(token, "friend@example.com", "member"), "role-forbids")
 	set("organizations", name, bson.D{{Key: "$set", Value: bson.D{{Key: "admins.0.role", Value: "owner"}}}})
+
+	// Members and invitations.
+	adminID := c.me(token).want(t, 200).text("admin_id")
+	wantProblem(t, c.changeRole(token, adminID, "member"), "last-owner")
+	wantProblem(t, c.removeMember(token, adminID), "last-owner")
+	wantProblem(t, c.invite(token, "colleague@example.com", "member"), "already-member")
+	open := c.invite(token, "friend@example.com", "member").want(t, 201).text("id")
+	friend := p.ticket(t, "friend@example.com", "/accept-invitation", 2)
+	c.invite(token, "Bjarne@example.com", "member").want(t, 201)
+	bjarne := p.ticket(t, "bjarne@example.com", "/accept-invitation", 1)
+	wantProblem(t, c.accept(bjarne, "Admin@124"), "wrong-credentials")
+	colleague = mustLogin(c, "colleague@example.com", "Better@1234")
+	set("organizations", name, bson.D{{Key: "$set", Value: bson.D{{Key: "admins.1.role", Value: "member"}}}})
+	wantProblem(t, c.withdraw(colleague, open), "role-forbids")
 
 	// Another change that is under way.
 	set("organizations", name, bson.D{{Key: "$set", Value: bson.D{{Key: "operation", Value: bson.D{
@@ -305,6 +360,11 @@ func (x *examples) tell(t *testing.T) {
 	}}}}})
 	wantProblem(t, c.update(token, object{"organization_name": "Akshay"}), "organization-busy")
 	wantProblem(t, c.delete(token), "organization-busy")
+	wantProblem(t, c.changeRole(token, colleagueID, "member"), "organization-busy")
+	wantProblem(t, c.removeMember(token, colleagueID), "organization-busy")
+	wantProblem(t, c.invite(token, "other@example.com", "member"), "organization-busy")
+	wantProblem(t, c.withdraw(token, open), "organization-busy")
+	wantProblem(t, c.accept(friend, "Friend@123"), "organization-busy")
 	set("organizations", name, bson.D{{Key: "$unset", Value: bson.D{{Key: "operation", Value: ""}}}})
 
 	// A hash that is none, and too many attempts.
@@ -314,6 +374,11 @@ func (x *examples) tell(t *testing.T) {
 	untilThrottled(t, func() answer {
 		return c.update(token, object{"password": "Better@123", "current_password": "Admin@124"})
 	})
+
+	untilThrottled(t, func() answer { return c.accept(bjarne, "Admin@124") })
+	untilThrottled(t, func() answer { return c.forgot("nobody@example.com") })
+	untilThrottled(t, func() answer { return c.invite(token, "other@example.com", "member") })
+	c.removeMember(token, colleagueID).want(t, 204)
 
 	c.delete(token, "Akshay Ltd").want(t, 200)
 
@@ -332,6 +397,14 @@ func (x *examples) tell(t *testing.T) {
 		func() answer { return c.organizations(token, "") },
 		func() answer { return c.addOrganization(token, "E") },
 		func() answer { return c.switchTo(token, "E") },
+		func() answer { return c.changeRole(token, colleagueID, "member") },
+		func() answer { return c.removeMember(token, colleagueID) },
+		func() answer { return c.invite(token, "e@example.com", "member") },
+		func() answer { return c.invitations(token, "") },
+		func() answer { return c.withdraw(token, open) },
+		func() answer { return c.accept(friend, "Friend@123") },
+		func() answer { return c.forgot("e@example.com") },
+		func() answer { return c.reset(friend, "Friend@123") },
 		func() answer { return c.call("GET", "/health?deep=true", nil) },
 	} {
 		running.Go(func() {

@@ -1,45 +1,193 @@
 package e2e
 
 import (
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
 
-// TestMembers lists the members of an organization, which has one.
+func (c *client) changeRole(token, adminID, role string) answer {
+	return c.call("PUT", "/org/members/"+adminID, object{"role": role}, "Authorization", "Bearer "+token)
+}
+
+func (c *client) removeMember(token, adminID string) answer {
+	return c.call("DELETE", "/org/members/"+adminID, nil, "Authorization", "Bearer "+token)
+}
+
+func (c *client) invite(token, email, role string) answer {
+	return c.call("POST", "/org/invitations", object{"email": email, "role": role}, "Authorization", "Bearer "+token)
+}
+
+func (c *client) invitations(token, query string) answer {
+	return c.call("GET", "/org/invitations"+query, nil, "Authorization", "Bearer "+token)
+}
+
+func (c *client) withdraw(token, id string) answer {
+	return c.call("DELETE", "/org/invitations/"+id, nil, "Authorization", "Bearer "+token)
+}
+
+func (c *client) accept(ticket, password string) answer {
+	return c.call("POST", "/invitations/accept", object{"ticket": ticket, "password": password})
+}
+
+func (c *client) forgot(email string) answer {
+	return c.call("POST", "/admin/forgot", object{"email": email})
+}
+
+func (c *client) reset(ticket, password string) answer {
+	return c.call("POST", "/admin/reset", object{"ticket": ticket, "password": password})
+}
+
+// ticket waits for the n-th mail to the address and returns the ticket in its link,
+// which leads to the path.
+func (p *process) ticket(t *testing.T, email, path string, n int) string {
+	t.Helper()
+	link := regexp.MustCompile(`mail to ` + regexp.QuoteMeta(email) + `: .*: ` + regexp.QuoteMeta(p.url) + `(/\S+)\?ticket=(\S+)`)
+	for deadline := time.After(patience); ; {
+		text, changed := p.out.read()
+		if found := link.FindAllStringSubmatch(text, -1); len(found) == n {
+			if found[n-1][1] != path {
+				t.Errorf("the mail to %s leads to %s; want %s", email, found[n-1][1], path)
+			}
+			return found[n-1][2]
+		}
+		select {
+		case <-changed:
+		case <-p.ended:
+			t.Fatal("the gateway has ended")
+		case <-deadline:
+			t.Fatalf("no mail %d to %s", n, email)
+		}
+	}
+}
+
+// TestMembers is the story of an organization with members, from the mails that they
+// get to the deletion.
 func TestMembers(t *testing.T) {
 	t.Parallel()
-	c := newClient(t)
+	p := newLocal(t, "", nil)
+	c := newLocalClient(t, p)
 	o := newTenant(c)
-	me := c.me(o.token).want(t, 200)
-	owner := object{"admin_id": me.text("admin_id"), "email": o.Email, "role": "owner"}
-	for _, query := range []string{"", "?limit=1", "?limit=100", "?after=000000000000000000000000", "?limit=50&after=0123456789abcdef01234567"} {
-		a := c.members(o.token, query).want(t, 200)
-		list, _ := a.object()["members"].([]any)
-		if len(list) != 1 || a.object()["next"] != nil {
-			t.Fatalf("%s: %v", query, a)
+	roles := func(token string) (all []string) {
+		for _, item := range c.members(token, "").want(t, 200).object()["members"].([]any) {
+			m := item.(object)
+			name, _, _ := strings.Cut(m["email"].(string), "@")
+			all = append(all, name+" "+m["role"].(string))
 		}
-		got := list[0].(object)
-		since, err := time.Parse(time.RFC3339, got["since"].(string))
-		if delete(got, "since"); err != nil || time.Since(since).Abs() > time.Hour {
-			t.Errorf("%s: since %v, %v", query, since, err)
+		slices.Sort(all)
+		return all
+	}
+	owner, _, _ := strings.Cut(o.Email, "@")
+
+	// A new admin.
+	invited := c.invite(o.token, "ann@example.com", "admin").want(t, 201)
+	if got := invited.text("role") + invited.text("email"); got != "adminann@example.com" || invited.header.Get("Location") != "/org/invitations/"+invited.text("id") {
+		t.Errorf("%v at %s", invited, invited.header.Get("Location"))
+	}
+	if listed := c.invitations(o.token, "?limit=1").want(t, 200).object()["invitations"].([]any); len(listed) != 1 || listed[0].(object)["id"] != invited.text("id") {
+		t.Errorf("listed: %v", listed)
+	}
+	ticket := p.ticket(t, "ann@example.com", "/accept-invitation", 1)
+	c.accept(ticket, "password").wantFields(t, "password")
+	ann := c.accept(ticket, "Ann's own 1").want(t, 200).text("access_token")
+	c.accept(ticket, "Ann's own 1").want(t, 401)
+	c.accept("x", "Ann's own 1").want(t, 401)
+	annID := c.me(ann).want(t, 200).text("admin_id")
+	if got := roles(ann); !slices.Equal(got, []string{"ann admin", owner + " owner"}) {
+		t.Errorf("members %q", got)
+	}
+
+	// An admin of another organization, who is invited by the new one.
+	bob := newTenant(c)
+	c.invite(ann, bob.Email, "owner").want(t, 403)
+	c.invite(ann, bob.Email, "member").want(t, 201)
+	ticket = p.ticket(t, bob.Email, "/accept-invitation", 1)
+	c.accept(ticket, "Not bob's 1").want(t, 401)
+	token := c.accept(ticket, bob.Password).want(t, 200).text("access_token")
+	c.update(token, object{"organization_name": o.Name + "!"}).want(t, 403)
+	c.delete(ann).want(t, 403)
+	c.update(ann, object{"organization_name": o.Name + "!"}).want(t, 200)
+
+	// Roles change what a token may do at once.
+	bobID := c.me(token).want(t, 200).text("admin_id")
+	c.changeRole(ann, bobID, "owner").want(t, 403)
+	if got := c.changeRole(o.token, bobID, "owner").want(t, 200); got.text("role") != "owner" || got.text("email") != bob.Email {
+		t.Errorf("%v", got)
+	}
+	c.removeMember(ann, bobID).want(t, 403)
+	c.changeRole(token, c.me(o.token).want(t, 200).text("admin_id"), "member").want(t, 200)
+	c.delete(o.token).want(t, 403)
+	c.changeRole(token, bobID, "member").want(t, 409)
+	c.removeMember(token, bobID).want(t, 409)
+	c.changeRole(token, bobID, "king").wantFields(t, "role")
+	c.removeMember(token, "6b062bca0f6f0e6d4f1c2a30").want(t, 404)
+	c.removeMember(token, "..").want(t, 404)
+
+	// Removed, with the session and, since there is no other organization, the account.
+	c.removeMember(token, annID).want(t, 204)
+	c.me(ann).want(t, 401)
+	c.login("ann@example.com", "Ann's own 1").want(t, 401)
+	c.removeMember(o.token, c.me(o.token).want(t, 200).text("admin_id")).want(t, 204) // leaves
+	c.me(o.token).want(t, 401)
+	if got := roles(token); len(got) != 1 {
+		t.Errorf("members %q", got)
+	}
+
+	// An invitation that is withdrawn, and those of an organization that is deleted.
+	withdrawn := c.invite(token, "eve@example.com", "member").want(t, 201).text("id")
+	c.withdraw(token, withdrawn).want(t, 204)
+	c.withdraw(token, withdrawn).want(t, 404)
+	c.accept(p.ticket(t, "eve@example.com", "/accept-invitation", 1), "Eve's own 1").want(t, 401)
+	c.invite(token, "joe@example.com", "member").want(t, 201)
+	ticket = p.ticket(t, "joe@example.com", "/accept-invitation", 1)
+	c.delete(token).want(t, 200)
+	c.accept(ticket, "Joe's own 1").want(t, 401)
+	mustLogin(c, bob.Email, bob.Password)
+	c.create(registration{"Ann Inc", "ann@example.com", "Ann's own 2"}).want(t, 201)
+}
+
+// TestForgot is the story of an admin who has forgotten the password.
+func TestForgot(t *testing.T) {
+	t.Parallel()
+	p := newLocal(t, "", nil)
+	c := newLocalClient(t, p)
+	o := newTenant(c)
+	known, unknown := c.forgot(o.Email).want(t, 204), c.forgot("nobody@example.com").want(t, 204)
+	if len(known.body) > 0 || len(unknown.body) > 0 {
+		t.Errorf("%q and %q", known.body, unknown.body)
+	}
+	ticket := p.ticket(t, o.Email, "/reset-password", 1)
+	c.reset(ticket, "password").wantFields(t, "password")
+	c.me(o.token).want(t, 200)
+	c.reset(ticket, "Better@1234").want(t, 204)
+	c.me(o.token).want(t, 401)
+	c.reset(ticket, "Better@1235").want(t, 401)
+	c.login(o.Email, o.Password).want(t, 401)
+	mustLogin(c, o.Email, "Better@1234")
+	for range 4 {
+		c.forgot(o.Email).want(t, 204)
+		c.forgot("nobody@example.com").want(t, 204)
+	}
+	for _, email := range []string{o.Email, "nobody@example.com"} {
+		a := c.forgot(email).want(t, 429)
+		if a.header.Get("Retry-After") == "" {
+			t.Errorf("%v without Retry-After", a)
 		}
-		if diff := cmp.Diff(owner, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", query, diff)
-		}
 	}
-	if a := c.members(o.token, "?after="+me.text("admin_id")).want(t, 200); !cmp.Equal(a.object()["members"], []any{}) {
-		t.Errorf("after the last one: %v", a)
+	if text := p.out.String(); strings.Contains(text, "nobody@example.com") {
+		t.Error("nobody has got a mail, or is in the log")
 	}
-	for query, field := range map[string]string{
-		"?limit=": "limit", "?limit=0": "limit", "?limit=101": "limit", "?limit=-1": "limit", "?limit=1.0": "limit", "?limit=+1": "limit",
-		"?limit=01": "limit", "?limit=99999999999999999999": "limit", "?after=": "after", "?after=x": "after",
-		"?after=0123456789ABCDEF01234567": "after", "?after=0123456789abcdef0123456g": "after", "?page=2": "page",
-	} {
-		c.members(o.token, query).wantFields(t, field)
-	}
-	if me.text("role") != "owner" {
-		t.Errorf("%v; want the role owner", me)
-	}
+}
+
+// TestUnreachableMail runs a service whose mail server can't be reached.
+func TestUnreachableMail(t *testing.T) {
+	t.Parallel()
+	p := newLocal(t, "", []string{"SMTP_URL=smtp://127.0.0.1:1", "MAIL_FROM=no-reply@example.com"})
+	c := newLocalClient(t, p)
+	o := newTenant(c)
+	// The server can't be reached, and the service tries again later.
+	c.invite(o.token, "ann@example.com", "member").want(t, 201)
+	c.forgot(o.Email).want(t, 204)
 }

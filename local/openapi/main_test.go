@@ -102,7 +102,7 @@ func TestSchemasOfRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	values := []any{
-		nil, "", "a", "é234567", "é2345678", "Acme", "admin@example.com", strings.Repeat("p", 72), strings.Repeat("p", 73),
+		nil, "", "a", "owner", "é234567", "é2345678", "Acme", "admin@example.com", strings.Repeat("p", 72), strings.Repeat("p", 73),
 		strings.Repeat("n", 100), strings.Repeat("é", 101), emailOf(254), emailOf(255), " " + emailOf(254) + " ",
 		"a" + strings.Repeat(" ", 200) + "b",
 	}

@@ -30,6 +30,14 @@ ROUTES = {
     "POST /admin/logout": (OPEN, "LogoutFunction"),
     "GET /admin/me": (TOKEN, "MeFunction"),
     "GET /org/members": (TOKEN, "MembersFunction"),
+    "PUT /org/members/{admin_id}": (TOKEN, "ChangeRoleFunction"),
+    "DELETE /org/members/{admin_id}": (TOKEN, "RemoveMemberFunction"),
+    "POST /org/invitations": (TOKEN, "InviteFunction"),
+    "GET /org/invitations": (TOKEN, "InvitationsFunction"),
+    "DELETE /org/invitations/{id}": (TOKEN, "WithdrawFunction"),
+    "POST /invitations/accept": (OPEN, "AcceptFunction"),
+    "POST /admin/forgot": (OPEN, "ForgotFunction"),
+    "POST /admin/reset": (OPEN, "ResetFunction"),
     "GET /admin/organizations": (TOKEN, "OrganizationsFunction"),
     "POST /admin/organizations": (TOKEN, "AddOrganizationFunction"),
     "POST /admin/switch": (TOKEN, "SwitchFunction"),
@@ -43,8 +51,11 @@ ROUTES = {
     "GET /problems/{reason}": (OPEN, "DocsFunction"),
     "GET /assets/{file}": (OPEN, "DocsFunction"),
 }
-HASHING = {"CreateFunction", "UpdateFunction", "LoginFunction"}  # they run bcrypt
-THROTTLED = {"POST /org/create", "POST /admin/login", "GET /health"}  # have lower limits than the others
+HASHING = {"CreateFunction", "UpdateFunction", "LoginFunction", "AcceptFunction", "ResetFunction"}  # they run bcrypt
+MAILING = {"InviteFunction", "ForgotFunction", "ReconcileFunction"}  # they send mail
+THROTTLED = {  # have lower limits than the others
+    "POST /org/create", "POST /admin/login", "POST /invitations/accept", "POST /admin/forgot", "POST /admin/reset", "GET /health",
+}  # fmt: skip
 SIGNING_KEY = "the key that signs"
 SECRETS = {  # secrets that each function may read
     "CreateFunction": {"MongoUrlSecret"},
@@ -56,6 +67,14 @@ SECRETS = {  # secrets that each function may read
     "LogoutFunction": {"MongoUrlSecret"},
     "MeFunction": {"MongoUrlSecret"},
     "MembersFunction": {"MongoUrlSecret"},
+    "ChangeRoleFunction": {"MongoUrlSecret"},
+    "RemoveMemberFunction": {"MongoUrlSecret"},
+    "InviteFunction": {"MongoUrlSecret"},
+    "InvitationsFunction": {"MongoUrlSecret"},
+    "WithdrawFunction": {"MongoUrlSecret"},
+    "AcceptFunction": {"MongoUrlSecret", SIGNING_KEY},
+    "ForgotFunction": {"MongoUrlSecret"},
+    "ResetFunction": {"MongoUrlSecret"},
     "OrganizationsFunction": {"MongoUrlSecret"},
     "AddOrganizationFunction": {"MongoUrlSecret"},
     "SwitchFunction": {"MongoUrlSecret", SIGNING_KEY},
@@ -69,9 +88,10 @@ ARN = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:key-AbCdEf"
 STACKS = {  # parameters, and the secret with the key that signs
     "with its own secret": ({}, "JwtSecret"),
     "with a private key": ({"JwtPrivateKeySecret": ARN}, "JwtPrivateKeySecret"),
+    "with SMTP": ({"SmtpUrlSecret": ARN}, "JwtSecret"),
     "without its own secret": ({"JwtPrivateKeySecret": ARN, "JwtAcceptSecret": "false"}, "JwtPrivateKeySecret"),
 }
-SECRET_VARIABLES = {"MONGO_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY"}
+SECRET_VARIABLES = {"MONGO_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "SMTP_URL"}
 SCHEDULES = {"rate(1 minute)": None, "rate(1 hour)": '{"full":true}'}
 INTEGRATION_TIMEOUT = 30  # seconds, the limit of HTTP APIs
 STALE_AFTER = 60  # seconds, org.StaleAfter: a function must end before its operation is stale
@@ -198,8 +218,9 @@ def check_stage(stage):
         check(f'"$context.{variable}"' in logs.get("Format", ""), f"the access log lacks {variable}")
 
 
-def may_read(function, key):
-    return {key if secret == SIGNING_KEY else secret for secret in SECRETS.get(function, ())}
+def may_read(function, key, resolved):
+    secrets = {key if secret == SIGNING_KEY else secret for secret in SECRETS.get(function, ())}
+    return secrets | ({"SmtpUrlSecret"} if function in MAILING and resolved["SmtpUrlSecret"] else set())
 
 
 def check_functions(functions, secrets, parameters, resolved, key):
@@ -223,28 +244,32 @@ def check_functions(functions, secrets, parameters, resolved, key):
             name_of = ref(value)
             check(not parameters.get(name_of, {}).get("NoEcho"), f"{variable} of {name} is a secret in plain text")
             if variable in SECRET_VARIABLES and value != "" and resolved.get(name_of) != "":
-                known = name_of in secrets or name_of == "JwtPrivateKeySecret"
+                known = name_of in secrets or name_of in ("JwtPrivateKeySecret", "SmtpUrlSecret")
                 check(known, f"{variable} of {name} is a secret in plain text")
                 held.add(name_of)
             else:
                 check(name_of not in secrets, f"{variable} of {name} is a secret, which it must not be")
-        check(held <= may_read(name, key), f"{name} may not read {held - may_read(name, key)}, which is in its environment")
+        check(held <= may_read(name, key, resolved), f"{name} may not read {held - may_read(name, key, resolved)}, which is in its environment")
         check(held or name in ("JwksFunction", "DocsFunction", "AuthorizerFunction"), f"{name} has no secret in its environment")
         equal(ref(p["Role"]), f"{name}Role", f"role of {name}")
 
 
-def check_roles(roles, key):
+def check_roles(roles, key, resolved):
     equal(set(roles), {f"{name}Role" for name in SECRETS}, "roles")
     for name, role in roles.items():
         p = role["Properties"]
         equal(p.get("ManagedPolicyArns"), [BASIC_ROLE], f"managed policies of {name}")
-        allowed = set()
+        allowed, mails = set(), False
         for policy in p.get("Policies", []):
             for statement in policy["PolicyDocument"]["Statement"]:
                 equal(statement["Effect"], "Allow", f"effect of a statement of {name}")
+                if statement["Action"] == ["ses:SendEmail", "ses:SendRawEmail"]:
+                    mails = statement["Resource"]["Fn::Sub"].endswith(":identity/${MailIdentity}")
+                    continue
                 equal(statement["Action"], ["secretsmanager:GetSecretValue"], f"action of a statement of {name}")
                 allowed.add(ref(statement["Resource"]) or repr(statement["Resource"]))
-        equal(allowed, may_read(name.removesuffix("Role"), key), f"what {name} may read")
+        equal(allowed, may_read(name.removesuffix("Role"), key, resolved), f"what {name} may read")
+        equal(mails, name.removesuffix("Role") in MAILING, f"whether {name} may send mail")
         for statement in p["AssumeRolePolicyDocument"]["Statement"]:
             equal(statement["Principal"], {"Service": ["lambda.amazonaws.com"]}, f"who may assume {name}")
 
@@ -294,9 +319,10 @@ def check_rest(resources, template):
     for name, parameter in template["Parameters"].items():
         equal(bool(parameter.get("NoEcho")), name == "MongoUrl", f"NoEcho of {name}")
     check("Default" not in template["Parameters"]["MongoUrl"], "MongoUrl has a default")
-    pattern = template["Parameters"]["JwtPrivateKeySecret"].get("AllowedPattern", ".*")
-    check(re.fullmatch(pattern, ARN) and re.fullmatch(pattern, ""), "JwtPrivateKeySecret does not accept an ARN or an empty value")
-    check(not re.fullmatch(pattern, "-----BEGIN PRIVATE KEY-----"), "JwtPrivateKeySecret accepts the key itself")
+    for name, secret in (("JwtPrivateKeySecret", "-----BEGIN PRIVATE KEY-----"), ("SmtpUrlSecret", "smtp://user:password@example.com")):
+        pattern = template["Parameters"][name].get("AllowedPattern", ".*")
+        check(re.fullmatch(pattern, ARN) and re.fullmatch(pattern, ""), f"{name} does not accept an ARN or an empty value")
+        check(not re.fullmatch(pattern, secret), f"{name} accepts the secret itself")
     for name, output in template["Outputs"].items():
         check(ref(output["Value"]) != "MongoUrl", f"the output {name} shows a secret")
 
@@ -339,7 +365,7 @@ def main(template_path, samconfig_path):
         check_functions(
             resources["AWS::Lambda::Function"], resources["AWS::SecretsManager::Secret"], template["Parameters"], resolved, key
         )
-        check_roles(resources["AWS::IAM::Role"], key)
+        check_roles(resources["AWS::IAM::Role"], key, resolved)
         check_permissions(resources["AWS::Lambda::Permission"], resources.get("AWS::Events::Rule", {}))
         check_rest(resources, template)
     check_samconfig(samconfig_path)

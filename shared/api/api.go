@@ -190,6 +190,18 @@ type (
 		Members []listedMember `json:"members"`
 		Next    string         `json:"next,omitempty"`
 	}
+	invitation struct {
+		ID        string   `json:"id"`
+		Email     string   `json:"email"`
+		Role      org.Role `json:"role"`
+		InvitedBy string   `json:"invited_by"`
+		CreatedAt Time     `json:"created_at"`
+		ExpiresAt Time     `json:"expires_at"`
+	}
+	invitations struct {
+		Invitations []invitation `json:"invitations"`
+		Next        string       `json:"next,omitempty"`
+	}
 	membership struct {
 		ID         string   `json:"id"`
 		Name       string   `json:"organization_name"`
@@ -295,6 +307,8 @@ func respond(w http.ResponseWriter, r *http.Request, status int, body any) int {
 		header.Set("Cache-Control", "public, max-age=300")
 	case createdOrganization:
 		header.Set("Location", "/org/get?organization_name="+url.QueryEscape(body.Name))
+	case invitation:
+		header.Set("Location", "/org/invitations/"+body.ID)
 	}
 	encoded, err := json.Marshal(body)
 	if err != nil {

@@ -926,13 +926,20 @@ func TestHostileConfirmation(t *testing.T) {
 	}
 }
 
+// noMail sends no mail.
+type noMail struct{}
+
+func (noMail) Send(context.Context, org.Mail) error { return nil }
+
 // TestHostileExtras sends every route parameters and bodies that it does not
 // know, which it must not ignore. The service has no store, so that a request
 // that gets as far as the store ends with 500.
 func TestHostileExtras(t *testing.T) {
 	s := serviceOn(t, nil, "none")
+	s.Mailer = noMail{}
 	caller := auth.Caller{AdminID: "a", OrganizationID: "o", TokenVersion: 1, SessionID: "s", ExpiresAt: time.Now().Add(time.Hour)}
 	refresh := fmt.Sprintf(`{"refresh_token":%q}`, auth.NewOpaqueToken(auth.NewOpaqueID()).Text())
+	ticket := fmt.Sprintf(`{"ticket":%q,"password":"Better@123"}`, auth.NewOpaqueToken(auth.NewOpaqueID()).Text())
 	type route struct {
 		handler http.Handler
 		private bool
@@ -941,20 +948,28 @@ func TestHostileExtras(t *testing.T) {
 		done    int    // the status if nothing is wrong
 	}
 	routes := map[string]route{
-		"POST /org/create":           {handler: api.Create(s), body: registration("Acme", "admin@example.com"), done: 500},
-		"GET /org/get":               {handler: api.Get(s), query: "organization_name=Acme", done: 500},
-		"PUT /org/update":            {handler: api.Update(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
-		"DELETE /org/delete":         {handler: api.Delete(s), private: true, query: "organization_name=Acme", done: 500},
-		"POST /admin/login":          {handler: api.Login(s), body: `{"email":"admin@example.com","password":"` + adminPassword + `"}`, done: 500},
-		"POST /admin/refresh":        {handler: api.Refresh(s), body: refresh, done: 500},
-		"POST /admin/logout":         {handler: api.Logout(s), body: refresh, done: 500},
-		"GET /admin/me":              {handler: api.Me(s), private: true, done: 500},
-		"GET /org/members":           {handler: api.Members(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
-		"GET /admin/organizations":   {handler: api.Organizations(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
-		"POST /admin/organizations":  {handler: api.AddOrganization(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
-		"POST /admin/switch":         {handler: api.Switch(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
-		"GET /.well-known/jwks.json": {handler: api.JWKS([]byte("{}")), done: 200},
-		"GET /health":                {handler: api.Health(s), query: "deep=true", done: 500},
+		"POST /org/create":               {handler: api.Create(s), body: registration("Acme", "admin@example.com"), done: 500},
+		"GET /org/get":                   {handler: api.Get(s), query: "organization_name=Acme", done: 500},
+		"PUT /org/update":                {handler: api.Update(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
+		"DELETE /org/delete":             {handler: api.Delete(s), private: true, query: "organization_name=Acme", done: 500},
+		"POST /admin/login":              {handler: api.Login(s), body: `{"email":"admin@example.com","password":"` + adminPassword + `"}`, done: 500},
+		"POST /admin/refresh":            {handler: api.Refresh(s), body: refresh, done: 500},
+		"POST /admin/logout":             {handler: api.Logout(s), body: refresh, done: 500},
+		"GET /admin/me":                  {handler: api.Me(s), private: true, done: 500},
+		"GET /org/members":               {handler: api.Members(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
+		"PUT /org/members/{admin_id}":    {handler: api.ChangeRole(s), private: true, body: `{"role":"member"}`, done: 500},
+		"DELETE /org/members/{admin_id}": {handler: api.RemoveMember(s), private: true, done: 500},
+		"POST /org/invitations":          {handler: api.Invite(s), private: true, body: `{"email":"ann@example.com","role":"member"}`, done: 500},
+		"GET /org/invitations":           {handler: api.Invitations(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
+		"DELETE /org/invitations/{id}":   {handler: api.Withdraw(s), private: true, done: 500},
+		"POST /invitations/accept":       {handler: api.Accept(s), body: ticket, done: 500},
+		"POST /admin/forgot":             {handler: api.Forgot(s), body: `{"email":"admin@example.com"}`, done: 500},
+		"POST /admin/reset":              {handler: api.Reset(s), body: ticket, done: 500},
+		"GET /admin/organizations":       {handler: api.Organizations(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
+		"POST /admin/organizations":      {handler: api.AddOrganization(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
+		"POST /admin/switch":             {handler: api.Switch(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
+		"GET /.well-known/jwks.json":     {handler: api.JWKS([]byte("{}")), done: 200},
+		"GET /health":                    {handler: api.Health(s), query: "deep=true", done: 500},
 	}
 	for _, r := range api.Routes() {
 		if r.Page {

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"path"
 	"strconv"
 	"strings"
 
@@ -25,13 +26,32 @@ func Members(s *org.Service) http.Handler {
 		all, more, err := s.Members(r.http.Context(), r.caller, after, limit)
 		page := members{Members: []listedMember{}}
 		for _, m := range all {
-			page.Members = append(page.Members, listedMember{AdminID: m.AdminID, Email: m.Email, Role: m.Role, Since: Time(m.Since)})
+			page.Members = append(page.Members, newListedMember(m))
 			if more {
 				page.Next = m.AdminID
 			}
 		}
 		return page, err
 	})
+}
+
+// ChangeRole handles PUT /org/members/{admin_id}.
+func ChangeRole(s *org.Service) http.Handler {
+	return handler(&changeRoleRoute, func(r request[org.RoleRequest]) (listedMember, error) {
+		m, err := s.ChangeRole(r.http.Context(), r.caller, path.Base(r.http.URL.Path), r.content)
+		return newListedMember(m), err
+	})
+}
+
+// RemoveMember handles DELETE /org/members/{admin_id}.
+func RemoveMember(s *org.Service) http.Handler {
+	return handler(&removeMemberRoute, func(r request[nothing]) (nothing, error) {
+		return nothing{}, s.RemoveMember(r.http.Context(), r.caller, path.Base(r.http.URL.Path))
+	})
+}
+
+func newListedMember(m org.ListedMember) listedMember {
+	return listedMember{AdminID: m.AdminID, Email: m.Email, Role: m.Role, Since: Time(m.Since)}
 }
 
 // pageOf returns the page of a list that the client asks for.
@@ -44,7 +64,7 @@ func pageOf(query map[string]*string) (limit int, after string, err error) {
 		}
 	}
 	if text := query["after"]; text != nil {
-		if after = *text; len(after) != 24 || strings.Trim(after, "0123456789abcdef") != "" {
+		if after = *text; len(after) < 24 || strings.Trim(after, "0123456789abcdef") != "" {
 			return 0, "", invalidParameter("after", "must be `next` of a page before")
 		}
 	}

@@ -94,6 +94,61 @@ var (
 		summary: "Return tokens for another organization of the admin",
 		reasons: []org.Reason{org.OrganizationNotFound, org.DatabaseUnavailable, org.ChangePending},
 	}
+	changeRoleRoute = route[org.RoleRequest, listedMember]{
+		function: "changerole", method: "PUT", path: "/org/members/{admin_id}", caller: admin, status: http.StatusOK,
+		parameters: []Parameter{{Name: "admin_id", Required: true, InPath: true, Meaning: "The id of the member."}},
+		action:     org.ActionChangeRole,
+		summary:    "Give a member another role",
+		reasons:    []org.Reason{org.MemberNotFound, org.LastOwner, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending},
+	}
+	removeMemberRoute = route[nothing, nothing]{
+		function: "removemember", method: "DELETE", path: "/org/members/{admin_id}", caller: admin, status: http.StatusNoContent,
+		parameters: []Parameter{{Name: "admin_id", Required: true, InPath: true, Meaning: "The id of the member, or of the admin who leaves."}},
+		action:     org.ActionRemove,
+		summary:    "Remove a member, or leave the organization",
+		reasons:    []org.Reason{org.MemberNotFound, org.LastOwner, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending},
+	}
+	inviteRoute = route[org.InviteRequest, invitation]{
+		function: "invite", method: "POST", path: "/org/invitations", caller: admin, status: http.StatusCreated,
+		action:  org.ActionInvite,
+		summary: "Invite somebody to the organization by mail",
+		reasons: []org.Reason{
+			org.AlreadyMember, org.TooManyMembers, org.TooManyMails, org.MailUnavailable, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
+		},
+	}
+	invitationsRoute = route[nothing, invitations]{
+		function: "invitations", method: "GET", path: "/org/invitations", caller: admin, status: http.StatusOK,
+		parameters: []Parameter{
+			{Name: "after", Meaning: "Return what follows this one in the order of ids: `next` of the page before."},
+			{Name: "limit", Meaning: "How many to return at most: 1 to 100, by default 50."},
+		},
+		summary: "List the open invitations of the organization, page by page",
+		reasons: []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
+	}
+	withdrawRoute = route[nothing, nothing]{
+		function: "withdraw", method: "DELETE", path: "/org/invitations/{id}", caller: admin, status: http.StatusNoContent,
+		parameters: []Parameter{{Name: "id", Required: true, InPath: true, Meaning: "The id of the invitation."}},
+		action:     org.ActionInvite,
+		summary:    "Withdraw an invitation",
+		reasons:    []org.Reason{org.InvitationNotFound, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending},
+	}
+	acceptRoute = route[org.AcceptRequest, tokens]{
+		function: "accept", method: "POST", path: "/invitations/accept", status: http.StatusOK,
+		summary: "Accept an invitation, with the password of the admin with its email or the first one of a new admin",
+		reasons: []org.Reason{
+			org.TicketInvalid, org.WrongCredentials, org.EmailTaken, org.TooManyAttempts, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
+		},
+	}
+	forgotRoute = route[org.ForgotRequest, nothing]{
+		function: "forgot", method: "POST", path: "/admin/forgot", status: http.StatusNoContent,
+		summary: "Mail a ticket for a new password, if there is an admin with the email",
+		reasons: []org.Reason{org.TooManyMails, org.MailUnavailable, org.DatabaseUnavailable},
+	}
+	resetRoute = route[org.ResetRequest, nothing]{
+		function: "reset", method: "POST", path: "/admin/reset", status: http.StatusNoContent,
+		summary: "Set a new password, which ends all logins of the admin",
+		reasons: []org.Reason{org.TicketInvalid, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending},
+	}
 	jwksRoute = route[nothing, cacheable]{
 		function: "jwks", method: "GET", path: "/.well-known/jwks.json", status: http.StatusOK,
 		summary: "Return the public keys that verify access tokens",
@@ -137,7 +192,10 @@ func Routes() []Route {
 	rows := []Route{
 		createRoute.describe(), getRoute.describe(), updateRoute.describe(), deleteRoute.describe(),
 		loginRoute.describe(), refreshRoute.describe(), logoutRoute.describe(), meRoute.describe(),
-		membersRoute.describe(), organizationsRoute.describe(), addOrganizationRoute.describe(), switchRoute.describe(), jwksRoute.describe(), healthRoute.describe(),
+		membersRoute.describe(), changeRoleRoute.describe(), removeMemberRoute.describe(),
+		inviteRoute.describe(), invitationsRoute.describe(), withdrawRoute.describe(), acceptRoute.describe(),
+		organizationsRoute.describe(), addOrganizationRoute.describe(), switchRoute.describe(),
+		forgotRoute.describe(), resetRoute.describe(), jwksRoute.describe(), healthRoute.describe(),
 	}
 	for _, r := range pageRoutes() {
 		rows = append(rows, r.describe())

@@ -36,26 +36,36 @@ func (id *objectID) UnmarshalBSONValue(typ byte, data []byte) error {
 }
 
 type organizationDoc struct {
-	ID         objectID      `bson:"_id"`
-	Name       string        `bson:"organization_name"`
-	Key        string        `bson:"name_key"`
-	Collection string        `bson:"collection_name"`
-	UUID       string        `bson:"collection_uuid,omitempty"`
-	Database   string        `bson:"database"`
-	Status     org.Status    `bson:"status"`
-	Admins     []memberDoc   `bson:"admins"`
-	Claims     []string      `bson:"claims"`
-	Revision   int64         `bson:"revision"`
-	Operation  *operationDoc `bson:"operation,omitempty"`
-	Committed  objectID      `bson:"committed_operation_id,omitempty"`
-	CreatedAt  time.Time     `bson:"created_at"`
-	UpdatedAt  time.Time     `bson:"updated_at"`
+	ID          objectID        `bson:"_id"`
+	Name        string          `bson:"organization_name"`
+	Key         string          `bson:"name_key"`
+	Collection  string          `bson:"collection_name"`
+	UUID        string          `bson:"collection_uuid,omitempty"`
+	Database    string          `bson:"database"`
+	Status      org.Status      `bson:"status"`
+	Admins      []memberDoc     `bson:"admins"`
+	Invitations []invitationDoc `bson:"invitations,omitempty"`
+	Claims      []string        `bson:"claims"`
+	Revision    int64           `bson:"revision"`
+	Operation   *operationDoc   `bson:"operation,omitempty"`
+	Committed   objectID        `bson:"committed_operation_id,omitempty"`
+	CreatedAt   time.Time       `bson:"created_at"`
+	UpdatedAt   time.Time       `bson:"updated_at"`
 }
 
 type memberDoc struct {
 	AdminID objectID  `bson:"admin_id"`
 	Role    org.Role  `bson:"role"`
 	Since   time.Time `bson:"since"`
+}
+
+type invitationDoc struct {
+	ID        string    `bson:"id"`
+	Email     string    `bson:"email"`
+	Role      org.Role  `bson:"role"`
+	InvitedBy objectID  `bson:"invited_by"`
+	CreatedAt time.Time `bson:"created_at"`
+	ExpiresAt time.Time `bson:"expires_at"`
 }
 
 type operationDoc struct {
@@ -106,6 +116,19 @@ type sessionDoc struct {
 	ExpiresAt      time.Time `bson:"expires_at"`
 }
 
+type ticketDoc struct {
+	ID             string       `bson:"_id"`
+	Kind           org.MailKind `bson:"kind"`
+	OrganizationID objectID     `bson:"organization_id,omitempty"`
+	AdminID        objectID     `bson:"admin_id,omitempty"`
+	TokenVersion   int64        `bson:"token_version,omitempty"`
+	Email          string       `bson:"email"`
+	Hashes         []string     `bson:"hashes"`
+	Mailed         bool         `bson:"mailed"`
+	CreatedAt      time.Time    `bson:"created_at"`
+	ExpiresAt      time.Time    `bson:"expires_at"`
+}
+
 type attemptsDoc struct {
 	Count int64     `bson:"count"`
 	Since time.Time `bson:"since"`
@@ -130,6 +153,11 @@ func newOrganizationDoc(o org.Organization) organizationDoc {
 	for _, m := range o.Admins {
 		doc.Admins = append(doc.Admins, memberDoc{AdminID: objectID(m.AdminID), Role: m.Role, Since: m.Since})
 	}
+	for _, i := range o.Invitations {
+		doc.Invitations = append(doc.Invitations, invitationDoc{
+			ID: i.ID, Email: i.Email, Role: i.Role, InvitedBy: objectID(i.InvitedBy), CreatedAt: i.CreatedAt, ExpiresAt: i.ExpiresAt,
+		})
+	}
 	if op := o.Operation; op != nil {
 		doc.Operation = &operationDoc{
 			ID: objectID(op.ID), Kind: op.Kind, StartedAt: op.StartedAt, TouchedAt: op.TouchedAt,
@@ -151,6 +179,11 @@ func (d organizationDoc) organization() org.Organization {
 			m.Role, m.Since = org.RoleOwner, d.CreatedAt
 		}
 		o.Admins = append(o.Admins, org.Member{AdminID: string(m.AdminID), Role: m.Role, Since: m.Since.UTC()})
+	}
+	for _, i := range d.Invitations {
+		o.Invitations = append(o.Invitations, org.Invitation{
+			ID: i.ID, Email: i.Email, Role: i.Role, InvitedBy: string(i.InvitedBy), CreatedAt: i.CreatedAt.UTC(), ExpiresAt: i.ExpiresAt.UTC(),
+		})
 	}
 	if op := d.Operation; op != nil {
 		o.Operation = &org.Operation{
@@ -226,5 +259,19 @@ func (d sessionDoc) session() org.Session {
 	return org.Session{
 		ID: d.ID, AdminID: string(d.AdminID), OrganizationID: string(d.OrganizationID), TokenVersion: d.TokenVersion,
 		RefreshHash: d.RefreshHash, CreatedAt: d.CreatedAt.UTC(), ExpiresAt: d.ExpiresAt.UTC(),
+	}
+}
+
+func newTicketDoc(t org.Ticket) ticketDoc {
+	return ticketDoc{
+		ID: t.ID, Kind: t.Kind, OrganizationID: objectID(t.OrganizationID), AdminID: objectID(t.AdminID), TokenVersion: t.TokenVersion,
+		Email: t.Email, Hashes: t.Hashes, Mailed: t.Mailed, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt,
+	}
+}
+
+func (d ticketDoc) ticket() org.Ticket {
+	return org.Ticket{
+		ID: d.ID, Kind: d.Kind, OrganizationID: string(d.OrganizationID), AdminID: string(d.AdminID), TokenVersion: d.TokenVersion,
+		Email: d.Email, Hashes: d.Hashes, Mailed: d.Mailed, CreatedAt: d.CreatedAt.UTC(), ExpiresAt: d.ExpiresAt.UTC(),
 	}
 }

@@ -27,6 +27,9 @@ func (s *Store) indexes() []index {
 		{collection: s.claims, field: "admin_id"},
 		{collection: s.sessions, field: "organization_id"},
 		{collection: s.sessions, field: "expires_at", expires: true},
+		{collection: s.tickets, field: "organization_id"},
+		{collection: s.tickets, field: "created_at"},
+		{collection: s.tickets, field: "expires_at", expires: true},
 		{collection: s.attempts, field: "expires_at", expires: true},
 	}
 }
@@ -115,7 +118,11 @@ func (s *Store) MissingIndexes(ctx context.Context) ([]string, error) {
 // indexSpecifications returns the existing indexes of each collection.
 func (s *Store) indexSpecifications(ctx context.Context) (map[string][]mongo.IndexSpecification, error) {
 	there := map[string][]mongo.IndexSpecification{}
-	for _, c := range []*mongo.Collection{s.organizations, s.admins, s.claims, s.sessions, s.attempts} {
+	for _, i := range s.indexes() {
+		c := i.collection
+		if _, read := there[c.Name()]; read {
+			continue
+		}
 		specs, err := c.Indexes().ListSpecifications(ctx)
 		if err = convert("list indexes", err); err != nil && !errors.Is(err, org.ErrNotFound) {
 			return nil, err

@@ -45,6 +45,7 @@ type Store struct {
 	admins        *mongo.Collection
 	claims        *mongo.Collection
 	sessions      *mongo.Collection
+	tickets       *mongo.Collection
 	attempts      *mongo.Collection
 }
 
@@ -87,6 +88,7 @@ func Open(connectionString, database string, more ...*options.ClientOptions) (*S
 		admins:        db.Collection("admins"),
 		claims:        db.Collection("claims"),
 		sessions:      db.Collection("sessions"),
+		tickets:       db.Collection("tickets"),
 		attempts:      db.Collection("attempts"),
 	}, nil
 }

@@ -271,8 +271,45 @@ func (s *Store) DeleteSessions(ctx context.Context, organizationID string) error
 	return convert("delete sessions", err)
 }
 
+func (s *Store) DeleteSessionsOf(ctx context.Context, adminID, organizationID string) error {
+	_, err := s.sessions.DeleteMany(ctx, bson.D{
+		{Key: "organization_id", Value: objectID(organizationID)}, {Key: "admin_id", Value: objectID(adminID)},
+	})
+	return convert("delete sessions of an admin", err)
+}
+
+func (s *Store) InsertTicket(ctx context.Context, t org.Ticket) error {
+	_, err := s.tickets.InsertOne(ctx, newTicketDoc(t))
+	return convert("insert ticket", err)
+}
+
+func (s *Store) Ticket(ctx context.Context, id string) (org.Ticket, error) {
+	doc, err := findOne[ticketDoc](ctx, s.tickets, bson.D{{Key: "_id", Value: id}})
+	return doc.ticket(), convert("find ticket", err)
+}
+
+func (s *Store) ReplaceTicket(ctx context.Context, t org.Ticket) error {
+	_, err := s.tickets.ReplaceOne(ctx, bson.D{{Key: "_id", Value: t.ID}}, newTicketDoc(t))
+	return convert("replace ticket", err)
+}
+
+func (s *Store) UnmailedTickets(ctx context.Context, before time.Time) ([]org.Ticket, error) {
+	unmailed := bson.D{{Key: "mailed", Value: false}, {Key: "created_at", Value: bson.D{{Key: "$lte", Value: before}}}}
+	return findAll(ctx, s.tickets, unmailed, ticketDoc.ticket)
+}
+
+func (s *Store) DeleteTicket(ctx context.Context, id string) error {
+	_, err := s.tickets.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}})
+	return convert("delete ticket", err)
+}
+
+func (s *Store) DeleteTickets(ctx context.Context, organizationID string) error {
+	_, err := s.tickets.DeleteMany(ctx, bson.D{{Key: "organization_id", Value: objectID(organizationID)}})
+	return convert("delete tickets", err)
+}
+
 func (s *Store) DeleteExpired(ctx context.Context, now time.Time) error {
-	for _, c := range []*mongo.Collection{s.sessions, s.attempts} {
+	for _, c := range []*mongo.Collection{s.sessions, s.tickets, s.attempts} {
 		_, err := c.DeleteMany(ctx, bson.D{{Key: "expires_at", Value: bson.D{{Key: "$lt", Value: now}}}})
 		if err != nil {
 			return convert("delete expired "+c.Name(), err)

@@ -15,13 +15,23 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 	if err := invalid(fields); err != nil {
 		return Organization{}, err
 	}
-	now := s.now()
-	admin := Admin{ID: s.Store.NewID(), Email: email, TokenVersion: 1, Revision: 1, CreatedAt: now, UpdatedAt: now}
-	o := s.newOrganization(name, admin.ID, now)
+	admin := s.newAdmin(email)
+	o := s.newOrganization(name, admin.ID, admin.CreatedAt)
 	admin.OrganizationID, admin.Organizations = o.ID, []string{o.ID}
-	claim := Claim{ID: emailClaim(email), Owner: admin.owner(), ClaimedAt: now}
+	claim := admin.newClaim()
 	prepare := func() (err error) { admin.PasswordHash, err = s.Passwords.Hash(r.Password); return err }
 	return s.create(ctx, o, []Claim{claim}, prepare, func() error { return s.Store.InsertAdmin(ctx, admin) })
+}
+
+// newAdmin returns the record of a new admin, who has no organization and no password.
+func (s *Service) newAdmin(email string) Admin {
+	now := s.now()
+	return Admin{ID: s.Store.NewID(), Email: email, TokenVersion: 1, Revision: 1, CreatedAt: now, UpdatedAt: now}
+}
+
+// newClaim returns the claim that a new admin needs.
+func (a *Admin) newClaim() Claim {
+	return Claim{ID: emailClaim(a.Email), Owner: a.owner(), ClaimedAt: a.CreatedAt}
 }
 
 // CreateOrganizationRequest is the body of the creation of one more organization.

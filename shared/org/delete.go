@@ -62,6 +62,7 @@ func (s *Service) remove(ctx context.Context, o Organization) error {
 		func() (err error) { left, err = s.dropCollection(ctx, o); return err },
 		func() error { return s.Store.DeleteAdmins(ctx, ids, o.ID) },
 		func() error { return s.Store.DeleteSessions(ctx, o.ID) },
+		func() error { return s.Store.DeleteTickets(ctx, o.ID) },
 	)
 	if err != nil {
 		return err

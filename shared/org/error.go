@@ -39,7 +39,15 @@ const (
 	EmailTaken           Reason = "email-taken"
 	NameUnusable         Reason = "name-unusable"     // a stray collection has it
 	OrganizationBusy     Reason = "organization-busy" // another change is under way
+	MemberNotFound       Reason = "member-not-found"
+	InvitationNotFound   Reason = "invitation-not-found"
+	AlreadyMember        Reason = "already-member"
+	LastOwner            Reason = "last-owner" // an organization has one at least
+	TooManyMembers       Reason = "too-many-members"
+	TicketInvalid        Reason = "invalid-ticket" // expired, used or withdrawn
 	TooManyAttempts      Reason = "too-many-attempts"
+	TooManyMails         Reason = "too-many-mails"
+	MailUnavailable      Reason = "mail-unavailable" // it is not set up
 	DatabaseUnavailable  Reason = "database-unavailable"
 	ChangePending        Reason = "change-pending" // it will be finished or undone
 )

@@ -16,6 +16,7 @@ type Organization struct {
 	Database       string // that the collection is in
 	Status         Status
 	Admins         []Member
+	Invitations    []Invitation
 	Claims         []string   // the ids of the claims that it holds; of older versions also those of its admins
 	Revision       int64      // grows by one with every write of the record
 	Operation      *Operation // the change under way; nil: none
@@ -40,6 +41,41 @@ type Member struct {
 	AdminID string
 	Role    Role
 	Since   time.Time
+}
+
+// Invitation is an invitation to become a member.
+type Invitation struct {
+	ID        string // also of its ticket
+	Email     string
+	Role      Role
+	InvitedBy string // the id of the admin
+	CreatedAt time.Time
+	ExpiresAt time.Time
+}
+
+// openInvitations returns the invitations that somebody may accept: they have not
+// expired, and who invited may still do so.
+func (o *Organization) openInvitations(now time.Time) (open []Invitation) {
+	for _, i := range o.Invitations {
+		if now.Before(i.ExpiresAt) && o.may(i.InvitedBy, inviteAs(i.Role)) {
+			open = append(open, i)
+		}
+	}
+	return open
+}
+
+// invitation returns the open invitation of that id, or nil.
+func (o *Organization) invitation(id string, now time.Time) *Invitation {
+	open := o.openInvitations(now)
+	if i := slices.IndexFunc(open, func(i Invitation) bool { return i.ID == id }); i >= 0 {
+		return &open[i]
+	}
+	return nil
+}
+
+// invitationsBut returns the open invitations that do not match.
+func (o *Organization) invitationsBut(now time.Time, match func(Invitation) bool) []Invitation {
+	return slices.DeleteFunc(o.openInvitations(now), match)
 }
 
 // mayAct reports whether the admin may act for the organization now with tokens of

@@ -44,7 +44,7 @@ func (s *Service) CheckClock(ctx context.Context) error {
 func (s *Service) Reconcile(ctx context.Context, full bool) (Report, error) {
 	report := Report{Finished: []Finding{}, Undone: []Finding{}, Repaired: []Finding{}, Removed: []Finding{}, NeedsAttention: []Finding{}}
 	// A failure for one organization does not keep it from the others.
-	errs := []error{s.finishAll(ctx, &report)}
+	errs := []error{s.finishAll(ctx, &report), s.mailLeft(ctx)}
 	if full {
 		errs = append(errs, s.repairAll(ctx, &report))
 	}

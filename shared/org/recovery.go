@@ -62,6 +62,19 @@ func (s *Service) commit(ctx context.Context, o, next Organization) (Organizatio
 	return s.rewrite(ctx, o, next)
 }
 
+// commitAlone makes a change that is one write of the record and needs no journal. Its
+// errors are errBusy if the record has changed since it was seen, and ErrUnavailable.
+func (s *Service) commitAlone(ctx context.Context, seen, next Organization) (Organization, error) {
+	now := s.now()
+	op := Operation{ID: s.Store.NewID(), Kind: Updating, StartedAt: now, TouchedAt: now}
+	next.Committed = op.ID
+	updated, err := s.write(ctx, seen, next)
+	if err != nil {
+		return s.afterFailure(ctx, seen, op, err)
+	}
+	return updated, nil
+}
+
 // checkLease returns errOvertaken if the lease of the operation has ended. Then
 // the operation must not rename a collection, because others may have taken
 // over the operation or its claims.

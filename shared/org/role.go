@@ -1,6 +1,7 @@
 package org
 
 import (
+	"errors"
 	"slices"
 	"strings"
 )
@@ -21,14 +22,24 @@ type Action string
 
 // The actions.
 const (
-	ActionRename Action = "rename the organization"
-	ActionDelete Action = "delete the organization"
+	ActionRename      Action = "rename the organization"
+	ActionDelete      Action = "delete the organization"
+	ActionInvite      Action = "invite somebody"
+	ActionInviteOwner Action = "invite an owner"
+	ActionRemove      Action = "remove a member"
+	ActionRemoveOwner Action = "remove an owner"
+	ActionChangeRole  Action = "change a role"
 )
 
 // permissions has the roles that may do an action.
 var permissions = map[Action][]Role{
-	ActionRename: {RoleOwner, RoleAdmin},
-	ActionDelete: {RoleOwner},
+	ActionRename:      {RoleOwner, RoleAdmin},
+	ActionDelete:      {RoleOwner},
+	ActionInvite:      {RoleOwner, RoleAdmin},
+	ActionInviteOwner: {RoleOwner},
+	ActionRemove:      {RoleOwner, RoleAdmin},
+	ActionRemoveOwner: {RoleOwner},
+	ActionChangeRole:  {RoleOwner},
 }
 
 // Roles returns the roles that may do the action, in words: "owner or admin".
@@ -40,6 +51,25 @@ func (a Action) Roles() string {
 	return strings.Join(names, " or ")
 }
 
+// roles are those that a member can be given.
+var roles = []Role{RoleOwner, RoleAdmin, RoleMember}
+
+// checkRole returns an error unless a member can be given the role.
+func checkRole(r Role) error {
+	if !slices.Contains(roles, r) {
+		return errors.New("must be owner, admin or member")
+	}
+	return nil
+}
+
+// inviteAs returns the action of inviting somebody to the role.
+func inviteAs(r Role) Action {
+	if r == RoleOwner {
+		return ActionInviteOwner
+	}
+	return ActionInvite
+}
+
 // Role returns the role of an admin in the organization, or an empty one if the
 // admin is no member of it.
 func (o *Organization) Role(adminID string) Role {
@@ -49,9 +79,14 @@ func (o *Organization) Role(adminID string) Role {
 	return ""
 }
 
+// may reports whether the role of the admin permits the action.
+func (o *Organization) may(adminID string, a Action) bool {
+	return slices.Contains(permissions[a], o.Role(adminID))
+}
+
 // permit returns ErrForbidden unless the role of the admin permits the action.
 func (o *Organization) permit(adminID string, a Action) error {
-	if slices.Contains(permissions[a], o.Role(adminID)) {
+	if o.may(adminID, a) {
 		return nil
 	}
 	return refuse(Forbidden, RoleForbids, "to "+string(a)+", you must be its "+a.Roles())

@@ -68,7 +68,7 @@ func TestRoundTrips(t *testing.T) {
 			}
 			return err
 		}},
-		{"delete", []int{3, 1, 1, 3, 3, 2}, func() error { _, err := s.Delete(ctx, caller, nil); return err }},
+		{"delete", []int{3, 1, 1, 4, 3, 2}, func() error { _, err := s.Delete(ctx, caller, nil); return err }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			g.expect(test.sizes)

@@ -19,7 +19,7 @@ type Service struct {
 	Store     Store
 	Database  string    // for the collections of new organizations
 	Passwords Passwords // needed by Create, Update and Login
-	Mailer    Mailer    // needed by what sends mail
+	Mailer    Mailer    // needed by what sends mail; nil: nothing is sent
 
 	// Needed by Login and Refresh.
 	Tokens     *auth.Signer

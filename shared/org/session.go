@@ -60,27 +60,13 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 		}
 	}
 	var attempt attempt
-	var admins []Admin
-	var claim Claim
+	var admin Admin
 	err := concurrently(
 		func() (err error) { attempt, err = s.countAttempt(ctx, stored, c.ClientAddress); return err },
-		func() (err error) { admins, err = s.Store.AdminsByEmail(ctx, stored); return err },
-		func() (err error) {
-			if claim, err = s.Store.Claim(ctx, emailClaim(stored)); errors.Is(err, ErrNotFound) {
-				err = nil // refused below, after the comparison
-			}
-			return err
-		},
+		func() (err error) { admin, _, err = s.adminByEmail(ctx, stored); return err },
 	)
 	if err != nil {
 		return Tokens{}, err
-	}
-	var admin Admin
-	for _, a := range admins {
-		// A crash may have left one without a right to the email.
-		if admin.ID == "" || claim.Owner == a.owner() || slices.Contains(a.Organizations, claim.OrganizationID) {
-			admin = a
-		}
 	}
 	var ok bool
 	var all []Organization
@@ -116,6 +102,34 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 	// The admin's organizations are being deleted, or are suspended. Nothing must tell
 	// that the password was right, not even the count of attempts.
 	return Tokens{}, errWrongCredentials
+}
+
+// adminByEmail returns the admin of the email and the claim on it, or zero values if
+// there are none.
+func (s *Service) adminByEmail(ctx context.Context, email string) (a Admin, claim Claim, err error) {
+	var admins []Admin
+	err = concurrently(
+		func() (err error) { admins, err = s.Store.AdminsByEmail(ctx, email); return err },
+		func() (err error) {
+			if claim, err = s.Store.Claim(ctx, emailClaim(email)); errors.Is(err, ErrNotFound) {
+				err = nil
+			}
+			return err
+		},
+	)
+	for _, found := range admins {
+		// A crash may have left one without a right to the email.
+		if a.ID == "" || found.hasRight(claim) {
+			a = found
+		}
+	}
+	return a, claim, err
+}
+
+// hasRight reports whether the claim on an email is the admin's. Older versions gave
+// it to the organization.
+func (a *Admin) hasRight(c Claim) bool {
+	return a.ID != "" && c.Owner == a.owner() || slices.Contains(a.Organizations, c.OrganizationID)
 }
 
 // sortByUse sorts the admin's organizations: first the one that was used last, and

@@ -56,6 +56,7 @@ type profile struct {
 	idempotentCreate float64 // the chance that the creation of an existing collection succeeds
 	renamesOnly      bool    // all updates are renames, between few names
 	changesAll       bool    // all updates change name, email and password
+	membersOnly      bool    // most operations have to do with members
 	oneEmail         bool    // all updates and creations want the same email
 	emptyOnly        bool    // stray writes only create empty collections
 	upgraded         float64 // the chance that the previous version, which stored no UUIDs, made the first organizations
@@ -118,6 +119,12 @@ var profiles = []profile{
 	{name: "old journals", fates: []fate{sleepBefore, sleepAfter, late, crashBefore, crashAfter, lost},
 		only:  onlyMethods("Admin", "Organization", "ReplaceAdmin", "ReplaceClaim", "InsertClaims", "ReplaceOrganization", "ReleaseClaims"),
 		rates: []float64{0.1, 0.3}, budget: 4, upgraded: 1, idleRate: 0.05, processes: 4},
+	{name: "members", membersOnly: true, idleRate: 0.03, processes: 5},
+	{name: "members and faults", fates: []fate{unsent, denied, lost, late, partial, crashBefore, crashAfter, crashLate, sleepBefore, sleepAfter},
+		membersOnly: true, rates: []float64{0.02, 0.1}, budget: 4, upgraded: 0.2, idleRate: 0.03, processes: 4},
+	{name: "late members", fates: []fate{late, lost, sleepBefore, sleepBefore, crashAfter},
+		only:        onlyMethods("ReplaceOrganization", "ReplaceAdmin", "InsertAdmin", "FenceOrganizations", "DeleteAdmin", "Organization", "Admin"),
+		membersOnly: true, rates: []float64{0.1, 0.3}, budget: 4, idleRate: 0.05, processes: 5},
 	{name: "fences", fates: []fate{late, lost, unsent, crashBefore, sleepBefore}, only: onlyMethods("FenceOrganizations", "ReplaceAdmin", "ReplaceOrganization"),
 		rates: []float64{0.3}, budget: 4, upgraded: 0.2, idleRate: 0.03, processes: 4},
 }

@@ -15,6 +15,7 @@ import (
 type history struct {
 	models        map[string]*tenantModel // by the organization's id
 	people        map[string]*personModel // by the admin's id
+	mails         []org.Mail              // that were sent
 	documentCount int                     // how many were written
 	executing     *call                   // the call that is being executed on the durable state
 	problems      []problem
@@ -80,7 +81,9 @@ func (s *sim) recordWritten(before, after org.Organization) {
 		}
 	}
 	if before.Committed != after.Committed {
-		s.operationCommitted(m, after)
+		s.operationCommitted(m, before, after)
+	} else if before.Revision > 0 && (!reflect.DeepEqual(before.Admins, after.Admins) || len(after.Invitations) > len(before.Invitations)) {
+		s.addProblem("wrong members", "%s has %v and %v without a commit", m.id, after.Admins, after.Invitations)
 	}
 	if before.Status == org.Suspended && after.Status != before.Status && after.Status != org.Deleting {
 		s.addProblem("suspension lost", "%s was suspended by the operator and is %s", m.id, after.Status)
@@ -138,7 +141,7 @@ func (s *sim) checkCommitTime(op *operation, id string) {
 
 // operationCommitted changes the model as the committed operation does, and
 // compares the record with it.
-func (s *sim) operationCommitted(m *tenantModel, after org.Organization) {
+func (s *sim) operationCommitted(m *tenantModel, before, after org.Organization) {
 	op := s.operation(after.Committed)
 	if op.committed {
 		s.addProblem("committed twice", "op%d of %s is committed again", op.n, m.id)
@@ -172,9 +175,11 @@ func (s *sim) operationCommitted(m *tenantModel, after org.Organization) {
 		if op.updateRequest.Password != nil && !op.adminChanged {
 			s.addProblem("wrong state", "op%d is committed on %s without its change of the admin", op.n, m.id)
 		}
+	case op.memberRequest != nil && op.organization == m.id:
 	default:
 		s.addProblem("wrong state", "op%d %s is committed on %s", op.n, op.kind, m.id)
 	}
+	s.membersCommitted(op, before, after)
 	if after.Name != m.name || after.Collection != org.CollectionPrefix+m.slug {
 		s.addProblem("wrong state", "%s is %s after op%d; want %s", m.id, organizationText(after), op.n, m.name)
 	}
@@ -188,7 +193,7 @@ func (op *operation) changesAdmin() bool {
 // adminWritten is called after every durable replacement of an admin's record.
 func (s *sim) adminWritten(before, after org.Admin) {
 	if len(after.Organizations) > len(before.Organizations) && s.executing != nil {
-		if op, p := s.executing.op, s.people[after.ID]; op.callerVersion < p.revokedBelow {
+		if op, p := s.executing.op, s.people[after.ID]; op.kind == "Create another" && op.callerVersion < p.revokedBelow {
 			s.addProblem("revoked token", "op%d creates an organization with a token of version %d after %d was answered", op.n, op.callerVersion, p.revokedBelow)
 		}
 	}
@@ -273,6 +278,10 @@ var allowed = map[string][]error{
 	"Me":             {org.ErrUnauthenticated},
 	"Get":            {org.ErrNotFound},
 	"Reconcile":      {},
+	"Invite":         {org.ErrUnauthenticated, org.ErrForbidden, org.ErrConflict, org.ErrThrottled},
+	"Accept":         {org.ErrUnauthenticated, org.ErrConflict, org.ErrThrottled},
+	"Remove":         {org.ErrUnauthenticated, org.ErrForbidden, org.ErrNotFound, org.ErrConflict},
+	"ChangeRole":     {org.ErrUnauthenticated, org.ErrForbidden, org.ErrNotFound, org.ErrConflict},
 }
 
 // finish records and checks the answer of an operation.
@@ -286,7 +295,7 @@ func (s *sim) finish(c *call) {
 		return
 	}
 	m := s.models[op.organization]
-	changes := op.createRequest != nil || op.kind == "Update" || op.kind == "Delete"
+	changes := op.createRequest != nil || op.memberRequest != nil || op.kind == "Update" || op.kind == "Delete"
 	switch {
 	case errors.Is(op.err, org.ErrUnavailable):
 	case op.err != nil:

@@ -163,6 +163,7 @@ func (s *sim) checkInvariants() {
 		name, byEmail := s.durable.claims[o.Collection], s.durable.claims[email]
 		adopted := byEmail.AdminID == o.Admins[0].AdminID
 		s.checkMate(o, m, emails)
+		s.checkMembers(o, claims)
 		if name.OrganizationID != o.ID || !adopted && byEmail.OrganizationID != o.ID {
 			s.addProblem("claim missing", "%s does not have %s and %s", o.ID, o.Collection, email)
 		}
@@ -305,11 +306,7 @@ func (s *sim) checkLogins() {
 				s.addProblem("login", "%s: %v", o.ID, err)
 			}
 		}
-		if m.mate != nil {
-			if err := s.runAlone(s.loginOp(org.LoginRequest{Email: m.mate.email, Password: m.mate.password})); err != nil {
-				s.addProblem("login", "%s: %v", m.mate.adminID, err)
-			}
-		}
+		s.checkMemberLogins(o)
 	}
 }
 
@@ -319,10 +316,10 @@ func (s *sim) checkUsable() {
 	var slugs, emails []string
 	taken := map[string]bool{}
 	for _, o := range s.durable.organizations {
-		taken[slugOf(o)], taken[s.models[o.ID].email] = true, true
-		if mate := s.models[o.ID].mate; mate != nil {
-			taken[mate.email] = true
-		}
+		taken[slugOf(o)] = true
+	}
+	for _, a := range s.durable.admins {
+		taken[a.Email] = true
 	}
 	for _, slug := range simSlugs {
 		// The service drops no stray collection that has documents, and none at
@@ -372,9 +369,7 @@ func (s *sim) checkUsable() {
 		if err := s.runAlone(s.getOp(name)); err != nil {
 			s.addProblem("liveness", "%s is not found: %v", name, err)
 		}
-		mates := 0
 		if mate := m.mate; mate != nil {
-			mates = 1
 			if err := s.runAlone(s.createOp("new", mate.email)); reasonOf(err) != org.EmailTaken {
 				s.addProblem("wrong answer", "%s is taken, but: %v", mate.email, err)
 			}
@@ -386,7 +381,7 @@ func (s *sim) checkUsable() {
 				s.addProblem("login", "%s, with a new password: %v", mate.adminID, err)
 			}
 		}
-		if used := s.durable.claimsOf(s.durable.organizations[o.ID]); s.durable.comparesUUIDs && len(used) != 2+mates {
+		if used := s.durable.claimsOf(s.durable.organizations[o.ID]); s.durable.comparesUUIDs && len(used) != 1+len(o.Admins) {
 			s.addProblem("unused claim", "%s has %v", o.ID, used)
 		}
 		if err := s.runAlone(s.deleteOp(s.durable.organizations[o.ID])); err != nil {

@@ -1,6 +1,7 @@
 package org_test
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ type state struct {
 	admins        map[string]org.Admin
 	claims        map[string]org.Claim
 	sessions      map[string]org.Session
+	tickets       map[string]org.Ticket
 	attempts      map[string]org.Attempts
 	catalog
 
@@ -32,7 +34,7 @@ type state struct {
 func newState() *state {
 	return &state{
 		organizations: map[string]org.Organization{}, admins: map[string]org.Admin{}, claims: map[string]org.Claim{},
-		sessions: map[string]org.Session{}, attempts: map[string]org.Attempts{}, catalog: newCatalog(),
+		sessions: map[string]org.Session{}, tickets: map[string]org.Ticket{}, attempts: map[string]org.Attempts{}, catalog: newCatalog(),
 	}
 }
 
@@ -40,14 +42,14 @@ func newState() *state {
 func (s *state) clone() *state {
 	c := *s
 	c.organizations, c.admins, c.claims = maps.Clone(s.organizations), maps.Clone(s.admins), maps.Clone(s.claims)
-	c.sessions, c.attempts = maps.Clone(s.sessions), maps.Clone(s.attempts)
+	c.sessions, c.attempts, c.tickets = maps.Clone(s.sessions), maps.Clone(s.attempts), maps.Clone(s.tickets)
 	c.catalog, c.onWrite, c.onAdminWrite = s.catalog.clone(), nil, nil
 	return &c
 }
 
 // copyOf returns a copy of an organization that shares nothing with it.
 func copyOf(o org.Organization) org.Organization {
-	o.Admins, o.Claims = slices.Clone(o.Admins), slices.Clone(o.Claims)
+	o.Admins, o.Claims, o.Invitations = slices.Clone(o.Admins), slices.Clone(o.Claims), slices.Clone(o.Invitations)
 	if o.Operation != nil {
 		op := *o.Operation
 		op.Claims = slices.Clone(op.Claims)
@@ -341,6 +343,39 @@ func (s *state) rotateSession(id, old, hash string) (bool, error) {
 
 func (s *state) deleteSessions(match func(org.Session) bool) error {
 	maps.DeleteFunc(s.sessions, func(_ string, session org.Session) bool { return match(session) })
+	return nil
+}
+
+func (s *state) ticket(id string) (org.Ticket, error) {
+	t, ok := s.tickets[id]
+	if !ok {
+		return t, notFound("ticket")
+	}
+	return t, nil
+}
+
+// unmailedTickets returns them in the order in which they were made.
+func (s *state) unmailedTickets(before time.Time) (unmailed []org.Ticket) {
+	for _, t := range s.tickets {
+		if !t.Mailed && !t.CreatedAt.After(before) {
+			unmailed = append(unmailed, t)
+		}
+	}
+	slices.SortFunc(unmailed, func(a, b org.Ticket) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.Email, b.Email))
+	})
+	return unmailed
+}
+
+func (s *state) replaceTicket(t org.Ticket) error {
+	if _, ok := s.tickets[t.ID]; ok {
+		s.tickets[t.ID] = t
+	}
+	return nil
+}
+
+func (s *state) deleteTickets(match func(org.Ticket) bool) error {
+	maps.DeleteFunc(s.tickets, func(_ string, t org.Ticket) bool { return match(t) })
 	return nil
 }
 

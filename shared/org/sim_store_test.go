@@ -270,8 +270,45 @@ func (h *handle) DeleteSessions(ctx context.Context, organizationID string) erro
 	})
 }
 
+func (h *handle) DeleteSessionsOf(ctx context.Context, adminID, organizationID string) error {
+	return h.write(ctx, "DeleteSessionsOf", adminID+" "+organizationID, func(s *state) error {
+		return s.deleteSessions(func(session org.Session) bool {
+			return session.OrganizationID == organizationID && session.AdminID == adminID
+		})
+	})
+}
+
+// The ids of tickets are random, too.
+
+func (h *handle) InsertTicket(ctx context.Context, t org.Ticket) error {
+	return h.write(ctx, "InsertTicket", t.Email, func(s *state) error { s.tickets[t.ID] = t; return nil })
+}
+
+func (h *handle) Ticket(ctx context.Context, id string) (org.Ticket, error) {
+	return do(ctx, h, "Ticket", read, "", func(s *state) (org.Ticket, error) { return s.ticket(id) })
+}
+
+func (h *handle) ReplaceTicket(ctx context.Context, t org.Ticket) error {
+	return h.write(ctx, "ReplaceTicket", t.Email, func(s *state) error { return s.replaceTicket(t) })
+}
+
+func (h *handle) UnmailedTickets(ctx context.Context, before time.Time) ([]org.Ticket, error) {
+	return do(ctx, h, "UnmailedTickets", read, "", func(s *state) ([]org.Ticket, error) { return s.unmailedTickets(before), nil })
+}
+
+func (h *handle) DeleteTicket(ctx context.Context, id string) error {
+	return h.write(ctx, "DeleteTicket", "", func(s *state) error { delete(s.tickets, id); return nil })
+}
+
+func (h *handle) DeleteTickets(ctx context.Context, organizationID string) error {
+	return h.write(ctx, "DeleteTickets", organizationID, func(s *state) error {
+		return s.deleteTickets(func(t org.Ticket) bool { return t.OrganizationID == organizationID })
+	})
+}
+
 func (h *handle) DeleteExpired(ctx context.Context, now time.Time) error {
 	return h.write(ctx, "DeleteExpired", "", func(s *state) error {
+		s.deleteTickets(func(t org.Ticket) bool { return t.ExpiresAt.Before(now) })
 		return s.deleteSessions(func(session org.Session) bool { return session.ExpiresAt.Before(now) })
 	})
 }

@@ -61,6 +61,7 @@ type operation struct {
 	admin         string             // the id of the admin for whom it acts
 	createRequest *org.CreateRequest // of a creation
 	updateRequest *org.UpdateRequest // of an update
+	memberRequest *memberRequest     // of a change of members
 
 	dead       bool // its process has crashed
 	ended      bool
@@ -89,7 +90,7 @@ func (s *sim) start(op *operation) {
 	s.tracef("%v %s", op, op.args)
 	h := &handle{sim: s, op: op}
 	service := &org.Service{
-		Store: h, Database: "db", Passwords: plainPasswords{},
+		Store: h, Database: "db", Mailer: mailbox{h}, Passwords: plainPasswords{},
 		Tokens: simSigner, TokenTTL: time.Hour, SessionTTL: time.Hour,
 		Now: func() time.Time { return time.Now().Add(op.process.clock) },
 		Log: s.logger(),
@@ -117,6 +118,10 @@ func (s *sim) runAlone(op *operation) error {
 	for !op.ended {
 		s.settle()
 		s.step++
+		if len(s.pending) == 0 { // it waits for the time
+			s.sleep(10 * time.Millisecond)
+			continue
+		}
 		s.resolve(s.pending[s.rng.IntN(len(s.pending))])
 	}
 	return op.err
@@ -152,11 +157,22 @@ func (s *sim) emails() []string {
 func (s *sim) chooseOperation() *operation {
 	active := s.active()
 	r := s.rng.IntN(100)
+	if s.membersOnly && len(active) > 0 && r >= 15 {
+		if r < 80 {
+			return s.chooseMembersOp(oneOf(s, active))
+		}
+		r = 50 + (r-80)*5/4 // a deletion, or one more organization
+		if r < 60 {
+			return s.randomUpdateOp(oneOf(s, active))
+		}
+	}
 	switch {
 	case r < 25 || len(active) == 0 && r < 70:
 		return s.createOp(oneOf(s, s.slugs()), oneOf(s, s.emails()))
-	case r < 60 && len(active) > 0:
+	case r < 50 && len(active) > 0:
 		return s.randomUpdateOp(oneOf(s, active))
+	case r < 62 && len(active) > 0:
+		return s.chooseMembersOp(oneOf(s, active))
 	case r < 70 && len(active) > 0:
 		return s.deleteOp(oneOf(s, active))
 	case r < 75 && len(active) > 0:
@@ -252,8 +268,8 @@ func (s *sim) randomUpdateOp(o org.Organization) *operation {
 		c.Password = &password
 	}
 	adminID, current := o.Admins[0].AdminID, m.password
-	if m.mate != nil && s.rng.IntN(5) < 2 {
-		adminID, current = m.mate.adminID, m.mate.password
+	if p := s.people[oneOf(s, o.Admins).AdminID]; p != nil && s.rng.IntN(5) < 4 {
+		adminID, current = p.adminID, p.password
 	}
 	if email || password {
 		c.CurrentPassword = &current

@@ -417,7 +417,7 @@ func (r reply) text() string {
 		return "= " + claimText(v)
 	case org.Admin:
 		return fmt.Sprint("= ", v.Email, " ", v.PasswordHash, " version ", v.TokenVersion)
-	case org.Session, []org.Organization, []org.Admin, []org.Claim, org.Attempts:
+	case org.Session, org.Ticket, []org.Ticket, []org.Organization, []org.Admin, []org.Claim, org.Attempts:
 		return "= ..."
 	}
 	return fmt.Sprint("= ", r.value)

@@ -14,7 +14,8 @@ import (
 //   - InsertClaims inserts the claims one by one, in their order. Each insert
 //     is atomic.
 //   - ReleaseClaims, RestClaims, FenceOrganizations, DeleteAdmins,
-//     LeaveOrganization, DeleteSessions and DeleteExpired change many documents,
+//     LeaveOrganization, DeleteSessions, DeleteSessionsOf, DeleteTickets and
+//     DeleteExpired change many documents,
 //     each of them atomically and on the condition. They may stop halfway, and
 //     are then called again.
 //   - RenameCollection and DropCollection are two commands where
@@ -30,6 +31,7 @@ type Store interface {
 	OrganizationStore
 	AdminStore
 	SessionStore
+	TicketStore
 	AttemptStore
 	CollectionStore
 	IndexStore
@@ -131,9 +133,27 @@ type SessionStore interface {
 	DeleteSession(ctx context.Context, id string) error
 	// DeleteSessions deletes the sessions of the organization.
 	DeleteSessions(ctx context.Context, organizationID string) error
-	// DeleteExpired deletes the sessions, and the counts of attempts, that
-	// have expired before now.
+	// DeleteSessionsOf deletes the sessions of the admin for the organization.
+	DeleteSessionsOf(ctx context.Context, adminID, organizationID string) error
+	// DeleteExpired deletes the sessions, the tickets and the counts of attempts
+	// that have expired before now.
 	DeleteExpired(ctx context.Context, now time.Time) error
+}
+
+// TicketStore keeps tickets.
+type TicketStore interface {
+	// InsertTicket inserts a new ticket.
+	InsertTicket(ctx context.Context, t Ticket) error
+	// Ticket returns ErrNotFound if there is none of that id.
+	Ticket(ctx context.Context, id string) (Ticket, error)
+	// ReplaceTicket replaces the ticket of the same id, if there is one.
+	ReplaceTicket(ctx context.Context, t Ticket) error
+	// UnmailedTickets returns the tickets made before a time that are not mailed.
+	UnmailedTickets(ctx context.Context, before time.Time) ([]Ticket, error)
+	// DeleteTicket deletes the ticket, if there is one.
+	DeleteTicket(ctx context.Context, id string) error
+	// DeleteTickets deletes the tickets of the organization.
+	DeleteTickets(ctx context.Context, organizationID string) error
 }
 
 // AttemptStore counts attempts to prove a password.

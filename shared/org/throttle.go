@@ -41,13 +41,8 @@ type attempt struct{ account, address string } // keys; address may be empty
 // are ErrThrottled, if the attempt comes too early, and ErrUnavailable.
 func (s *Service) countAttempt(ctx context.Context, email, address string) (attempt, error) {
 	a := attempt{account: s.attemptKey("account", email)}
-	if ip, err := netip.ParseAddr(address); err == nil {
-		bits := ip.BitLen()
-		if ip.Is6() && !ip.Is4In6() {
-			bits = 64 // providers give a customer a whole /64
-		}
-		prefix, _ := ip.WithZone("").Prefix(bits)
-		a.address = s.attemptKey("address", prefix.String())
+	if prefix := addressPrefix(address); prefix != "" {
+		a.address = s.attemptKey("address", prefix)
 	}
 	var accountWait, addressWait time.Duration
 	err := concurrently(
@@ -65,24 +60,78 @@ func (s *Service) countAttempt(ctx context.Context, email, address string) (atte
 	return a, nil
 }
 
+// addressPrefix returns the network of one customer in which the IP address is, or an
+// empty text if it is none.
+func addressPrefix(address string) string {
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return ""
+	}
+	bits := ip.BitLen()
+	if ip.Is6() && !ip.Is4In6() {
+		bits = 64 // providers give a customer a whole /64
+	}
+	prefix, _ := ip.WithZone("").Prefix(bits)
+	return prefix.String()
+}
+
+// Mails of one kind are counted for the address that they go to, and for the client
+// or the organization that asks for them.
+const (
+	mailWindow           = time.Hour
+	mailsPerAddress      = 5
+	mailsPerClient       = 30
+	mailsPerOrganization = 100
+)
+
+// countMail counts a mail of that kind to the email. from says who asks for it, and
+// mostFrom how many mails it may cause; an empty one is not counted. Its errors are
+// ErrThrottled and ErrUnavailable.
+func (s *Service) countMail(ctx context.Context, kind MailKind, email, from string, mostFrom int64) error {
+	now := s.now()
+	count := func(what, of string, most int64) func() error {
+		return func() error {
+			if of == "" {
+				return nil
+			}
+			key := windowKey(string(kind)+" "+what, of, now, mailWindow)
+			attempts, err := s.Store.CountAttempt(ctx, key, now, now.Add(2*mailWindow))
+			if err == nil && attempts.Count > most {
+				wait := now.Truncate(mailWindow).Add(mailWindow).Sub(now)
+				err = tooEarly(TooManyMails, "too many mails were asked for", wait)
+			}
+			return err
+		}
+	}
+	return concurrently(count("to", email, mailsPerAddress), count("from", from, mostFrom))
+}
+
 // throttled is the refusal of an attempt that comes too early by that time.
 func throttled(wait time.Duration) *Error {
+	return tooEarly(TooManyAttempts, "too many failed attempts", wait)
+}
+
+func tooEarly(reason Reason, what string, wait time.Duration) *Error {
 	seconds := int64((wait + time.Second - 1) / time.Second)
 	unit := "seconds"
 	if seconds == 1 {
 		unit = "second"
 	}
-	e := refuse(Throttled, TooManyAttempts, fmt.Sprintf("too many failed attempts: try again in %d %s", seconds, unit))
+	e := refuse(Throttled, reason, fmt.Sprintf("%s: try again in %d %s", what, seconds, unit))
 	e.RetryAfter = time.Duration(seconds) * time.Second
 	return e
 }
 
-// attemptKey returns the key of a count, another one in every window. It does
-// not reveal the account or the address.
+// attemptKey returns the key of a count of attempts.
 func (s *Service) attemptKey(kind, of string) string {
+	return windowKey(kind, of, s.now(), attemptWindow)
+}
+
+// windowKey returns the key of a count, another one in every window. It does not
+// reveal what is counted.
+func windowKey(kind, of string, now time.Time, window time.Duration) string {
 	sum := sha256.Sum256([]byte(kind + " " + of))
-	window := s.now().Truncate(attemptWindow).UTC().Format("20060102T1504")
-	return kind + ":" + hex.EncodeToString(sum[:16]) + ":" + window
+	return kind + ":" + hex.EncodeToString(sum[:16]) + ":" + now.Truncate(window).UTC().Format("20060102T1504")
 }
 
 // countKey counts one attempt and returns by how long it is too early; 0 if it

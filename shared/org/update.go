@@ -73,13 +73,10 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 			return Organization{}, err
 		}
 		next := o
-		next.Name, next.UpdatedAt, next.Committed = op.Name, now, op.ID
-		updated, err := s.write(ctx, o, next)
+		next.Name, next.UpdatedAt = op.Name, now
+		updated, err := s.commitAlone(ctx, o, next)
 		proven()
-		if err != nil {
-			return s.afterFailure(ctx, o, op, err)
-		}
-		return updated, nil
+		return updated, err
 	}
 	confirmed := func() error { return concurrently(func() error { return s.confirm(ctx, caller) }, proven) }
 	updated, err := s.update(ctx, o, admin, op, c.Password, confirmed)

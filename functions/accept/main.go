@@ -1,0 +1,9 @@
+// Command accept is the Lambda function behind POST /invitations/accept.
+package main
+
+import (
+	"orgservice/shared/api"
+	"orgservice/shared/wire"
+)
+
+func main() { api.Serve(wire.Handler(api.Accept, wire.Passwords, wire.Tokens)) }

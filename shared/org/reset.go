@@ -1,0 +1,128 @@
+package org
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+)
+
+// forgotTime is how long Forgot takes, whether there is such an admin or not. What is
+// not mailed by then, Reconcile mails.
+const forgotTime = 2 * time.Second
+
+// ForgotRequest is the body of a request of somebody who has forgotten the password.
+type ForgotRequest struct {
+	Email string `json:"email"`
+
+	// ClientAddress is the IP address of the client; empty if it is not known.
+	ClientAddress string `json:"-"`
+}
+
+// Validate returns what is wrong, field by field.
+func (r ForgotRequest) Validate() []FieldError {
+	var fields fieldErrors
+	if strings.TrimSpace(r.Email) == "" {
+		fields.add("email", errors.New("is required"))
+	}
+	return fields
+}
+
+// Forgot mails a ticket for a new password to the email, if it is an admin's. Neither
+// the result nor the time tells whether it is. Its errors are ErrInvalid, ErrThrottled
+// and ErrUnavailable.
+func (s *Service) Forgot(ctx context.Context, r ForgotRequest) error {
+	if err := invalid(r.Validate()); err != nil {
+		return err
+	}
+	if s.Mailer == nil {
+		return errNoMailer
+	}
+	over := time.After(forgotTime)
+	email := emailKey(strings.TrimSpace(r.Email))
+	var a Admin
+	err := concurrently(
+		func() error {
+			return s.countMail(ctx, ResetMail, email, addressPrefix(r.ClientAddress), mailsPerClient)
+		},
+		func() (err error) { a, _, err = s.adminByEmail(ctx, email); return err },
+	)
+	if err != nil {
+		return err
+	}
+	if a.ID != "" {
+		limited, cancel := context.WithTimeout(ctx, forgotTime)
+		defer cancel()
+		t, secret := s.newTicket(Ticket{Kind: ResetMail, AdminID: a.ID, TokenVersion: a.TokenVersion, Email: a.Email}, resetTTL)
+		if err := s.Store.InsertTicket(limited, t); err != nil {
+			s.log().ErrorContext(ctx, "no ticket for a new password", "admin_id", a.ID, "error", err)
+		} else {
+			s.mail(limited, t, secret, Organization{})
+		}
+	}
+	select {
+	case <-over:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// ResetRequest is the body of a reset of the password.
+type ResetRequest struct {
+	Ticket   string `json:"ticket"`
+	Password string `json:"password"`
+}
+
+// Validate returns what is wrong, field by field.
+func (r ResetRequest) Validate() []FieldError {
+	var fields fieldErrors
+	fields.add("ticket", checkTicketText(r.Ticket))
+	fields.add("password", checkPassword(r.Password))
+	return fields
+}
+
+func checkTicketText(s string) error {
+	if s == "" {
+		return errors.New("is required")
+	}
+	return nil
+}
+
+// Reset gives the admin to whom the ticket was mailed a new password, which ends all
+// sessions. Its errors are ErrInvalid, ErrUnauthenticated if the ticket is not valid,
+// ErrConflict if the admin changes at the same time, and ErrUnavailable.
+func (s *Service) Reset(ctx context.Context, r ResetRequest) error {
+	if err := invalid(r.Validate()); err != nil {
+		return err
+	}
+	t, err := s.ticket(ctx, r.Ticket, ResetMail)
+	if err != nil {
+		return err
+	}
+	a, err := s.Store.Admin(ctx, t.AdminID)
+	if errors.Is(err, ErrNotFound) || err == nil && a.TokenVersion != t.TokenVersion {
+		err = errInvalidTicket
+	}
+	if err != nil {
+		return err
+	}
+	change := adminChange{id: s.Store.NewID(), at: s.now()}
+	if err := s.changeAdmin(ctx, a, change, &r.Password, func() error { return nil }); err != nil {
+		return err
+	}
+	// The new version of the tokens has made the ticket invalid.
+	s.forget(ctx, t, a.Email)
+	return nil
+}
+
+// forget deletes a ticket that was used, and clears the count of attempts for the
+// account. A failure is only logged.
+func (s *Service) forget(ctx context.Context, t Ticket, email string) {
+	err := concurrently(
+		func() error { return s.Store.DeleteTicket(ctx, t.ID) },
+		func() error { return s.Store.ForgetAttempts(ctx, s.attemptKey("account", email)) },
+	)
+	if err != nil {
+		s.log().WarnContext(ctx, "a used ticket is left", "ticket_id", t.ID, "error", err)
+	}
+}

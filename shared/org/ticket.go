@@ -1,0 +1,132 @@
+package org
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"orgservice/shared/auth"
+)
+
+// Ticket is the right to do one thing once, which was mailed to an address. What it
+// is for decides whether it is still valid: an invitation must be on the record of the
+// organization, and the tokens of an admin must have the version that they had. So
+// it does no harm that a ticket is left.
+type Ticket struct {
+	ID             string
+	Kind           MailKind
+	OrganizationID string // of an invitation
+	AdminID        string // of all others
+	TokenVersion   int64  // of the admin
+	Email          string
+	Hashes         []string // of the secrets that were mailed, the last one at the end
+	Mailed         bool     // the last one
+	CreatedAt      time.Time
+	ExpiresAt      time.Time
+}
+
+const (
+	invitationTTL = 7 * 24 * time.Hour
+	resetTTL      = time.Hour
+	// maxTicketHashes is how many of the secrets of a ticket are valid: a mail may
+	// have been sent although its process crashed before it could note that.
+	maxTicketHashes = 3
+)
+
+var errInvalidTicket = refuse(Unauthenticated, TicketInvalid, "the ticket has expired, was used or was withdrawn: ask for another one")
+
+var errNoMailer = refuse(Unavailable, MailUnavailable, "the service is not set up to send mail")
+
+// newTicket returns a ticket without an id, with a new secret.
+func (s *Service) newTicket(t Ticket, ttl time.Duration) (Ticket, auth.OpaqueToken) {
+	secret := auth.NewOpaqueToken(auth.NewOpaqueID())
+	t.ID, t.Hashes = secret.ID, []string{secret.Hash()}
+	t.CreatedAt = s.now()
+	t.ExpiresAt = t.CreatedAt.Add(ttl)
+	return t, secret
+}
+
+// ticket returns the ticket of the secret, or errInvalidTicket.
+func (s *Service) ticket(ctx context.Context, secret string, kind MailKind) (Ticket, error) {
+	given, ok := auth.ParseOpaqueToken(secret)
+	if !ok {
+		return Ticket{}, errInvalidTicket
+	}
+	t, err := s.Store.Ticket(ctx, given.ID)
+	if errors.Is(err, ErrNotFound) || err == nil && (t.Kind != kind || !slices.ContainsFunc(t.Hashes, given.Matches) || !s.now().Before(t.ExpiresAt)) {
+		err = errInvalidTicket
+	}
+	return t, err
+}
+
+// mail mails the secret of the ticket, and notes that. If that fails, Reconcile mails
+// another one.
+func (s *Service) mail(ctx context.Context, t Ticket, secret auth.OpaqueToken, o Organization) {
+	m := Mail{Kind: t.Kind, To: t.Email, Ticket: secret.Text(), ValidFor: t.ExpiresAt.Sub(s.now())}
+	if i := o.invitation(t.ID, s.now()); i != nil {
+		m.Organization, m.Role = o.Name, i.Role
+	}
+	err := s.Mailer.Send(ctx, m)
+	if err == nil {
+		t.Mailed = true
+		err = s.Store.ReplaceTicket(ctx, t)
+	}
+	if err != nil {
+		s.log().WarnContext(ctx, "a mail is left to reconcile", "kind", t.Kind, "ticket_id", t.ID, "error", err)
+	}
+}
+
+// mailLeft mails the tickets that were not mailed. It deletes those that are not
+// valid any more.
+func (s *Service) mailLeft(ctx context.Context) error {
+	if s.Mailer == nil {
+		return nil
+	}
+	tickets, err := s.Store.UnmailedTickets(ctx, s.now().Add(-StaleAfter))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, t := range tickets {
+		o, err := s.checkTicket(ctx, t)
+		switch {
+		case errors.Is(err, errInvalidTicket):
+			err = s.Store.DeleteTicket(ctx, t.ID)
+		case err == nil:
+			secret := auth.NewOpaqueToken(t.ID)
+			t.Hashes = append(slices.Clone(t.Hashes), secret.Hash())
+			t.Hashes = t.Hashes[max(0, len(t.Hashes)-maxTicketHashes):]
+			if err = s.Store.ReplaceTicket(ctx, t); err == nil {
+				s.mail(ctx, t, secret, o)
+			}
+		}
+		if !errors.Is(err, errBusy) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkTicket returns errInvalidTicket if nothing can be done with the ticket any
+// more, or errBusy if not now. It returns the organization of an invitation.
+func (s *Service) checkTicket(ctx context.Context, t Ticket) (o Organization, err error) {
+	if !s.now().Before(t.ExpiresAt) {
+		return o, errInvalidTicket
+	}
+	if t.Kind == InvitationMail {
+		o, err = s.Store.Organization(ctx, t.OrganizationID)
+		switch {
+		case errors.Is(err, ErrNotFound), err == nil && o.invitation(t.ID, s.now()) == nil:
+			err = errInvalidTicket
+		case err == nil && o.Status != Active:
+			err = errBusy
+		}
+		return o, err
+	}
+	a, err := s.Store.Admin(ctx, t.AdminID)
+	if errors.Is(err, ErrNotFound) || err == nil && a.TokenVersion != t.TokenVersion {
+		err = errInvalidTicket
+	}
+	return o, err
+}
