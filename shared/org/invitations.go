@@ -186,10 +186,7 @@ func (s *Service) Accept(ctx context.Context, r AcceptRequest) (Tokens, error) {
 		return Tokens{}, err
 	}
 	tokens, err := s.begin(ctx, a, o, s.now().Add(s.SessionTTL), func() error { s.deleteTickets(ctx, []string{t.ID}); return nil })
-	if err != nil {
-		err = &Error{Kind: Unavailable, Reason: ChangePending, Message: "the invitation is accepted, but the login failed: log in", Err: err}
-	}
-	return tokens, err
+	return tokens, leftOver(unlessUndone(err)) // a login is all that is missing
 }
 
 // invited returns the organization that the ticket is an invitation to, or

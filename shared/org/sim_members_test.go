@@ -124,6 +124,38 @@ func (s *sim) acceptOp(m org.Mail) *operation {
 	}
 }
 
+func (s *sim) withdrawOp(o org.Organization, by, id string) *operation {
+	return s.membersOp("Withdraw", o, by, memberRequest{}, func(ctx context.Context, service *org.Service, c auth.Caller) error {
+		return service.Withdraw(ctx, c, id)
+	})
+}
+
+// resetOp sets a new password with the ticket of the mail.
+func (s *sim) resetOp(m org.Mail, password string) *operation {
+	admins := s.durable.findAdmins(func(a org.Admin) bool { return a.Email == m.To })
+	op := &operation{kind: "Reset", args: m.To, run: func(ctx context.Context, service *org.Service) error {
+		return service.Reset(ctx, org.ResetRequest{Ticket: m.Ticket, Password: password})
+	}}
+	if len(admins) > 0 {
+		op.admin, op.organization, op.callerVersion = admins[0].ID, admins[0].OrganizationID, admins[0].TokenVersion
+		op.updateRequest = &org.UpdateRequest{Password: &password, CurrentPassword: &password}
+	}
+	return op
+}
+
+// invited invites somebody to acme and returns the mail.
+func (s *sim) invited(email string) org.Mail {
+	s.runHooked(s.inviteOp(s.acme(), s.acme().Admins[0].AdminID, email, org.RoleMember), 0, nil)
+	return s.mails[len(s.mails)-1]
+}
+
+// member makes somebody a member of acme and returns the id of the admin.
+func (s *sim) member(email string) string {
+	s.runHooked(s.acceptOp(s.invited(email)), 0, nil)
+	admins := s.acme().Admins
+	return admins[len(admins)-1].AdminID
+}
+
 // forgotOp asks for a new password while mailing takes so long.
 func (s *sim) forgotOp(email string, mailing time.Duration) *operation {
 	return &operation{kind: "Forgot", args: email, run: func(ctx context.Context, service *org.Service) error {
@@ -180,6 +212,8 @@ func (s *sim) membersCommitted(op *operation, before, after org.Organization) {
 	case op.kind == "Accept":
 		s.acceptCommitted(op, before, after)
 		return
+	case op.kind == "Withdraw":
+		permitted(false)
 	case r != nil:
 		s.addProblem("wrong state", "op%d %s is committed on %s", op.n, op.kind, after.ID)
 	}

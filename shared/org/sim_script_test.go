@@ -45,6 +45,10 @@ func (s *sim) runHooked(op *operation, clock time.Duration, hook func(c *call) b
 			s.answer(h.call, h.reply)
 			continue
 		}
+		if len(s.pending) == 0 { // it waits for the time
+			s.sleep(10 * time.Millisecond)
+			continue
+		}
 		c := s.pending[0]
 		if hook != nil && hook(c) {
 			continue

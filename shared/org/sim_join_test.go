@@ -1,0 +1,127 @@
+package org_test
+
+import (
+	"slices"
+	"testing"
+
+	"orgservice/shared/org"
+)
+
+// TestScriptRejoins removes a member while the process crashes before it deletes the
+// sessions. When the member joins again, they must not be valid again.
+func TestScriptRejoins(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		setActive(t, s)
+		id := s.member("b@x.test")
+		s.durable.sessions["before"] = org.Session{ID: "before", AdminID: id, OrganizationID: s.acme().ID, TokenVersion: 1}
+		s.dieAt(t, s.removeOp(s.acme(), s.acme().Admins[0].AdminID, id), "DeleteSessionsOf")
+		if again := s.member("b@x.test"); again != id {
+			t.Errorf("%s has joined; want %s", again, id)
+		}
+		if _, ok := s.durable.sessions["before"]; ok {
+			t.Error("the session of before is still there")
+		}
+		s.repairAndCheck()
+	})
+}
+
+// TestScriptJoinsTwice accepts an invitation twice at the same time. The second one
+// fails and takes the organization from the record of the admin, before the first one
+// reads the organization and lists the admin.
+func TestScriptJoinsTwice(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		setActive(t, s)
+		m := s.invited("b@x.test")
+		reads := 0
+		err := s.runHooked(s.acceptOp(m), 0, func(c *call) bool {
+			if c.method == "Organization" {
+				if reads++; reads == 2 {
+					s.meanwhile(func() {
+						second := s.runHooked(s.acceptOp(m), 0, func(c *call) bool {
+							return c.method == "DeleteSessionsOf" && s.deny(c)
+						})
+						if second == nil {
+							t.Error("the second one succeeds")
+						}
+					})
+				}
+			}
+			return false
+		})
+		if err != nil || reads < 2 {
+			t.Errorf("%v after %d reads", err, reads)
+		}
+		s.checkInvariants() // without a repair
+	})
+}
+
+// TestScriptWithdrawnMeanwhile withdraws an invitation while it is accepted. At once,
+// there must be nothing of the admin, or the admin must be as before.
+func TestScriptWithdrawnMeanwhile(t *testing.T) {
+	for _, email := range []string{"g0@x.test", "b@x.test"} {
+		t.Run(email, func(t *testing.T) {
+			runScript(t, true, func(s *sim) {
+				setActive(t, s)
+				m := s.invited(email)
+				last := "ReplaceAdmin" // the one of join
+				err := s.runHooked(s.acceptOp(m), 0, once(last, func() {
+					s.meanwhile(func() { s.mustRun(t, s.withdrawOp(s.acme(), s.acme().Admins[0].AdminID, s.acme().Invitations[0].ID)) })
+				}))
+				if reasonOf(err) != org.TicketInvalid {
+					t.Errorf("accepted: %v", err)
+				}
+				for _, a := range s.durable.admins {
+					if a.Email == "g0@x.test" || slices.Contains(a.Organizations, s.acme().ID) && a.Email != "a@x.test" {
+						t.Errorf("left: %+v", a)
+					}
+				}
+				s.wantClaims(t, "email:a@x.test", "email:b@x.test", "org_acme", "org_bolt")
+				s.checkInvariants()
+			})
+		})
+	}
+}
+
+// TestScriptOldMembers removes a member, and makes another one, whose emails an older
+// version has claimed for their organizations.
+func TestScriptOldMembers(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		setActive(t, s)
+		id := s.member("g0@x.test")
+		s.downgrade()
+		s.mustRun(t, s.removeOp(s.acme(), s.acme().Admins[0].AdminID, id))
+		s.wantClaims(t, "email:a@x.test", "email:b@x.test", "org_acme", "org_bolt")
+		s.member("b@x.test")
+		s.mustRun(t, s.deleteOp(s.named("bolt")))
+		s.wantClaims(t, "email:a@x.test", "email:b@x.test", "org_acme")
+		s.repairAndCheck()
+	})
+}
+
+// TestScriptOwnersLeave lets both owners of an organization leave at the same time, or
+// demote each other. One must stay.
+func TestScriptOwnersLeave(t *testing.T) {
+	for name, op := range map[string]func(s *sim, by, of string) *operation{
+		"leave":          func(s *sim, by, _ string) *operation { return s.removeOp(s.acme(), by, by) },
+		"remove":         func(s *sim, by, of string) *operation { return s.removeOp(s.acme(), by, of) },
+		"demote":         func(s *sim, by, of string) *operation { return s.changeRoleOp(s.acme(), by, of, org.RoleMember) },
+		"become members": func(s *sim, by, _ string) *operation { return s.changeRoleOp(s.acme(), by, by, org.RoleMember) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			runScript(t, true, func(s *sim) {
+				setActive(t, s)
+				first, second := s.acme().Admins[0].AdminID, s.member("b@x.test")
+				s.mustRun(t, s.changeRoleOp(s.acme(), first, second, org.RoleOwner))
+				err := s.runHooked(op(s, first, second), 0, once("ReplaceOrganization", func() {
+					s.meanwhile(func() { s.mustRun(t, op(s, second, first)) })
+				}))
+				if err == nil {
+					t.Error("both succeed")
+				}
+				if owners := s.acme().Admins; !slices.ContainsFunc(owners, func(m org.Member) bool { return m.Role == org.RoleOwner }) {
+					t.Errorf("no owner among %v", owners)
+				}
+			})
+		})
+	}
+}
