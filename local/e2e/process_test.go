@@ -100,7 +100,7 @@ func newCommand(data string, env []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(command, append(wide, args...)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "PORT=0", "MONGO_URL="+serverURL, "MASTER_DB=", "JWT_SECRET="+signingSecret, "JWT_SECRET_PREVIOUS=",
-		"JWT_EXPIRES_IN=", "BCRYPT_COST=4", "LOG_LEVEL=DEBUG")
+		"JWT_EXPIRES_IN=", "SMTP_URL=", "MAIL_FROM=", "APP_URL=", "BCRYPT_COST=4", "LOG_LEVEL=DEBUG")
 	if serverURL != "" {
 		cmd.Env = append(cmd.Env, "MASTER_DB="+masterDB(data))
 	}

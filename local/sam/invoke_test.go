@@ -110,6 +110,30 @@ func TestInvoke(t *testing.T) {
 	if len(listed.Members) != 1 || listed.Members[0].Email != me.Email || listed.Members[0].Role != "owner" {
 		t.Errorf("members %+v", listed)
 	}
+	// No mail server is there, so nobody gets the mail.
+	var invited struct {
+		ID    string `json:"id"`
+		Email string `json:"email"`
+		Role  string `json:"role"`
+	}
+	i.call(t, "Invite", as("invite"), 201, &invited)
+	var open struct {
+		Invitations []struct {
+			ID string `json:"id"`
+		} `json:"invitations"`
+	}
+	i.call(t, "Invitations", as("invitations"), 200, &open)
+	if len(open.Invitations) != 1 || open.Invitations[0].ID != invited.ID || invited.Email != "colleague@example.com" || invited.Role != "member" {
+		t.Errorf("invited %+v, and listed %+v", invited, open)
+	}
+	// The samples name nobody who is there.
+	for name, function := range map[string]string{"changerole": "ChangeRole", "removemember": "RemoveMember", "withdraw": "Withdraw"} {
+		i.call(t, function, as(name), 404, nil)
+	}
+	i.call(t, "Accept", sample(t, "accept"), 401, nil)
+	i.call(t, "Reset", sample(t, "reset"), 401, nil)
+	i.call(t, "Forgot", sample(t, "forgot"), 204, nil)
+
 	var added struct {
 		ID string `json:"id"`
 	}

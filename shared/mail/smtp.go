@@ -12,6 +12,7 @@ import (
 	gomail "github.com/wneessen/go-mail"
 
 	"orgservice/shared/config"
+	"orgservice/shared/org"
 )
 
 // smtpSender sends each mail on a connection of its own.
@@ -86,6 +87,9 @@ func smtpError(err error) error {
 		}
 		if e.EnhancedStatusCode() != "" {
 			text += " " + e.EnhancedStatusCode()
+		}
+		if e.Reason == gomail.ErrSMTPRcptTo && e.ErrorCode() >= 500 {
+			return fmt.Errorf("%w: %s", org.ErrUndeliverable, text)
 		}
 		return errors.New(text)
 	}

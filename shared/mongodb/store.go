@@ -140,7 +140,9 @@ func (s *Store) ReplaceOrganization(ctx context.Context, seen, next org.Organiza
 }
 
 func (s *Store) FenceOrganizations(ctx context.Context, ids []string) error {
-	_, err := s.organizations.UpdateMany(ctx, isOneOf(ids),
+	// Nothing can follow on a deletion.
+	alive := bson.E{Key: "status", Value: bson.D{{Key: "$ne", Value: org.Deleting}}}
+	_, err := s.organizations.UpdateMany(ctx, append(isOneOf(ids), alive),
 		bson.D{{Key: "$inc", Value: bson.D{{Key: "revision", Value: int64(1)}}}})
 	return convert("fence organizations", err)
 }

@@ -251,11 +251,27 @@ func crashCases() []crashCase {
 		{"everything", subject, renamed,
 			update(org.UpdateRequest{OrganizationName: new(renamed), Email: new(newEmail), Password: new(newPassword), CurrentPassword: new(password)}),
 			[]org.LoginRequest{old, {Email: newEmail, Password: newPassword}}},
+		{"accept", subject, subject, func(w *world, s *org.Service, o org.Organization) error {
+			_, err := s.Accept(context.Background(), org.AcceptRequest{Ticket: w.invite(o, newEmail).Ticket, Password: newPassword})
+			return err
+		}, []org.LoginRequest{old, {Email: newEmail, Password: newPassword}}},
 		{"delete", subject, "", func(w *world, s *org.Service, o org.Organization) error {
 			_, err := s.Delete(context.Background(), w.callerOf(o), nil)
 			return err
 		}, []org.LoginRequest{old}},
 	}
+}
+
+// invite invites somebody to the organization, by a process of its own, and returns the
+// mail.
+func (w *world) invite(o org.Organization, email string) org.Mail {
+	w.t.Helper()
+	s, post := w.service(), &letters{}
+	s.Mailer = post
+	if _, err := s.Invite(context.Background(), w.callerOf(o), org.InviteRequest{Email: email, Role: "member"}); err != nil {
+		w.t.Fatal(err)
+	}
+	return post.sent[0]
 }
 
 // clientState returns what clients see of the organization under both names.

@@ -76,6 +76,23 @@
 //	4 delete the record, release
 //	  claims of admins who are gone    such a claim                      it is released
 //
+//	invitation, its end, or a role
+//	1 the ticket of an invitation      a ticket for nothing              it is deleted
+//	2 record changed              C    an invitation that is not mailed  it is mailed
+//
+//	acceptance
+//	1 claim the email of a new admin   a claim that nobody uses          it is released
+//	2 admin, or the organization on
+//	  the admin's record               what no organization lists        it is removed
+//	3 record: a member more, the
+//	  invitation no more          C    a ticket for nothing              it expires
+//
+//	removal, or leaving
+//	1 record: the member no more  C    sessions, and an organization too
+//	  many on the admin's record       many on the admin's record        it is taken off
+//	2 sessions, the admin's record,
+//	  or the admin                     nothing to do
+//
 // A creation is undone in the same way as an organization is deleted, except that
 // a collection with documents stays, because they can't belong to an organization
 // that never became active. After its journal is written, an update can fail at
@@ -88,8 +105,19 @@
 // The admin's list comes first and ends last: it has an organization before that
 // lists the admin, and until it no longer does. What only the admin's list has gives
 // no right. So an admin is deleted only if the list is empty but for the organization
-// that is being deleted, and Reconcile fences an organization before it concludes
-// that it will not list the admin.
+// that is being deleted, or that fences itself and does not list the admin. Who takes an
+// organization from the list reads the admin, fences the organization, and then reads
+// that. An acceptance reads the organization and then changes the admin. So either the
+// one that takes it off finds that the admin has changed, or the acceptance that the
+// organization has.
+//
+// Roles and invitations stand on the organization's record, so that a change of them is
+// one write, whoever tries another one at the same time. What makes a ticket valid is
+// elsewhere, too: an invitation the record of the organization, a new password the
+// version of the admin's tokens. So a ticket is used once because what it changes is
+// changed once, and one that is left has no right. The sessions that somebody had as a
+// member are deleted when the person is removed, and before the person becomes one
+// again, since the removal may have crashed.
 //
 // The version of an admin's tokens is on its record, and that of the members on the
 // organization's. A request reads both at once, so that the admin may be older. A
@@ -120,6 +148,8 @@
 //	                          deleted for good
 //	delete sessions           only of such an organization
 //	leave organization        only such an organization, whose id never comes again
+//	insert, replace ticket    what it is for decides whether it is valid
+//	delete ticket             it was used, or is for nothing
 //	use organization          a login may be for another organization of the admin
 //	create collection         the name is its operation's own: it is dropped once stale
 //	drop collection           only the collection of the UUID

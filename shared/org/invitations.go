@@ -53,11 +53,14 @@ func (s *Service) Invite(ctx context.Context, caller auth.Caller, r InviteReques
 			ticket, secret = s.newTicket(Ticket{Kind: InvitationMail, OrganizationID: next.ID, Email: email}, invitationTTL)
 			var a Admin
 			err := concurrently(
-				func() error { return s.countMail(ctx, InvitationMail, email, next.ID, mailsPerOrganization) },
+				func() error { return s.countMailOf(ctx, InvitationMail, next.ID, mailsPerOrganization) },
 				func() (err error) { a, _, err = s.adminByEmail(ctx, email); return err },
 			)
 			if err == nil && next.member(a.ID) != nil {
 				err = refuse(Conflict, AlreadyMember, "the organization has a member with that email")
+			}
+			if err == nil {
+				err = s.countMailTo(ctx, InvitationMail, email)
 			}
 			if err == nil {
 				err = s.Store.InsertTicket(ctx, ticket)
@@ -70,12 +73,16 @@ func (s *Service) Invite(ctx context.Context, caller auth.Caller, r InviteReques
 			ID: ticket.ID, Email: email, Role: role, InvitedBy: caller.AdminID, CreatedAt: ticket.CreatedAt, ExpiresAt: ticket.ExpiresAt,
 		}
 		replaced = nil
-		next.Invitations = append(next.invitationsBut(s.now(), func(i Invitation) bool {
-			if i.Email == email {
-				replaced = append(replaced, i.ID)
+		for _, i := range next.openInvitations(s.now()) {
+			if i.Email != email {
+				continue
 			}
-			return i.Email == email
-		}), invitation)
+			replaced = append(replaced, i.ID)
+			if err := next.permit(caller.AdminID, inviteAs(i.Role)); err != nil {
+				return err
+			}
+		}
+		next.Invitations = append(next.invitationsBut(s.now(), func(i Invitation) bool { return i.Email == email }), invitation)
 		if len(next.Admins)+len(next.Invitations) > maxMembers {
 			return refuse(Conflict, TooManyMembers, "an organization can have 1000 members and open invitations")
 		}
@@ -265,7 +272,13 @@ func (s *Service) addMember(ctx context.Context, a Admin, t Ticket) (Organizatio
 				// The record of the admin changes after that of the organization was read.
 				// So whoever takes the organization from the admin's record notices this,
 				// or makes the write below fail.
-				func() error { return s.join(ctx, a, o.ID) },
+				func() error {
+					err := s.join(ctx, a, o.ID)
+					if errors.Is(err, errOvertaken) { // others change the admin all the time
+						err = errBusy
+					}
+					return err
+				},
 				// The admin may have been a member before.
 				func() error { return s.Store.DeleteSessionsOf(ctx, a.ID, o.ID) },
 			)

@@ -228,8 +228,12 @@ func TestInvitationMails(t *testing.T) {
 	for range 5 {
 		f.mustInvite(t, owner, "ann@acme.test", org.RoleMember)
 	}
-	_, err := f.Invite(t.Context(), owner, org.InviteRequest{Email: "ann@acme.test", Role: "member"})
+	_, err := f.Invite(t.Context(), owner, org.InviteRequest{Email: "ann+1@acme.test", Role: "member"})
 	wantReason(t, "the sixth mail", err, org.TooManyMails)
+	for range 6 { // of which none is mailed
+		_, err := f.Invite(t.Context(), owner, org.InviteRequest{Email: "owner@acme.test", Role: "member"})
+		wantReason(t, "an invitation of a member", err, org.AlreadyMember)
+	}
 	var e *org.Error
 	if !errors.As(err, &e) || e.RetryAfter <= 0 || e.RetryAfter > time.Hour {
 		t.Errorf("it may be sent after %v", e.RetryAfter)
@@ -300,13 +304,24 @@ func TestInviteErr(t *testing.T) {
 	}
 	wantReason(t, "the ticket of an invitation", f.Reset(t.Context(), org.ResetRequest{Ticket: m.Ticket, Password: "Better@123"}), org.TicketInvalid)
 
+	// An admin can't replace what only an owner may withdraw.
+	f.mustAccept(t, m, adminPassword)
+	ann := f.mustLogin(t, "ann@acme.test", adminPassword)
+	if _, err := f.ChangeRole(t.Context(), owner, ann.AdminID, org.RoleRequest{Role: "admin"}); err != nil {
+		t.Fatal(err)
+	}
+	future := f.mustInvite(t, owner, "future@acme.test", org.RoleOwner)
+	_, err = f.Invite(t.Context(), ann, org.InviteRequest{Email: "future@acme.test", Role: "member"})
+	wantReason(t, "an invitation in place of an owner's", err, org.RoleForbids)
+	wantReason(t, "its withdrawal", f.Withdraw(t.Context(), ann, future.ID), org.RoleForbids)
+
 	// As many members as there can be.
 	o, err := f.Store.Organization(t.Context(), owner.OrganizationID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	next := o
-	for n := range 998 {
+	for n := range 997 {
 		i := o.Invitations[0]
 		i.ID, i.Email = fmt.Sprint(n), fmt.Sprintf("%d@acme.test", n)
 		next.Invitations = append(next.Invitations, i)
@@ -329,7 +344,7 @@ func TestInviteErr(t *testing.T) {
 		}
 		after = page[len(page)-1].ID
 	}
-	if len(ids) != 999 {
+	if len(ids) != 998 {
 		t.Errorf("the pages have %d invitations", len(ids))
 	}
 }

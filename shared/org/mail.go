@@ -2,6 +2,7 @@ package org
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -25,7 +26,13 @@ const (
 	VerificationMail MailKind = "verification"
 )
 
+// ErrUndeliverable is the error of a mail that the server refuses for good, such as
+// one to an address that does not exist.
+var ErrUndeliverable = errors.New("undeliverable")
+
 // Mailer writes and sends mail. It may be called concurrently.
 type Mailer interface {
+	// Send sends the mail. If it returns an error other than ErrUndeliverable, the
+	// mail may have been sent even so.
 	Send(ctx context.Context, m Mail) error
 }

@@ -115,4 +115,12 @@ func TestForgotErr(t *testing.T) {
 	if refused != 10 {
 		t.Errorf("%d of 40 are refused", refused)
 	}
+	// Who is refused does not keep the owner from asking.
+	for range 6 {
+		err := f.Forgot(t.Context(), org.ForgotRequest{Email: "owner@acme.test", ClientAddress: "2001:db8::7"})
+		wantReason(t, "one more from there", err, org.TooManyMails)
+	}
+	if err := f.Forgot(t.Context(), org.ForgotRequest{Email: "owner@acme.test", ClientAddress: "192.0.2.1"}); err != nil {
+		t.Error(err)
+	}
 }

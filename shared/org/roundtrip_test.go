@@ -23,6 +23,8 @@ func TestRoundTrips(t *testing.T) {
 	w, _, _ := setUp(t)
 	g := &groups{}
 	s := w.service(options.Client().SetDialer(g).SetMinPoolSize(4))
+	post := &letters{}
+	s.Mailer = post
 	var caller auth.Caller
 	ctx := context.Background()
 	for _, test := range []struct {
@@ -44,6 +46,14 @@ func TestRoundTrips(t *testing.T) {
 		}},
 		{"me", []int{3}, func() error { _, _, err := s.Me(ctx, caller); return err }},
 		{"members", []int{3, 1}, func() error { _, _, err := s.Members(ctx, caller, "", 50); return err }},
+		{"invite", []int{3, 3, 1, 1, 1, 1, 1}, func() error {
+			_, err := s.Invite(ctx, caller, org.InviteRequest{Email: "ann@bolt.test", Role: "member"})
+			return err
+		}},
+		{"accept", []int{1, 3, 1, 1, 1, 2, 1, 2}, func() error {
+			_, err := s.Accept(ctx, org.AcceptRequest{Ticket: post.sent[0].Ticket, Password: password})
+			return err
+		}},
 		{"rename", []int{3, 3, 1, 1, 1, 1}, func() error {
 			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: new("Core")})
 			return err
@@ -68,7 +78,7 @@ func TestRoundTrips(t *testing.T) {
 			}
 			return err
 		}},
-		{"delete", []int{3, 1, 1, 4, 3, 2}, func() error { _, err := s.Delete(ctx, caller, nil); return err }},
+		{"delete", []int{3, 1, 1, 4, 3, 3}, func() error { _, err := s.Delete(ctx, caller, nil); return err }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			g.expect(test.sizes)

@@ -16,6 +16,8 @@ type history struct {
 	models        map[string]*tenantModel // by the organization's id
 	people        map[string]*personModel // by the admin's id
 	mails         []org.Mail              // that were sent
+	mailErr       error                   // why none can be sent; nil: it can
+	mailTries     int                     // how many were to be sent
 	documentCount int                     // how many were written
 	executing     *call                   // the call that is being executed on the durable state
 	problems      []problem

@@ -1,8 +1,12 @@
 package org_test
 
 import (
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"orgservice/shared/org"
 )
@@ -124,4 +128,50 @@ func TestScriptOwnersLeave(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestScriptMailAgain mails what could not be mailed a few times, less and less often. If
+// the mails arrive all the same, every link is good.
+func TestScriptMailAgain(t *testing.T) {
+	for name, test := range map[string]struct {
+		err            error
+		firstHour, day int
+	}{
+		"the server is down":    {errors.New("no route to host"), 6, 10},
+		"there is no such user": {fmt.Errorf("%w: 550", org.ErrUndeliverable), 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runScript(t, true, func(s *sim) {
+				setActive(t, s)
+				s.mailErr = test.err
+				s.mustRun(t, s.inviteOp(s.acme(), s.acme().Admins[0].AdminID, "g0@x.test", org.RoleMember))
+				for minute := range 24 * 60 {
+					if minute == 60 && s.mailTries != test.firstHour {
+						t.Errorf("%d tries in the first hour, want %d", s.mailTries, test.firstHour)
+					}
+					s.sleep(time.Minute)
+					s.runAlone(s.reconcileOp(false))
+				}
+				if s.mailTries != test.day {
+					t.Errorf("%d tries in a day, want %d", s.mailTries, test.day)
+				}
+			})
+		})
+	}
+	runScript(t, true, func(s *sim) {
+		setActive(t, s)
+		// The server takes each mail, but nobody can note that.
+		unnoted := func(c *call) bool {
+			return c.method == "ReplaceTicket" && strings.Contains(c.args, "mailed") && s.deny(c)
+		}
+		s.runHooked(s.inviteOp(s.acme(), s.acme().Admins[0].AdminID, "g0@x.test", org.RoleMember), 0, unnoted)
+		for range 3 {
+			s.sleep(10 * time.Minute)
+			s.runHooked(s.reconcileOp(false), 0, unnoted)
+		}
+		if len(s.mails) != 4 {
+			t.Fatalf("%d mails", len(s.mails))
+		}
+		s.mustRun(t, s.acceptOp(s.mails[0]))
+	})
 }

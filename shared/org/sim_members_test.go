@@ -21,8 +21,11 @@ type mailbox struct{ *handle }
 
 func (m mailbox) Send(ctx context.Context, mail org.Mail) error {
 	_, err := do(ctx, m.handle, "Send", write, string(mail.Kind)+" to "+mail.To, func(s *state) (any, error) {
-		m.sim.mails = append(m.sim.mails, mail)
-		return nil, nil
+		m.sim.mailTries++
+		if m.sim.mailErr == nil {
+			m.sim.mails = append(m.sim.mails, mail)
+		}
+		return nil, m.sim.mailErr
 	})
 	return err
 }

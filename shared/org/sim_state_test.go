@@ -210,7 +210,7 @@ func (s *state) replaceOrganization(seen, next org.Organization) (bool, error) {
 
 func (s *state) fenceOrganizations(ids []string) error {
 	for _, id := range slices.Sorted(slices.Values(ids)) {
-		if o, ok := s.organizations[id]; ok {
+		if o, ok := s.organizations[id]; ok && o.Status != org.Deleting {
 			o.Revision++
 			s.write(o)
 			if s.stopAfterFirst {

@@ -289,7 +289,11 @@ func (h *handle) Ticket(ctx context.Context, id string) (org.Ticket, error) {
 }
 
 func (h *handle) ReplaceTicket(ctx context.Context, t org.Ticket) error {
-	return h.write(ctx, "ReplaceTicket", t.Email, func(s *state) error { return s.replaceTicket(t) })
+	args := t.Email
+	if t.Mailed {
+		args += " mailed"
+	}
+	return h.write(ctx, "ReplaceTicket", args, func(s *state) error { return s.replaceTicket(t) })
 }
 
 func (h *handle) UnmailedTickets(ctx context.Context, before time.Time) ([]org.Ticket, error) {

@@ -15,9 +15,8 @@ import (
 //     is atomic.
 //   - ReleaseClaims, RestClaims, FenceOrganizations, DeleteAdmins,
 //     LeaveOrganization, DeleteSessions, DeleteSessionsOf, DeleteTickets and
-//     DeleteExpired change many documents,
-//     each of them atomically and on the condition. They may stop halfway, and
-//     are then called again.
+//     DeleteExpired change many documents, each of them atomically and on the
+//     condition. They may stop halfway, and are then called again.
 //   - RenameCollection and DropCollection are two commands where
 //     ChecksCollections is false: one compares the UUID, the other acts. There
 //     names must rest before others may have them.
@@ -85,7 +84,8 @@ type OrganizationStore interface {
 	// whether there was such a record.
 	ReplaceOrganization(ctx context.Context, seen, next Organization) (bool, error)
 	// FenceOrganizations adds one to the revision of each of the records, so that no
-	// write that depends on an earlier read succeeds.
+	// write that depends on an earlier read succeeds. It leaves out those that are
+	// being deleted, which nothing else can follow on.
 	FenceOrganizations(ctx context.Context, ids []string) error
 	// DeleteOrganization deletes the record if it has that revision.
 	DeleteOrganization(ctx context.Context, id string, revision int64) error

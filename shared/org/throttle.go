@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -84,26 +85,32 @@ const (
 	mailsPerOrganization = 100
 )
 
-// countMail counts a mail of that kind to the email. from says who asks for it, and
-// mostFrom how many mails it may cause; an empty one is not counted. Its errors are
-// ErrThrottled and ErrUnavailable.
-func (s *Service) countMail(ctx context.Context, kind MailKind, email, from string, mostFrom int64) error {
-	now := s.now()
-	count := func(what, of string, most int64) func() error {
-		return func() error {
-			if of == "" {
-				return nil
-			}
-			key := windowKey(string(kind)+" "+what, of, now, mailWindow)
-			attempts, err := s.Store.CountAttempt(ctx, key, now, now.Add(2*mailWindow))
-			if err == nil && attempts.Count > most {
-				wait := now.Truncate(mailWindow).Add(mailWindow).Sub(now)
-				err = tooEarly(TooManyMails, "too many mails were asked for", wait)
-			}
-			return err
-		}
+// countMailTo counts a mail of that kind to the email. Its subaddresses (RFC 5233), as
+// in ann+work@example.com, are the same mailbox. Its errors are ErrThrottled and
+// ErrUnavailable.
+func (s *Service) countMailTo(ctx context.Context, kind MailKind, email string) error {
+	local, domain, _ := strings.Cut(email, "@")
+	mailbox, _, _ := strings.Cut(local, "+")
+	return s.countMail(ctx, string(kind)+" to", mailbox+"@"+domain, mailsPerAddress)
+}
+
+// countMailOf counts a mail of that kind that somebody asks for, unless it is not known
+// who. Only if that is no error the mail is counted for the address, or who is refused
+// would keep others from mailing there.
+func (s *Service) countMailOf(ctx context.Context, kind MailKind, asking string, most int64) error {
+	if asking == "" {
+		return nil
 	}
-	return concurrently(count("to", email, mailsPerAddress), count("from", from, mostFrom))
+	return s.countMail(ctx, string(kind)+" of", asking, most)
+}
+
+func (s *Service) countMail(ctx context.Context, kind, of string, most int64) error {
+	now := s.now()
+	attempts, err := s.Store.CountAttempt(ctx, windowKey(kind, of, now, mailWindow), now, now.Add(2*mailWindow))
+	if err == nil && attempts.Count > most {
+		err = tooEarly(TooManyMails, "too many mails were asked for", now.Truncate(mailWindow).Add(mailWindow).Sub(now))
+	}
+	return err
 }
 
 // throttled is the refusal of an attempt that comes too early by that time.

@@ -20,8 +20,8 @@ type Ticket struct {
 	AdminID        string // of all others
 	TokenVersion   int64  // of the admin
 	Email          string
-	Hashes         []string // of the secrets that were mailed, the last one at the end
-	Mailed         bool     // the last one
+	Hashes         []string // of the secrets that were mailed, or may have been: each is valid
+	Mailed         bool     // or it will never be
 	CreatedAt      time.Time
 	ExpiresAt      time.Time
 }
@@ -29,9 +29,9 @@ type Ticket struct {
 const (
 	invitationTTL = 7 * 24 * time.Hour
 	resetTTL      = time.Hour
-	// maxTicketHashes is how many of the secrets of a ticket are valid: a mail may
-	// have been sent although its process crashed before it could note that.
-	maxTicketHashes = 3
+	// maxMails is how often a ticket is mailed at most. A mail may have been sent
+	// although its process crashed, or gave up waiting, before it could note that.
+	maxMails = 10
 )
 
 var errInvalidTicket = refuse(Unauthenticated, TicketInvalid, "the ticket has expired, was used or was withdrawn: ask for another one")
@@ -63,18 +63,27 @@ func (s *Service) ticket(ctx context.Context, secret string, kind MailKind) (Tic
 // mail mails the secret of the ticket, and notes that. If that fails, Reconcile mails
 // another one.
 func (s *Service) mail(ctx context.Context, t Ticket, secret auth.OpaqueToken, o Organization) {
-	m := Mail{Kind: t.Kind, To: t.Email, Ticket: secret.Text(), ValidFor: t.ExpiresAt.Sub(s.now())}
+	m := Mail{Kind: t.Kind, To: t.Email, Ticket: secret.Text(), ValidFor: t.ExpiresAt.Sub(s.now()).Round(time.Minute)}
 	if i := o.invitation(t.ID, s.now()); i != nil {
 		m.Organization, m.Role = o.Name, i.Role
 	}
 	err := s.Mailer.Send(ctx, m)
-	if err == nil {
-		t.Mailed = true
-		err = s.Store.ReplaceTicket(ctx, t)
-	}
+	t.Mailed = err == nil || errors.Is(err, ErrUndeliverable) || len(t.Hashes) >= maxMails
 	if err != nil {
-		s.log().WarnContext(ctx, "a mail is left to reconcile", "kind", t.Kind, "ticket_id", t.ID, "error", err)
+		s.log().WarnContext(ctx, "a mail was not sent", "kind", t.Kind, "ticket_id", t.ID, "for_good", t.Mailed, "error", err)
 	}
+	if t.Mailed {
+		err = s.Store.ReplaceTicket(ctx, t)
+		if err != nil {
+			s.log().WarnContext(ctx, "a mail may be sent again", "kind", t.Kind, "ticket_id", t.ID, "error", err)
+		}
+	}
+}
+
+// nextMail returns when the ticket is mailed again: a minute later than before at
+// first, and then each time twice as much later.
+func (t Ticket) nextMail() time.Time {
+	return t.CreatedAt.Add(StaleAfter<<len(t.Hashes) - StaleAfter)
 }
 
 // mailLeft mails the tickets that were not mailed. It deletes those that are not
@@ -89,6 +98,9 @@ func (s *Service) mailLeft(ctx context.Context) error {
 	}
 	var errs []error
 	for _, t := range tickets {
+		if s.now().Before(t.nextMail()) {
+			continue
+		}
 		o, err := s.checkTicket(ctx, t)
 		switch {
 		case errors.Is(err, errInvalidTicket):
@@ -96,7 +108,6 @@ func (s *Service) mailLeft(ctx context.Context) error {
 		case err == nil:
 			secret := auth.NewOpaqueToken(t.ID)
 			t.Hashes = append(slices.Clone(t.Hashes), secret.Hash())
-			t.Hashes = t.Hashes[max(0, len(t.Hashes)-maxTicketHashes):]
 			if err = s.Store.ReplaceTicket(ctx, t); err == nil {
 				s.mail(ctx, t, secret, o)
 			}

@@ -107,6 +107,27 @@ checkTokens(switched);
 assert.equal(ok(await api.GET("/admin/me", bearer(switched)), 200).organization_id, added.id);
 ok(await api.DELETE("/org/delete", bearer(switched)), 200);
 
+// Invite somebody, and withdraw that. Nobody knows a ticket here.
+const email = `guest-${unique}@example.com`;
+const invited = ok(await api.POST("/org/invitations", { ...bearer(first), body: { email, role: "member" } }), 201);
+fields(invited, "id", "email", "role", "invited_by", "created_at", "expires_at");
+assert.deepEqual([invited.email, invited.role, invited.invited_by], [email, "member", me.admin_id]);
+assert.deepEqual(ok(await api.GET("/org/invitations", bearer(first)), 200), { invitations: [invited] });
+const withdraw = () => api.DELETE("/org/invitations/{id}", { ...bearer(first), params: { path: { id: invited.id } } });
+ok(await withdraw(), 204);
+refused(await withdraw(), "/problems/invitation-not-found");
+const guess = { body: { ticket: "a guess", password: signUp.password } };
+refused(await api.POST("/invitations/accept", guess), "/problems/invalid-ticket");
+ok(await api.POST("/admin/forgot", { body: { email } }), 204);
+refused(await api.POST("/admin/reset", guess), "/problems/invalid-ticket");
+
+// The only owner stays.
+const { members } = ok(await api.GET("/org/members", bearer(first)), 200);
+assert.deepEqual(members.map((m) => m.admin_id), [me.admin_id]);
+const member = { ...bearer(first), params: { path: { admin_id: me.admin_id } } };
+refused(await api.PUT("/org/members/{admin_id}", { ...member, body: { role: "admin" } }), "/problems/last-owner");
+refused(await api.DELETE("/org/members/{admin_id}", member), "/problems/last-owner");
+
 const get = (name: string) => api.GET("/org/get", { params: { query: { organization_name: name } } });
 checkOrganization(ok(await get(signUp.organization_name), 200), signUp.organization_name, created.collection_name);
 
