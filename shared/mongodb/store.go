@@ -290,9 +290,12 @@ func (s *Store) Ticket(ctx context.Context, id string) (org.Ticket, error) {
 	return doc.ticket(), convert("find ticket", err)
 }
 
-func (s *Store) ReplaceTicket(ctx context.Context, t org.Ticket) error {
-	_, err := s.tickets.ReplaceOne(ctx, bson.D{{Key: "_id", Value: t.ID}}, newTicketDoc(t))
-	return convert("replace ticket", err)
+func (s *Store) ReplaceTicket(ctx context.Context, seen, next org.Ticket) (bool, error) {
+	res, err := s.tickets.ReplaceOne(ctx, bson.D{{Key: "_id", Value: seen.ID}, {Key: "hashes", Value: seen.Hashes}}, newTicketDoc(next))
+	if err != nil {
+		return false, convert("replace ticket", err)
+	}
+	return res.MatchedCount == 1, nil
 }
 
 func (s *Store) UnmailedTickets(ctx context.Context, before time.Time) ([]org.Ticket, error) {

@@ -332,7 +332,7 @@ func (s *Service) leave(ctx context.Context, a Admin, organizationID string) err
 func (s *Service) adopt(ctx context.Context, o Organization, a Admin) (Organization, error) {
 	id := emailClaim(a.Email)
 	switch {
-	case !slices.Contains(o.Claims, id):
+	case !o.uses(id):
 		return o, nil // it is adopted, or the admin that was read is older than o
 	case o.Operation != nil:
 		return o, errBusy
@@ -350,5 +350,11 @@ func (s *Service) adopt(ctx context.Context, o Organization, a Admin) (Organizat
 	}
 	next := o
 	next.Claims = without(o.Claims, []string{id})
-	return s.write(ctx, o, next)
+	next, err = s.write(ctx, o, next)
+	if errors.Is(err, errBusy) { // the admin may be gone, and the claim be made after that
+		if err := s.releaseUnused(ctx, mine); err != nil {
+			return o, err
+		}
+	}
+	return next, err
 }

@@ -89,6 +89,9 @@ func (s *Service) Invite(ctx context.Context, caller auth.Caller, r InviteReques
 		return nil
 	})
 	if err != nil {
+		if ticket.ID != "" && !errors.Is(err, ErrUnavailable) {
+			s.deleteTickets(ctx, []string{ticket.ID})
+		}
 		return Invitation{}, err
 	}
 	s.mail(ctx, ticket, secret, o)
@@ -255,6 +258,9 @@ func (s *Service) newMember(ctx context.Context, organizationID, email, password
 	}
 	if err == nil {
 		err = s.Store.InsertAdmin(ctx, a)
+	}
+	if err == nil && s.now().Sub(a.CreatedAt) > leaseTime {
+		err = errOvertaken // until the record was there, others could take the claim over
 	}
 	if err != nil {
 		return a, s.afterAccept(ctx, a, organizationID, err)

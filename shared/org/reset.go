@@ -110,6 +110,9 @@ func (s *Service) Reset(ctx context.Context, r ResetRequest) error {
 	if errors.Is(err, ErrNotFound) || err == nil && a.TokenVersion != t.TokenVersion {
 		err = errInvalidTicket
 	}
+	if err == nil && a.Committed == "" {
+		err = s.settleOlder(ctx, a)
+	}
 	if err != nil {
 		return err
 	}
@@ -132,4 +135,21 @@ func (s *Service) forget(ctx context.Context, t Ticket, email string) {
 	if err != nil {
 		s.log().WarnContext(ctx, "a used ticket is left", "ticket_id", t.ID, "error", err)
 	}
+}
+
+// settleOlder finishes the journals of older versions that change the admin: once this
+// version has changed the admin, nobody can tell whether they have. Its error is errBusy
+// if there is one.
+func (s *Service) settleOlder(ctx context.Context, a Admin) error {
+	all, err := s.Store.OrganizationsByID(ctx, a.Organizations)
+	for _, o := range all {
+		if o.Operation == nil || o.Operation.AdminID != a.ID {
+			continue
+		}
+		if _, err := s.finishStale(ctx, o); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		return errBusy
+	}
+	return err
 }

@@ -300,7 +300,7 @@ func (s *sim) finish(c *call) {
 		return
 	}
 	m := s.models[op.organization]
-	changes := op.createRequest != nil || op.memberRequest != nil || op.kind == "Update" || op.kind == "Delete"
+	changes := op.createRequest != nil || op.memberRequest != nil || op.kind == "Reset" || op.kind == "Update" || op.kind == "Delete"
 	switch {
 	case errors.Is(op.err, org.ErrUnavailable):
 	case op.err != nil:

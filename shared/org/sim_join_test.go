@@ -2,11 +2,8 @@ package org_test
 
 import (
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"orgservice/shared/org"
 )
@@ -130,48 +127,28 @@ func TestScriptOwnersLeave(t *testing.T) {
 	}
 }
 
-// TestScriptMailAgain mails what could not be mailed a few times, less and less often. If
-// the mails arrive all the same, every link is good.
-func TestScriptMailAgain(t *testing.T) {
-	for name, test := range map[string]struct {
-		err            error
-		firstHour, day int
-	}{
-		"the server is down":    {errors.New("no route to host"), 6, 10},
-		"there is no such user": {fmt.Errorf("%w: 550", org.ErrUndeliverable), 1, 1},
+// TestScriptSleepsBeforeInsert lets an acceptance by a new admin sleep for longer than
+// StaleAfter between the claim on the email and the insertion of the admin. Meanwhile
+// somebody signs up with the email, or Reconcile releases the claim.
+func TestScriptSleepsBeforeInsert(t *testing.T) {
+	for name, meanwhile := range map[string]func(s *sim) *operation{
+		"signed up":  func(s *sim) *operation { return s.createOp("core", "g0@x.test") },
+		"reconciled": func(s *sim) *operation { return s.reconcileOp(true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			runScript(t, true, func(s *sim) {
 				setActive(t, s)
-				s.mailErr = test.err
-				s.mustRun(t, s.inviteOp(s.acme(), s.acme().Admins[0].AdminID, "g0@x.test", org.RoleMember))
-				for minute := range 24 * 60 {
-					if minute == 60 && s.mailTries != test.firstHour {
-						t.Errorf("%d tries in the first hour, want %d", s.mailTries, test.firstHour)
-					}
-					s.sleep(time.Minute)
-					s.runAlone(s.reconcileOp(false))
+				err := s.runHooked(s.acceptOp(s.invited("g0@x.test")), 0, once("InsertAdmin", func() {
+					s.meanwhile(func() {
+						s.sleep(2 * org.StaleAfter)
+						s.mustRun(t, meanwhile(s))
+					})
+				}))
+				if !errors.Is(err, org.ErrUnavailable) {
+					t.Errorf("accepted: %v", err)
 				}
-				if s.mailTries != test.day {
-					t.Errorf("%d tries in a day, want %d", s.mailTries, test.day)
-				}
+				s.repairAndCheck()
 			})
 		})
 	}
-	runScript(t, true, func(s *sim) {
-		setActive(t, s)
-		// The server takes each mail, but nobody can note that.
-		unnoted := func(c *call) bool {
-			return c.method == "ReplaceTicket" && strings.Contains(c.args, "mailed") && s.deny(c)
-		}
-		s.runHooked(s.inviteOp(s.acme(), s.acme().Admins[0].AdminID, "g0@x.test", org.RoleMember), 0, unnoted)
-		for range 3 {
-			s.sleep(10 * time.Minute)
-			s.runHooked(s.reconcileOp(false), 0, unnoted)
-		}
-		if len(s.mails) != 4 {
-			t.Fatalf("%d mails", len(s.mails))
-		}
-		s.mustRun(t, s.acceptOp(s.mails[0]))
-	})
 }

@@ -46,7 +46,13 @@ func (s *sim) chooseMembersOp(o org.Organization) *operation {
 		}
 	}
 	roles := []org.Role{org.RoleOwner, org.RoleAdmin, org.RoleMember}
-	switch r := s.rng.IntN(10); {
+	switch r := s.rng.IntN(13); {
+	case r == 10 && len(o.Invitations) > 0:
+		return s.withdrawOp(o, s.someMember(o), oneOf(s, o.Invitations).ID)
+	case r == 11:
+		return s.forgotOp(s.durable.admins[oneOf(s, o.Admins).AdminID].Email, 0)
+	case r == 12:
+		return s.reconcileOp(s.rng.IntN(2) == 0)
 	case r < 4 || r < 7 && len(others) == 0:
 		emails := simGuests
 		if s.rng.IntN(4) == 0 {
@@ -61,6 +67,9 @@ func (s *sim) chooseMembersOp(o org.Organization) *operation {
 		m := s.mails[len(s.mails)-1]
 		if s.rng.IntN(3) == 0 {
 			m = oneOf(s, s.mails)
+		}
+		if m.Kind == org.ResetMail {
+			return s.resetOp(m, fmt.Sprint("password ", len(s.ops)+1))
 		}
 		return s.acceptOp(m)
 	}
@@ -136,7 +145,7 @@ func (s *sim) withdrawOp(o org.Organization, by, id string) *operation {
 // resetOp sets a new password with the ticket of the mail.
 func (s *sim) resetOp(m org.Mail, password string) *operation {
 	admins := s.durable.findAdmins(func(a org.Admin) bool { return a.Email == m.To })
-	op := &operation{kind: "Reset", args: m.To, run: func(ctx context.Context, service *org.Service) error {
+	op := &operation{kind: "Reset", args: m.To + " to " + password, run: func(ctx context.Context, service *org.Service) error {
 		return service.Reset(ctx, org.ResetRequest{Ticket: m.Ticket, Password: password})
 	}}
 	if len(admins) > 0 {
@@ -297,4 +306,31 @@ func (s *sim) checkMemberLogins(o org.Organization) {
 			s.addProblem("login", "%s to %s: %v", m.AdminID, o.ID, err)
 		}
 	}
+}
+
+// checkMails checks that somebody has the ticket of each invitation that is open.
+func (s *sim) checkMails(o org.Organization) {
+	for _, i := range o.Invitations {
+		sent := slices.ContainsFunc(s.mails, func(m org.Mail) bool {
+			token, _ := auth.ParseOpaqueToken(m.Ticket)
+			return token.ID == i.ID && s.valid(m)
+		})
+		if !sent && time.Now().Before(i.ExpiresAt) && s.mailErr == nil {
+			s.addProblem("mail lost", "%s has invited %s, who has no ticket: %v", o.ID, i.Email, s.durable.tickets[i.ID])
+		}
+	}
+}
+
+// valid reports whether the stored ticket has the secret of the mail.
+func (s *sim) valid(m org.Mail) bool {
+	token, _ := auth.ParseOpaqueToken(m.Ticket)
+	t, ok := s.durable.tickets[token.ID]
+	return ok && slices.ContainsFunc(t.Hashes, token.Matches)
+}
+
+// invitedTo is invited for the organization of that name.
+func (s *sim) invitedTo(slug, email string) org.Mail {
+	o := s.named(slug)
+	s.runHooked(s.inviteOp(o, o.Admins[0].AdminID, email, org.RoleMember), 0, nil)
+	return s.mails[len(s.mails)-1]
 }

@@ -164,6 +164,7 @@ func (s *sim) checkInvariants() {
 		adopted := byEmail.AdminID == o.Admins[0].AdminID
 		s.checkMate(o, m, emails)
 		s.checkMembers(o, claims)
+		s.checkMails(o)
 		if name.OrganizationID != o.ID || !adopted && byEmail.OrganizationID != o.ID {
 			s.addProblem("claim missing", "%s does not have %s and %s", o.ID, o.Collection, email)
 		}

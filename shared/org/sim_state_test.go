@@ -346,6 +346,12 @@ func (s *state) deleteSessions(match func(org.Session) bool) error {
 	return nil
 }
 
+func (s *state) deleteSessionsOf(adminID, organizationID string) error {
+	return s.deleteSessions(func(session org.Session) bool {
+		return session.OrganizationID == organizationID && session.AdminID == adminID
+	})
+}
+
 func (s *state) ticket(id string) (org.Ticket, error) {
 	t, ok := s.tickets[id]
 	if !ok {
@@ -367,11 +373,12 @@ func (s *state) unmailedTickets(before time.Time) (unmailed []org.Ticket) {
 	return unmailed
 }
 
-func (s *state) replaceTicket(t org.Ticket) error {
-	if _, ok := s.tickets[t.ID]; ok {
-		s.tickets[t.ID] = t
+func (s *state) replaceTicket(seen, next org.Ticket) (bool, error) {
+	if t, ok := s.tickets[seen.ID]; !ok || !slices.Equal(t.Hashes, seen.Hashes) {
+		return false, nil
 	}
-	return nil
+	s.tickets[next.ID] = next
+	return true, nil
 }
 
 func (s *state) deleteTickets(match func(org.Ticket) bool) error {

@@ -91,6 +91,11 @@ func (p *storePair) organization() org.Organization {
 		Admins: []org.Member{{AdminID: p.ids[0], Role: pickOf(p, org.RoleOwner, org.RoleMember), Since: p.time()}}, Claims: []string{pickOf(p, "org_a", "org_b"), "email:a"},
 		CreatedAt: p.time(), UpdatedAt: p.time(),
 	}
+	for i := range p.rng.IntN(3) {
+		o.Invitations = append(o.Invitations, org.Invitation{
+			ID: fmt.Sprint("i", i), Email: "c", Role: org.RoleAdmin, InvitedBy: p.ids[0], CreatedAt: p.time(), ExpiresAt: p.time(),
+		})
+	}
 	if p.rng.IntN(2) == 0 {
 		o.Operation = &org.Operation{ID: p.ids[5], Kind: org.Updating, StartedAt: p.time(), TouchedAt: p.time(), Name: "Bolt",
 			Collection: "org_b", Claims: []string{"org_b"}, AdminID: p.ids[0], Email: "b", PasswordHash: "h", TokenVersion: 2, Undone: p.rng.IntN(2) == 0}
@@ -103,6 +108,53 @@ func (p *storePair) organization() org.Organization {
 func (p *storePair) admin() org.Admin {
 	return org.Admin{ID: pickOf(p, p.ids[:2]...), OrganizationID: pickOf(p, p.ids[:2]...), Organizations: slices.Clone(p.ids[p.rng.IntN(2) : 1+p.rng.IntN(3)]), Email: pickOf(p, "", "a", "b"),
 		PasswordHash: pickOf(p, "", "h", "i"), TokenVersion: p.rng.Int64N(3), Revision: p.rng.Int64N(3), Committed: pickOf(p, "", p.ids[6]), Journaled: pickOf(p, map[string]string(nil), map[string]string{p.ids[0]: p.ids[7]}), CreatedAt: p.time(), UpdatedAt: p.time()}
+}
+
+func (p *storePair) ticket() org.Ticket {
+	t := org.Ticket{ID: pickOf(p, "a", "b", "c"), Kind: org.ResetMail, AdminID: p.ids[0], TokenVersion: 1 + p.rng.Int64N(2), Email: "c",
+		Hashes: []string{"h", "i", "j"}[:1+p.rng.IntN(3)], Mailed: p.rng.IntN(2) == 0, CreatedAt: p.time(), ExpiresAt: p.time().AddDate(100, 0, 0)}
+	if p.rng.IntN(2) == 0 {
+		t.Kind, t.OrganizationID, t.AdminID, t.TokenVersion = org.InvitationMail, pickOf(p, p.ids[:2]...), "", 0
+	}
+	return t
+}
+
+// ticketCommand sends a random command about tickets, or about the sessions of an
+// admin, to both stores.
+func (p *storePair) ticketCommand(ctx context.Context) (name string, simulated, actual answer) {
+	t := p.ticket()
+	stored, err := p.simulated.ticket(t.ID)
+	switch p.rng.IntN(7) {
+	case 0:
+		if err == nil {
+			return "", answer{}, answer{}
+		}
+		p.simulated.tickets[t.ID] = t
+		return fmt.Sprint("InsertTicket ", t), answer{}, answerOf(nil, p.store.InsertTicket(ctx, t))
+	case 1:
+		return "Ticket " + t.ID, answerOf(stored, err), answerOf(p.store.Ticket(ctx, t.ID))
+	case 2:
+		if err != nil || p.rng.IntN(3) == 0 {
+			stored = p.ticket()
+		}
+		t.ID = stored.ID
+		return fmt.Sprint("ReplaceTicket ", stored, t), answerOf(p.simulated.replaceTicket(stored, t)), answerOf(p.store.ReplaceTicket(ctx, stored, t))
+	case 3:
+		tickets, err := p.store.UnmailedTickets(ctx, t.CreatedAt)
+		byID := func(a, b org.Ticket) int { return strings.Compare(a.ID, b.ID) }
+		slices.SortFunc(tickets, byID)
+		return fmt.Sprint("UnmailedTickets ", t.CreatedAt), answer{Value: slices.SortedFunc(slices.Values(p.simulated.unmailedTickets(t.CreatedAt)), byID)}, answerOf(tickets, err)
+	case 4:
+		delete(p.simulated.tickets, t.ID)
+		return "DeleteTicket " + t.ID, answer{}, answerOf(nil, p.store.DeleteTicket(ctx, t.ID))
+	case 5:
+		id := pickOf(p, p.ids[:2]...)
+		p.simulated.deleteTickets(func(t org.Ticket) bool { return t.OrganizationID == id })
+		return "DeleteTickets " + id, answer{}, answerOf(nil, p.store.DeleteTickets(ctx, id))
+	}
+	adminID, id := pickOf(p, p.ids[:2]...), pickOf(p, p.ids[:2]...)
+	p.simulated.deleteSessionsOf(adminID, id)
+	return fmt.Sprint("DeleteSessionsOf ", adminID, id), answer{}, answerOf(nil, p.store.DeleteSessionsOf(ctx, adminID, id))
 }
 
 // collections lists the collections of both stores. Those of the real one have
@@ -140,7 +192,7 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 	c, o, a := p.claim(), p.organization(), p.admin()
 	errorOnly := func(err error) answer { return answerOf(nil, err) }
 	all := func(match func(org.Organization) bool) answer { return answerOf(p.simulated.findOrganizations(match)) }
-	switch p.rng.IntN(29) {
+	switch p.rng.IntN(33) {
 	case 0:
 		claims := []org.Claim{c}
 		if d := p.claim(); d.ID != c.ID {
@@ -218,6 +270,8 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 		organizations, err := p.store.OrganizationsByID(ctx, p.ids[:2])
 		sortByID(organizations)
 		return "OrganizationsByID", all(func(stored org.Organization) bool { return slices.Contains(p.ids[:2], stored.ID) }), answerOf(organizations, err)
+	case 29, 30, 31, 32:
+		return p.ticketCommand(ctx)
 	case 13:
 		return fmt.Sprint("DeleteOrganization ", id, o.Revision), errorOnly(p.simulated.deleteOrganization(id, o.Revision)), errorOnly(p.store.DeleteOrganization(ctx, id, o.Revision))
 	case 14:

@@ -271,11 +271,7 @@ func (h *handle) DeleteSessions(ctx context.Context, organizationID string) erro
 }
 
 func (h *handle) DeleteSessionsOf(ctx context.Context, adminID, organizationID string) error {
-	return h.write(ctx, "DeleteSessionsOf", adminID+" "+organizationID, func(s *state) error {
-		return s.deleteSessions(func(session org.Session) bool {
-			return session.OrganizationID == organizationID && session.AdminID == adminID
-		})
-	})
+	return h.write(ctx, "DeleteSessionsOf", adminID+" "+organizationID, func(s *state) error { return s.deleteSessionsOf(adminID, organizationID) })
 }
 
 // The ids of tickets are random, too.
@@ -288,12 +284,12 @@ func (h *handle) Ticket(ctx context.Context, id string) (org.Ticket, error) {
 	return do(ctx, h, "Ticket", read, "", func(s *state) (org.Ticket, error) { return s.ticket(id) })
 }
 
-func (h *handle) ReplaceTicket(ctx context.Context, t org.Ticket) error {
-	args := t.Email
-	if t.Mailed {
+func (h *handle) ReplaceTicket(ctx context.Context, seen, next org.Ticket) (bool, error) {
+	args := next.Email
+	if next.Mailed {
 		args += " mailed"
 	}
-	return h.write(ctx, "ReplaceTicket", args, func(s *state) error { return s.replaceTicket(t) })
+	return do(ctx, h, "ReplaceTicket", write, args, func(s *state) (bool, error) { return s.replaceTicket(seen, next) })
 }
 
 func (h *handle) UnmailedTickets(ctx context.Context, before time.Time) ([]org.Ticket, error) {

@@ -127,7 +127,7 @@ func (s *sim) logger() *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}
 	return slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey || a.Key == "session_id" {
+		if a.Key == slog.TimeKey || a.Key == "session_id" || a.Key == "ticket_id" {
 			return slog.Attr{}
 		}
 		return a

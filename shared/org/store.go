@@ -146,8 +146,9 @@ type TicketStore interface {
 	InsertTicket(ctx context.Context, t Ticket) error
 	// Ticket returns ErrNotFound if there is none of that id.
 	Ticket(ctx context.Context, id string) (Ticket, error)
-	// ReplaceTicket replaces the ticket of the same id, if there is one.
-	ReplaceTicket(ctx context.Context, t Ticket) error
+	// ReplaceTicket replaces the ticket seen by next if it still has the same hashes.
+	// It reports whether there was such a ticket.
+	ReplaceTicket(ctx context.Context, seen, next Ticket) (bool, error)
 	// UnmailedTickets returns the tickets made before a time that are not mailed.
 	UnmailedTickets(ctx context.Context, before time.Time) ([]Ticket, error)
 	// DeleteTicket deletes the ticket, if there is one.

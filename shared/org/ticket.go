@@ -29,6 +29,9 @@ type Ticket struct {
 const (
 	invitationTTL = 7 * 24 * time.Hour
 	resetTTL      = time.Hour
+	// unusedTicketTTL is how long Reconcile leaves the ticket of an invitation that is
+	// on no record. No process sleeps longer.
+	unusedTicketTTL = 24 * time.Hour
 	// maxMails is how often a ticket is mailed at most. A mail may have been sent
 	// although its process crashed, or gave up waiting, before it could note that.
 	maxMails = 10
@@ -73,7 +76,8 @@ func (s *Service) mail(ctx context.Context, t Ticket, secret auth.OpaqueToken, o
 		s.log().WarnContext(ctx, "a mail was not sent", "kind", t.Kind, "ticket_id", t.ID, "for_good", t.Mailed, "error", err)
 	}
 	if t.Mailed {
-		err = s.Store.ReplaceTicket(ctx, t)
+		// If another process has mailed another secret meanwhile, that one notes it.
+		_, err = s.Store.ReplaceTicket(ctx, t, t)
 		if err != nil {
 			s.log().WarnContext(ctx, "a mail may be sent again", "kind", t.Kind, "ticket_id", t.ID, "error", err)
 		}
@@ -103,12 +107,15 @@ func (s *Service) mailLeft(ctx context.Context) error {
 		}
 		o, err := s.checkTicket(ctx, t)
 		switch {
+		case errors.Is(err, errInvalidTicket) && t.Kind == InvitationMail && s.now().Sub(t.CreatedAt) < unusedTicketTTL:
+			err = nil // who invites may not have written the record yet
 		case errors.Is(err, errInvalidTicket):
 			err = s.Store.DeleteTicket(ctx, t.ID)
 		case err == nil:
-			secret := auth.NewOpaqueToken(t.ID)
+			secret, seen := auth.NewOpaqueToken(t.ID), t
 			t.Hashes = append(slices.Clone(t.Hashes), secret.Hash())
-			if err = s.Store.ReplaceTicket(ctx, t); err == nil {
+			var mine bool
+			if mine, err = s.Store.ReplaceTicket(ctx, seen, t); mine {
 				s.mail(ctx, t, secret, o)
 			}
 		}
