@@ -37,14 +37,14 @@ func (s *Service) CheckClock(ctx context.Context) error {
 }
 
 // Reconcile finishes operations that are stale, repairs what crashes have left
-// for longer than StaleAfter, and makes missing indexes. Only a full run, which
+// for longer than StaleAfter, makes missing indexes, and mails what was not mailed. Only a full run, which
 // reads the whole database, does the second. It may run at any time, and several
 // times concurrently. The error is what kept it from working; what it found is
 // in the report.
 func (s *Service) Reconcile(ctx context.Context, full bool) (Report, error) {
 	report := Report{Finished: []Finding{}, Undone: []Finding{}, Repaired: []Finding{}, Removed: []Finding{}, NeedsAttention: []Finding{}}
 	// A failure for one organization does not keep it from the others.
-	errs := []error{s.finishAll(ctx, &report), s.mailLeft(ctx)}
+	errs := []error{s.finishAll(ctx, &report)}
 	if full {
 		errs = append(errs, s.repairAll(ctx, &report))
 	}
@@ -52,7 +52,7 @@ func (s *Service) Reconcile(ctx context.Context, full bool) (Report, error) {
 	for name, err := range failed {
 		report.NeedsAttention = append(report.NeedsAttention, Finding{Kind: MissingIndex, Subject: name, Error: err.Error()})
 	}
-	return report, errors.Join(append(errs, err)...)
+	return report, errors.Join(append(errs, err, s.mailLeft(ctx))...)
 }
 
 // finishAll finishes or undoes the operations that are stale.
