@@ -24,6 +24,7 @@ import (
 
 	"orgservice/shared/config"
 	"orgservice/shared/mail"
+	"orgservice/shared/org"
 )
 
 // smtpServer is a server that wants a user and a password.
@@ -245,7 +246,7 @@ func TestSMTPErr(t *testing.T) {
 	})
 	for command, want := range map[string]string{
 		"MAIL": "sending SMTP MAIL FROM command: the server answered 550 5.1.1",
-		"RCPT": "sending SMTP RCPT TO command: the server answered 550 5.1.1",
+		"RCPT": "undeliverable: sending SMTP RCPT TO command: the server answered 550 5.1.1",
 		"DATA": "closing SMTP DATA writer: the server answered 550 5.1.1",
 	} {
 		t.Run("refused at "+command, func(t *testing.T) {
@@ -253,6 +254,9 @@ func TestSMTPErr(t *testing.T) {
 			server.refuse[command] = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "not " + testTicket}
 			err := newMailer(t, server.port, config.NoTLS, testPassword).Send(t.Context(), testMail)
 			wantErr(t, err, want)
+			if errors.Is(err, org.ErrUndeliverable) != (command == "RCPT") {
+				t.Errorf("%v is undeliverable: %v", err, errors.Is(err, org.ErrUndeliverable))
+			}
 		})
 	}
 	t.Run("no server", func(t *testing.T) {
