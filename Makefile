@@ -89,7 +89,7 @@ fuzz: ## run all fuzz targets, for FUZZTIME each
 mutants: ## change the code in small ways and print the changes that no test notices
 	@go run ./local/mutants shared/auth
 	@go run ./local/mutants -timeout 2m -run '^Test(Error|Panic|Parse|Same|Different|Long|Email|Password|Script|Sweep)' -run '^TestSim$$' \
-		-run '^Test(Check|Collection|Common|Commit|Create|Delete|Err|Freed|Get|Different|Email|Hostile|Login|Long|Members|Parse|Password|Reconcile|Refresh|Restored|RollBack|Roles|RoundTrips|Same|Throttle|Update|Upgrade)' \
+		-run '^Test(Check|Collection|Common|Commit|Create|Delete|Err|Forgot|Freed|Get|Different|Email|Hostile|Inv|Leave|Login|Long|Member|Parse|Password|Reconcile|Refresh|Reset|Restored|RollBack|Roles|RoundTrips|Same|Throttle|Update|Upgrade)' \
 		-run '^Test(Crash|Glitch|Late)$$' shared/org -sim.n=2000 -sim.first
 
 ##@ Check and generate

@@ -1,7 +1,6 @@
 package org_test
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ type state struct {
 	claims        map[string]org.Claim
 	sessions      map[string]org.Session
 	tickets       map[string]org.Ticket
+	ticketOrder   []string // the ids of tickets, as they were inserted
 	attempts      map[string]org.Attempts
 	catalog
 
@@ -43,6 +43,7 @@ func (s *state) clone() *state {
 	c := *s
 	c.organizations, c.admins, c.claims = maps.Clone(s.organizations), maps.Clone(s.admins), maps.Clone(s.claims)
 	c.sessions, c.attempts, c.tickets = maps.Clone(s.sessions), maps.Clone(s.attempts), maps.Clone(s.tickets)
+	c.ticketOrder = slices.Clone(s.ticketOrder)
 	c.catalog, c.onWrite, c.onAdminWrite = s.catalog.clone(), nil, nil
 	return &c
 }
@@ -360,16 +361,20 @@ func (s *state) ticket(id string) (org.Ticket, error) {
 	return t, nil
 }
 
-// unmailedTickets returns them in the order in which they were made.
+// insertTicket keeps the order, because the ids of tickets are random.
+func (s *state) insertTicket(t org.Ticket) error {
+	s.tickets[t.ID] = t
+	s.ticketOrder = append(slices.DeleteFunc(s.ticketOrder, func(id string) bool { return id == t.ID }), t.ID)
+	return nil
+}
+
+// unmailedTickets returns them in the order in which they were inserted.
 func (s *state) unmailedTickets(before time.Time) (unmailed []org.Ticket) {
-	for _, t := range s.tickets {
-		if !t.Mailed && !t.CreatedAt.After(before) {
+	for _, id := range s.ticketOrder {
+		if t, ok := s.tickets[id]; ok && !t.Mailed && !t.CreatedAt.After(before) {
 			unmailed = append(unmailed, t)
 		}
 	}
-	slices.SortFunc(unmailed, func(a, b org.Ticket) int {
-		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.Email, b.Email))
-	})
 	return unmailed
 }
 

@@ -129,8 +129,7 @@ func (p *storePair) ticketCommand(ctx context.Context) (name string, simulated, 
 		if err == nil {
 			return "", answer{}, answer{}
 		}
-		p.simulated.tickets[t.ID] = t
-		return fmt.Sprint("InsertTicket ", t), answer{}, answerOf(nil, p.store.InsertTicket(ctx, t))
+		return fmt.Sprint("InsertTicket ", t), answerOf(nil, p.simulated.insertTicket(t)), answerOf(nil, p.store.InsertTicket(ctx, t))
 	case 1:
 		return "Ticket " + t.ID, answerOf(stored, err), answerOf(p.store.Ticket(ctx, t.ID))
 	case 2:

@@ -277,7 +277,7 @@ func (h *handle) DeleteSessionsOf(ctx context.Context, adminID, organizationID s
 // The ids of tickets are random, too.
 
 func (h *handle) InsertTicket(ctx context.Context, t org.Ticket) error {
-	return h.write(ctx, "InsertTicket", t.Email, func(s *state) error { s.tickets[t.ID] = t; return nil })
+	return h.write(ctx, "InsertTicket", t.Email, func(s *state) error { return s.insertTicket(t) })
 }
 
 func (h *handle) Ticket(ctx context.Context, id string) (org.Ticket, error) {

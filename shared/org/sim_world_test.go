@@ -33,6 +33,7 @@ type sim struct {
 
 	mu      sync.Mutex
 	pending []*call // the calls that wait for the scheduler
+	slept   time.Duration
 	trace   *strings.Builder
 
 	held     []heldReply // replies that the caller has not got yet
@@ -243,6 +244,11 @@ func (s *sim) passTime() bool {
 
 // sleep lets time pass.
 func (s *sim) sleep(d time.Duration) {
+	// An operation may wait for the time, and then submits a call: what was read of the
+	// calls until now was read before that.
+	s.mu.Lock()
+	s.slept += d
+	s.mu.Unlock()
 	time.Sleep(d)
 	s.tracef("-- %v later", d)
 	if s.oldPrimary != nil && !s.oldPrimary.endsAt.After(time.Now()) {
