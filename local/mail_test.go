@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // newMailProject is newProject with a function that shows the variables of mail.
@@ -56,10 +55,8 @@ func TestMailbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "\nmail to a@example.com: Reset your password: " + base + "/reset-password?ticket=x\n"
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(out.String(), want); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%q is missing in\n%s", want, out)
-		}
+	if !strings.Contains(out.String(), want) { // it is printed before the mail is accepted
+		t.Fatalf("%q is missing in\n%s", want, out)
 	}
 	files, err := filepath.Glob(filepath.Join("local", ".data", "mail", "*.eml"))
 	if err != nil || len(files) != 1 {

@@ -88,9 +88,9 @@
 //	  invitation no more          C    a ticket for nothing              it expires
 //
 //	removal, or leaving
-//	1 record: the member no more  C    sessions, and an organization too
-//	  many on the admin's record       many on the admin's record        it is taken off
-//	2 sessions, the admin's record,
+//	1 record: the member no more  C    the admin's record still has the
+//	                                   organization                      it is taken off
+//	2 sessions; the admin's record,
 //	  or the admin                     nothing to do
 //
 // A creation is undone in the same way as an organization is deleted, except that
@@ -105,7 +105,7 @@
 // The admin's list comes first and ends last: it has an organization before that
 // lists the admin, and until it no longer does. What only the admin's list has gives
 // no right. So an admin is deleted only if the list is empty but for the organization
-// that is being deleted, or that fences itself and does not list the admin. Who takes an
+// that is being deleted, or that was fenced and does not list the admin. Who takes an
 // organization from the list reads the admin, fences the organization, and then reads
 // that. An acceptance reads the organization and then changes the admin. So either the
 // one that takes it off finds that the admin has changed, or the acceptance that the
