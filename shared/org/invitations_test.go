@@ -443,3 +443,17 @@ func TestLeave(t *testing.T) {
 	f.wantTokenValid(t, again, "Acme Ltd")
 	f.wantNoFindings(t)
 }
+
+// TestInvitationsOfOrganization counts the invitations of an organization, also those
+// that are refused.
+func TestInvitationsOfOrganization(t *testing.T) {
+	f, _, owner, _ := withMail(t)
+	for n := range 101 {
+		want := org.AlreadyMember
+		if n == 100 {
+			want = org.TooManyMails
+		}
+		_, err := f.Invite(t.Context(), owner, org.InviteRequest{Email: "owner@acme.test", Role: "member"})
+		wantReason(t, fmt.Sprint("invitation ", n+1), err, want)
+	}
+}
