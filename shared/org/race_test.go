@@ -73,7 +73,7 @@ func wantOneWinner(t *testing.T, errs []error, also ...error) {
 func wantConflicts(t *testing.T, errs []error, also ...error) (winners int) {
 	t.Helper()
 	for i, err := range errs {
-		allowed := err == nil || errors.Is(err, org.ErrConflict)
+		allowed := err == nil || errors.Is(err, org.ErrConflict) && !errors.Is(err, org.ErrUnavailable)
 		for _, target := range also {
 			allowed = allowed || errors.Is(err, target)
 		}

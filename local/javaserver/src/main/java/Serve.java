@@ -3,6 +3,7 @@ import java.util.Collection;
 import java.util.List;
 
 import de.bwaldvogel.mongo.MongoCollection;
+import de.bwaldvogel.mongo.MongoDatabase;
 import de.bwaldvogel.mongo.MongoServer;
 import de.bwaldvogel.mongo.MongoVersion;
 import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
@@ -46,8 +47,28 @@ public final class Serve {
                     synchronized (this) {
                         return super.handleCommand(channel, database, command, query);
                     }
+                case "find":
+                case "findAndModify":
+                    return copied(channel, database, command, query, (String) query.get(command));
+                case "getMore":
+                    return copied(channel, database, command, query, (String) query.get("collection"));
                 default:
                     return super.handleCommand(channel, database, command, query);
+            }
+        }
+
+        /**
+         * Returns copies of the documents. The server would send the stored ones, in
+         * whatever state writes have them then, and close the connection if they change
+         * while it encodes them.
+         */
+        private Document copied(Channel channel, String database, String command, Document query, String collection) {
+            MongoDatabase db = resolveDatabase(database);
+            synchronized (db) { // the order in which the server locks them
+                MongoCollection<?> c = db.resolveCollection(collection, false);
+                synchronized (c == null ? db : c) {
+                    return super.handleCommand(channel, database, command, query).cloneDeeply();
+                }
             }
         }
 
