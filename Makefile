@@ -5,9 +5,6 @@
 # local gateway uses the same flags, which a test checks.
 BUILD_ENV = CGO_ENABLED=0 GOFLAGS='-tags=lambda.norpc -ldflags=-s -buildvcs=false'
 
-# The race detector needs a C compiler.
-RACE := $(shell command -v $$(go env CC) >/dev/null 2>&1 && echo -race)
-
 ##@ Run
 
 .PHONY: run
@@ -41,12 +38,22 @@ sam-local: ## run the service under SAM CLI, with a Mongo container
 
 ##@ Test
 
-# In the tests of local, the functions have the time limits of the deployment. So
-# these packages are tested one at a time (-p 1).
+# In the tests of ALONE, the functions have the time limits of the deployment. So
+# nothing else runs beside them.
+ALONE = ./local ./local/e2e ./local/gateway
+OTHERS = $$(go list ./... | grep -vE '/local(/e2e|/gateway)?$$')
+# A fifth faster, for more memory.
+test race: export GOGC = 400
+
 .PHONY: test
 test: ## run all tests, on the server of MONGO_URL if that is set
-	go test $(RACE) -timeout 20m ./shared/... ./functions/...
-	go test $(RACE) -timeout 20m -p 1 ./local/...
+	go test -timeout 20m $(OTHERS)
+	go test -timeout 20m -p 1 -parallel 4 $(ALONE)
+
+.PHONY: race
+race: ## run the tests with the race detector (needs a C compiler), without the simulation, which runs one goroutine at a time
+	go test -race -timeout 30m -skip '^Test(Sim|SimRepeats|Sweep)$$' $(OTHERS)
+	go test -race -timeout 30m -p 1 -parallel 4 $(ALONE)
 
 .PHONY: simulate
 simulate: ## simulate a million schedules of the lifecycle: make simulate N=1000 START=1 PROFILE=any

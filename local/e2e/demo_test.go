@@ -74,6 +74,7 @@ func testDemo(t *testing.T) {
 	})
 	for status, want := range map[int]string{503: "the login was answered with 503", 401: "its passwords are refused"} {
 		t.Run(fmt.Sprint(status, " for good"), func(t *testing.T) {
+			t.Parallel()
 			code, out, errs := runBroken(t, func(step int) bool { return step > 5 }, func(_ *os.Process, w http.ResponseWriter, _ func(http.ResponseWriter)) {
 				w.WriteHeader(status)
 			})
@@ -103,6 +104,7 @@ func testDemo(t *testing.T) {
 		}, "interrupted\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for step := 1; step <= steps; step++ {
 				if name == "interrupted" && step == steps {
 					continue // it ends anyway

@@ -48,6 +48,7 @@ var unprovoked = map[string]string{
 // The story meets every success and every problem of every route but those in
 // unprovoked.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	x := &examples{routes: map[string]*recordedRoute{}}
 	x.tell(t)
 	x.checkComplete(t)

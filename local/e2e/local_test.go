@@ -26,6 +26,7 @@ import (
 // TestLocal holds the tests that need the gateway of the suite, or gateways of
 // their own. With ORGSERVICE_URL set it is left out.
 func TestLocal(t *testing.T) {
+	t.Parallel()
 	t.Run("Example", func(t *testing.T) {
 		// The name of the README, which no other test uses.
 		session(t, newClient(t), registration{"Akshay Pvt Ltd", "admin@example.com", secrets.add("Admin@123")}, "org_akshay_pvt_ltd")

@@ -11,4 +11,5 @@ read -r url <&"${server[0]}"
 cd ../..
 export MONGO_URL=$url
 go test -count=1 "$@" ./shared/...
+go test -count=1 "$@" ./shared/org -run '^TestRace' -race.rounds 10 # this server runs commands at once
 go test -count=1 "$@" ./local/e2e

@@ -288,7 +288,7 @@ func (c crashCase) clientState(w *world, s *org.Service) string {
 // setUp returns a world with another organization and, unless the case is a
 // creation, the one that the case is about.
 func (c crashCase) setUp(t *testing.T, db mongodbtest.Database) (*world, org.Organization) {
-	w := worldIn(t, db.Fresh(t))
+	w := plainWorld(t, db.Fresh(t))
 	s := w.service()
 	w.create(s, "Bystander", "admin@bystander.test")
 	if c.nameBefore == "" {
@@ -310,6 +310,7 @@ func (c crashCase) setUp(t *testing.T, db mongodbtest.Database) (*world, org.Org
 // free, and checks the database. After that it does the same for every state,
 // but the clients come before the repair.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	forEachCrash(t, "clientFirst=false", bothWays, func(t *testing.T, sc *scenario, n int, lost bool) (ended bool) {
 		return sc.interrupt(t, &crash{at: n, lost: lost}, nil, false)
 	})
@@ -322,6 +323,7 @@ func TestCrash(t *testing.T) {
 // after each change that the repair makes. A repair that changed nothing leaves
 // the state that TestCrash repairs.
 func TestCrashInRepair(t *testing.T) {
+	t.Parallel()
 	var repairs atomic.Int64
 	forEachCrash(t, "repair", answerLost, func(t *testing.T, sc *scenario, n int, lost bool) (ended bool) {
 		for at := 1; at <= maxCommands; at++ {
@@ -345,6 +347,7 @@ func TestCrashInRepair(t *testing.T) {
 // without another change of the organization at that moment. The operation must
 // clean up after itself.
 func TestGlitch(t *testing.T) {
+	t.Parallel()
 	var glitches, left atomic.Int64
 	for _, meanwhile := range []bool{false, true} {
 		forEachCrash(t, fmt.Sprintf("meanwhile=%v", meanwhile), bothWays, func(t *testing.T, sc *scenario, n int, lost bool) (ended bool) {
@@ -384,6 +387,7 @@ func TestGlitch(t *testing.T) {
 // TestLate fails one command of every operation and lets it arrive after the
 // operation has failed and cleaned up.
 func TestLate(t *testing.T) {
+	t.Parallel()
 	forEachCrash(t, "late", notSent, func(t *testing.T, sc *scenario, n int, _ bool) (ended bool) {
 		w, o := sc.setUp(t, sc.db)
 		c := &crash{at: n, glitch: true, late: true}

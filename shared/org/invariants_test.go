@@ -37,6 +37,12 @@ func worldIn(t testing.TB, db mongodbtest.Database) *world {
 	if failed, err := db.Open(t).EnsureIndexes(t.Context()); err != nil || len(failed) > 0 {
 		t.Fatal(failed, err)
 	}
+	return plainWorld(t, db)
+}
+
+// plainWorld is worldIn without indexes, which only make the service fast, and take
+// long to make.
+func plainWorld(t testing.TB, db mongodbtest.Database) *world {
 	return &world{t: t, db: db, now: time.Now(), seeded: map[string]bool{}}
 }
 

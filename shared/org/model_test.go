@@ -34,6 +34,7 @@ func (m model) emailTaken(email string) bool {
 // TestModel runs operations, crashes and repairs in random order and compares
 // the service with the model after each.
 func TestModel(t *testing.T) {
+	t.Parallel()
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
 		f.Value.Set("40") // of about 30 steps each; -rapid.checks for more
 	}

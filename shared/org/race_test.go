@@ -3,6 +3,7 @@ package org_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"sync"
@@ -14,8 +15,7 @@ import (
 	"orgservice/shared/org"
 )
 
-// raceRounds is how often each race is run.
-const raceRounds = 10
+var raceRounds = flag.Int("race.rounds", 3, "how often to run each race")
 
 // raceProcesses is how many services, each with its own connections, take part
 // in a race.
@@ -45,7 +45,7 @@ func race(functions ...func() error) []error {
 func runRounds(t *testing.T, run func(t *testing.T, w *world, services []*org.Service)) {
 	t.Parallel()
 	db := mongodbtest.New(t)
-	for round := range raceRounds {
+	for round := range *raceRounds {
 		t.Run(fmt.Sprint("round=", round), func(t *testing.T) {
 			w := worldIn(t, db.Fresh(t))
 			var services []*org.Service

@@ -11,6 +11,7 @@ import (
 )
 
 func TestReset(t *testing.T) {
+	t.Parallel()
 	f, post, owner, ahead := withMail(t)
 	if err := f.Forgot(t.Context(), org.ForgotRequest{Email: " OWNER@acme.test"}); err != nil {
 		t.Fatal(err)
@@ -77,6 +78,7 @@ func TestForgotTells(t *testing.T) {
 }
 
 func TestForgotErr(t *testing.T) {
+	t.Parallel()
 	f, post, _, ahead := withMail(t)
 	wantFields(t, f.Forgot(t.Context(), org.ForgotRequest{Email: " "}), "email")
 	for _, email := range []string{"owner@acme.test", "nobody@acme.test"} {

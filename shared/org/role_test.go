@@ -29,6 +29,7 @@ func (f *fixture) setRole(t *testing.T, o org.Organization, role org.Role) {
 // TestRoles lets a member of each role do what roles permit. The role of the record
 // counts, and not that of the token.
 func TestRoles(t *testing.T) {
+	t.Parallel()
 	const none = org.Role("auditor") // of a newer version
 	name, renamed := "Acme Ltd", "Acme Inc"
 	current, changed := adminPassword, "Better@123"

@@ -65,6 +65,7 @@ func wantUnauthenticated(t *testing.T, what string, err error) {
 }
 
 func TestRefresh(t *testing.T) {
+	t.Parallel()
 	t.Run("OK", func(t *testing.T) {
 		w, s, o := setUp(t)
 		first := mustLogin(t, s)
@@ -261,6 +262,7 @@ func TestLoginPaysOneComparison(t *testing.T) {
 }
 
 func TestThrottle(t *testing.T) {
+	t.Parallel()
 	wrong := func(s *org.Service, email, address string) error {
 		_, err := s.Login(context.Background(), org.LoginRequest{Email: email, Password: "wrong", ClientAddress: address})
 		return err

@@ -123,6 +123,7 @@ func (f *findings) report(t *testing.T) {
 
 // TestSimRepeats checks that a seed always gives the same trace.
 func TestSimRepeats(t *testing.T) {
+	t.Parallel()
 	for seed := uint64(1); seed <= 200; seed++ {
 		a, b := runSim(t, seed, "any", true), runSim(t, seed, "any", true)
 		if a.trace.String() != b.trace.String() {

@@ -93,6 +93,7 @@ func updateJournal(t *testing.T, admin bson.ObjectID) bson.D {
 // TestUpgrade starts with a database of the previous version, with no operation
 // under way and in the middle of every operation.
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	insertUpdating := func(t *testing.T, f *fixture) oldRecord {
 		b := f.insertOld(t, "active", "acme", nil)
 		f.insertOldClaims(t, b, "org_bolt", "email:b@example.com")
