@@ -28,6 +28,10 @@ invoke: ## send an event to a function: make invoke FN=create EVENT=events/creat
 reconcile: ## finish or undo what a crash has left, in the whole database
 	@go run ./local reconcile
 
+.PHONY: migrate
+migrate: ## carry the database of an older version forward, as reconcile does; STATUS=1 lists the migrations
+	@go run ./local migrate $(if $(STATUS),status)
+
 .PHONY: doctor
 doctor: ## check the database of MONGO_URL for problems: make doctor TIER=M10
 	@go run ./local -tier '$(TIER)' doctor
@@ -51,8 +55,8 @@ test: ## run all tests, on the server of MONGO_URL if that is set
 	go test -timeout 20m -p 1 -parallel 4 $(ALONE)
 
 .PHONY: race
-race: ## run the tests with the race detector (needs a C compiler), without the simulation, which runs one goroutine at a time
-	go test -race -timeout 30m -skip '^Test(Sim|SimRepeats|Sweep)$$' $(OTHERS)
+race: ## run the tests of what is concurrent with the race detector (needs a C compiler)
+	go test -race -timeout 30m -skip '^Test(Sim|SimRepeats|Sweep)$$' ./shared/... ./functions/... ./local/embedded ./local/mailbox
 	go test -race -timeout 30m -p 1 -parallel 4 $(ALONE)
 
 .PHONY: simulate

@@ -64,6 +64,11 @@ func serve(ctx context.Context, p *project, args []string) error {
 		defer box.Close()
 	}
 	reachable := p.reach(ctx)
+	if reachable {
+		if err := p.checkMigrations(ctx); err != nil {
+			return err
+		}
+	}
 	settings := p.gateway(p.stdout)
 	settings.Log = logStyle(p.stdout, p.env)
 	settings.Listener = listener

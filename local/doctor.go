@@ -33,7 +33,11 @@ func doctor(ctx context.Context, p *project, args []string) error {
 		return err
 	}
 	defer release()
-	findings, err := (&org.Service{Store: store, Database: database}).Inspect(ctx)
+	s := &org.Service{Store: store, Database: database}
+	if _, err := s.Migrations(ctx); err != nil {
+		return err
+	}
+	findings, err := s.Inspect(ctx)
 	if err != nil {
 		return err
 	}

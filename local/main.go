@@ -4,6 +4,7 @@
 //	go run ./local [flags]
 //	go run ./local [flags] invoke FUNCTION EVENT.json
 //	go run ./local [flags] reconcile
+//	go run ./local [flags] migrate [status]
 //	go run ./local [flags] doctor
 //	go run ./local [flags] orgs [MOST]
 //	go run ./local [flags] new NAME
@@ -42,6 +43,7 @@ var commands = map[string]func(context.Context, *project, []string) error{
 	"":          serve,
 	"invoke":    invoke,
 	"reconcile": reconcile,
+	"migrate":   migrate,
 	"doctor":    doctor,
 	"orgs":      orgs,
 	"demo":      demo,
@@ -85,7 +87,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		err = flags.Parse(flags.Args()[1:])
 	}
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(stdout, "usage: go run ./local [flags] [invoke FUNCTION EVENT.json | reconcile | doctor | orgs [MOST] | demo [URL] | new NAME]")
+		fmt.Fprintln(stdout, "usage: go run ./local [flags] [invoke FUNCTION EVENT.json | reconcile | migrate [status] | doctor | orgs [MOST] | demo [URL] | new NAME]")
 		flags.SetOutput(stdout)
 		flags.PrintDefaults()
 		return nil

@@ -1,6 +1,6 @@
 // Command reconcile is the scheduled Lambda function that finishes or undoes
-// what a crash has interrupted, mails what was not mailed, creates missing indexes and
-// reports what a person should look at.
+// what a crash has interrupted, mails what was not mailed, creates missing indexes,
+// carries the records of older versions forward and reports what a person should look at.
 package main
 
 import (

@@ -129,6 +129,16 @@ type ticketDoc struct {
 	ExpiresAt      time.Time    `bson:"expires_at"`
 }
 
+type migrationDoc struct {
+	Number     int       `bson:"_id"`
+	Name       string    `bson:"name"`
+	FinishedAt time.Time `bson:"finished_at"`
+}
+
+func (d migrationDoc) migration() org.Migration {
+	return org.Migration{Number: d.Number, Name: d.Name, FinishedAt: d.FinishedAt.UTC()}
+}
+
 type attemptsDoc struct {
 	Count int64     `bson:"count"`
 	Since time.Time `bson:"since"`
@@ -222,7 +232,8 @@ func (d adminDoc) admin() org.Admin {
 	for _, id := range d.Organizations {
 		a.Organizations = append(a.Organizations, string(id))
 	}
-	if d.Organizations == nil && d.OrganizationID != "" { // of an older version
+	a.Outdated = d.Organizations == nil
+	if a.Outdated && d.OrganizationID != "" {
 		a.Organizations = []string{string(d.OrganizationID)}
 	}
 	if d.Journaled != nil {

@@ -47,6 +47,7 @@ type Store struct {
 	sessions      *mongo.Collection
 	tickets       *mongo.Collection
 	attempts      *mongo.Collection
+	migrations    *mongo.Collection
 }
 
 var _ org.Store = (*Store)(nil)
@@ -90,6 +91,7 @@ func Open(connectionString, database string, more ...*options.ClientOptions) (*S
 		sessions:      db.Collection("sessions"),
 		tickets:       db.Collection("tickets"),
 		attempts:      db.Collection("attempts"),
+		migrations:    db.Collection("migrations"),
 	}, nil
 }
 

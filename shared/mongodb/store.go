@@ -352,6 +352,18 @@ func (s *Store) ForgetAttempts(ctx context.Context, key string) error {
 	return convert("forget attempts", err)
 }
 
+func (s *Store) Migrations(ctx context.Context) ([]org.Migration, error) {
+	return findAll(ctx, s.migrations, bson.D{}, migrationDoc.migration)
+}
+
+func (s *Store) InsertMigration(ctx context.Context, m org.Migration) error {
+	_, err := s.migrations.InsertOne(ctx, migrationDoc{m.Number, m.Name, m.FinishedAt})
+	if err != nil && isDuplicateKey(err) {
+		return nil
+	}
+	return convert("insert migration", err)
+}
+
 func findOne[D any](ctx context.Context, c *mongo.Collection, filter bson.D) (D, error) {
 	var doc D
 	err := c.FindOne(ctx, filter).Decode(&doc)

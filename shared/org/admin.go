@@ -23,6 +23,7 @@ type Admin struct {
 	Journaled      map[string]string // by organization, the id of the last change that its journal had
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
+	Outdated       bool // an older version has written the record, without all fields; the next write adds them
 }
 
 // owner returns the admin as the owner of claims.

@@ -183,7 +183,9 @@
 // Older versions gave the claims to emails to the organizations, listed them on
 // their records, and kept a copy of the version of an admin's tokens there. A change
 // of such an email first gives the claim to the admin (adopt). Journals of older
-// versions are carried out with the claims that they have.
+// versions are carried out with the claims that they have. Migrate does the same for
+// everybody else, with the same conditional writes, and leaves an organization whose
+// operation is under way to its next run; so a crash leaves nothing but less to do.
 //
 // # Repair
 //

@@ -15,6 +15,8 @@ type Report struct {
 	Repaired       []Finding `json:"repaired"`        // collections whose UUID on the record, or whose name, was put right
 	Removed        []Finding `json:"removed"`         // claims, admins, memberships and empty collections that had no organization
 	NeedsAttention []Finding `json:"needs_attention"` // what a person must look at
+
+	Migrated []Migration `json:"migrated,omitempty"` // the migrations that were finished
 }
 
 // CheckClock returns an error if the clock of this process and the database's
@@ -36,13 +38,17 @@ func (s *Service) CheckClock(ctx context.Context) error {
 	return nil
 }
 
-// Reconcile finishes operations that are stale, repairs what crashes have left
-// for longer than StaleAfter, makes missing indexes, and mails what was not mailed. Only a full run, which
-// reads the whole database, does the second. It may run at any time, and several
-// times concurrently. The error is what kept it from working; what it found is
-// in the report.
+// Reconcile finishes operations that are stale, repairs what crashes have left for
+// longer than StaleAfter, makes missing indexes, runs Migrate, and mails what was not
+// mailed. Only a full run, which reads the whole database, does the second. It may run
+// at any time, and several times concurrently. The error is what kept it from working;
+// what it found is in the report. It does nothing to the database of a newer version.
 func (s *Service) Reconcile(ctx context.Context, full bool) (Report, error) {
 	report := Report{Finished: []Finding{}, Undone: []Finding{}, Repaired: []Finding{}, Removed: []Finding{}, NeedsAttention: []Finding{}}
+	known, err := s.Migrations(ctx)
+	if err != nil {
+		return report, err
+	}
 	// A failure for one organization does not keep it from the others.
 	errs := []error{s.finishAll(ctx, &report)}
 	if full {
@@ -51,6 +57,11 @@ func (s *Service) Reconcile(ctx context.Context, full bool) (Report, error) {
 	failed, err := s.Store.EnsureIndexes(ctx)
 	for name, err := range failed {
 		report.NeedsAttention = append(report.NeedsAttention, Finding{Kind: MissingIndex, Subject: name, Error: err.Error()})
+	}
+	errs = append(errs, err)
+	report.Migrated, err = s.migrate(ctx, known)
+	if errors.Is(err, ErrUnfinished) {
+		err = nil // the next run has the rest
 	}
 	return report, errors.Join(append(errs, err, s.mailLeft(ctx))...)
 }

@@ -210,7 +210,7 @@ func (s *sim) downgradeTo(withoutUUIDs bool) {
 			if !exists {
 				continue
 			}
-			a.Committed, a.Journaled = "", nil
+			a.Committed, a.Journaled, a.Outdated = "", nil, true
 			if withoutUUIDs || a.TokenVersion == 1 {
 				a.Revision = 0
 			}
@@ -226,6 +226,7 @@ func (s *sim) downgradeTo(withoutUUIDs bool) {
 		}
 		s.durable.organizations[o.ID] = o
 	}
+	clear(s.durable.migrations)
 	s.tracef("   UPGRADE: the records are those of an older version")
 }
 

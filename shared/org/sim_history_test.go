@@ -201,6 +201,7 @@ func (s *sim) adminWritten(before, after org.Admin) {
 	}
 	if before.Committed == after.Committed {
 		after.Revision, after.Organizations, after.OrganizationID, after.UpdatedAt = before.Revision, before.Organizations, before.OrganizationID, before.UpdatedAt
+		after.Outdated = before.Outdated
 		if !reflect.DeepEqual(after, before) {
 			s.addProblem("wrong state", "the admin %s is changed without a change: %+v", after.ID, after)
 		}

@@ -106,6 +106,7 @@ func (s *sim) drainAndRepair() {
 			return
 		}
 		if strings.HasPrefix(op.args, "0 ") && !s.durable.anyClaimRests() {
+			s.checkMigrated()
 			return
 		}
 	}
@@ -395,5 +396,28 @@ func (s *sim) checkUsable() {
 	}
 	if len(s.problems) == 0 && len(s.durable.organizations)+len(s.durable.claims)+len(s.durable.admins) > 0 {
 		s.addProblem("liveness", "records, claims or admins are left after all deletions")
+	}
+}
+
+// checkMigrated checks that the repair has carried the records of older versions forward,
+// unless it waits for an operation that a person must look at.
+func (s *sim) checkMigrated() {
+	for _, o := range s.durable.organizations {
+		if o.Operation != nil {
+			return
+		}
+	}
+	if len(s.durable.migrations) == 0 {
+		s.addProblem("not migrated", "no migration is finished")
+	}
+	for _, o := range inOrder(s.durable.organizations) {
+		if slices.ContainsFunc(o.Claims, func(id string) bool { return strings.HasPrefix(id, "email:") }) {
+			s.addProblem("not migrated", "%s has the claims %v", o.ID, o.Claims)
+		}
+	}
+	for _, a := range inOrder(s.durable.admins) {
+		if a.Outdated {
+			s.addProblem("not migrated", "admin %s is outdated", a.ID)
+		}
 	}
 }

@@ -19,6 +19,7 @@ type state struct {
 	tickets       map[string]org.Ticket
 	ticketOrder   []string // the ids of tickets, as they were inserted
 	attempts      map[string]org.Attempts
+	migrations    map[int]org.Migration
 	catalog
 
 	// stopAfterFirst makes a command that changes several documents stop after
@@ -34,7 +35,7 @@ type state struct {
 func newState() *state {
 	return &state{
 		organizations: map[string]org.Organization{}, admins: map[string]org.Admin{}, claims: map[string]org.Claim{},
-		sessions: map[string]org.Session{}, tickets: map[string]org.Ticket{}, attempts: map[string]org.Attempts{}, catalog: newCatalog(),
+		migrations: map[int]org.Migration{}, sessions: map[string]org.Session{}, tickets: map[string]org.Ticket{}, attempts: map[string]org.Attempts{}, catalog: newCatalog(),
 	}
 }
 
@@ -43,7 +44,7 @@ func (s *state) clone() *state {
 	c := *s
 	c.organizations, c.admins, c.claims = maps.Clone(s.organizations), maps.Clone(s.admins), maps.Clone(s.claims)
 	c.sessions, c.attempts, c.tickets = maps.Clone(s.sessions), maps.Clone(s.attempts), maps.Clone(s.tickets)
-	c.ticketOrder = slices.Clone(s.ticketOrder)
+	c.ticketOrder, c.migrations = slices.Clone(s.ticketOrder), maps.Clone(s.migrations)
 	c.catalog, c.onWrite, c.onAdminWrite = s.catalog.clone(), nil, nil
 	return &c
 }
@@ -263,7 +264,7 @@ func (s *state) replaceAdmin(seen, next org.Admin) (bool, error) {
 	if !ok || stored.Revision != seen.Revision {
 		return false, nil
 	}
-	next.Revision = seen.Revision + 1
+	next.Revision, next.Outdated = seen.Revision+1, false
 	s.admins[next.ID] = next
 	if s.onAdminWrite != nil {
 		s.onAdminWrite(stored, next)

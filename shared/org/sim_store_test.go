@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -332,6 +333,21 @@ func (h *handle) TakeBackAttempt(ctx context.Context, key string) error {
 
 func (h *handle) ForgetAttempts(ctx context.Context, key string) error {
 	return h.write(ctx, "ForgetAttempts", "", func(s *state) error { delete(s.attempts, key); return nil })
+}
+
+func (h *handle) Migrations(ctx context.Context) ([]org.Migration, error) {
+	return do(ctx, h, "Migrations", read, "", func(s *state) ([]org.Migration, error) {
+		return slices.Collect(maps.Values(s.migrations)), nil
+	})
+}
+
+func (h *handle) InsertMigration(ctx context.Context, m org.Migration) error {
+	return h.write(ctx, "InsertMigration", fmt.Sprint(m.Number), func(s *state) error {
+		if _, noted := s.migrations[m.Number]; !noted {
+			s.migrations[m.Number] = m
+		}
+		return nil
+	})
 }
 
 func (h *handle) EnsureIndexes(ctx context.Context) (map[string]error, error) {

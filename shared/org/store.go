@@ -34,6 +34,7 @@ type Store interface {
 	AttemptStore
 	CollectionStore
 	IndexStore
+	MigrationStore
 
 	// NewID returns a new unique id.
 	NewID() string
@@ -200,4 +201,13 @@ type IndexStore interface {
 	EnsureIndexes(ctx context.Context) (failed map[string]error, err error)
 	// MissingIndexes returns the names of the indexes that are missing.
 	MissingIndexes(ctx context.Context) ([]string, error)
+}
+
+// MigrationStore keeps which migrations are finished.
+type MigrationStore interface {
+	// Migrations returns the finished ones, in no order.
+	Migrations(ctx context.Context) ([]Migration, error)
+	// InsertMigration notes that the migration is finished. It does nothing if that is
+	// noted already.
+	InsertMigration(ctx context.Context, m Migration) error
 }
