@@ -35,7 +35,6 @@ const (
 // done completely or not at all. The test needs its own gateway, so it is left
 // out with ORGSERVICE_URL.
 func TestKill(t *testing.T) {
-	t.Parallel()
 	a := &arena{t: t, data: newData(t)}
 	a.start()
 	seed := rand.Uint64()

@@ -130,13 +130,10 @@ type ticketDoc struct {
 }
 
 type migrationDoc struct {
-	Number     int       `bson:"_id"`
+	Number     any       `bson:"_id"`
 	Name       string    `bson:"name"`
-	FinishedAt time.Time `bson:"finished_at"`
-}
-
-func (d migrationDoc) migration() org.Migration {
-	return org.Migration{Number: d.Number, Name: d.Name, FinishedAt: d.FinishedAt.UTC()}
+	SeenAt     time.Time `bson:"seen_at,omitempty"`
+	FinishedAt time.Time `bson:"finished_at,omitempty"`
 }
 
 type attemptsDoc struct {
@@ -257,6 +254,22 @@ func (d claimDoc) claim() org.Claim {
 		ID: d.ID, Owner: org.Owner{OrganizationID: string(d.OrganizationID), AdminID: string(d.AdminID)}, Revision: d.Revision,
 		ClaimedAt: d.ClaimedAt.UTC(), RestingSince: d.RestingSince.UTC(),
 	}
+}
+
+func newMigrationDoc(m org.Migration) migrationDoc {
+	return migrationDoc{m.Number, m.Name, m.SeenAt, m.FinishedAt}
+}
+
+// migration returns the migration. Its number is -1 if this version can't read it.
+func (d migrationDoc) migration() org.Migration {
+	m := org.Migration{Number: -1, Name: d.Name, SeenAt: d.SeenAt.UTC(), FinishedAt: d.FinishedAt.UTC()}
+	switch n := d.Number.(type) {
+	case int32:
+		m.Number = int(n)
+	case int64:
+		m.Number = int(n)
+	}
+	return m
 }
 
 func newSessionDoc(s org.Session) sessionDoc {

@@ -357,11 +357,17 @@ func (s *Store) Migrations(ctx context.Context) ([]org.Migration, error) {
 }
 
 func (s *Store) InsertMigration(ctx context.Context, m org.Migration) error {
-	_, err := s.migrations.InsertOne(ctx, migrationDoc{m.Number, m.Name, m.FinishedAt})
+	_, err := s.migrations.InsertOne(ctx, newMigrationDoc(m))
 	if err != nil && isDuplicateKey(err) {
 		return nil
 	}
 	return convert("insert migration", err)
+}
+
+func (s *Store) FinishMigration(ctx context.Context, m org.Migration) error {
+	doc := newMigrationDoc(m)
+	_, err := s.migrations.ReplaceOne(ctx, bson.D{{Key: "_id", Value: m.Number}}, doc, options.Replace().SetUpsert(true))
+	return convert("finish migration", err)
 }
 
 func findOne[D any](ctx context.Context, c *mongo.Collection, filter bson.D) (D, error) {

@@ -339,12 +339,15 @@ func (s *Service) adopt(ctx context.Context, o Organization, a Admin) (Organizat
 		return o, errBusy
 	}
 	mine := Claim{ID: id, Owner: a.owner(), Revision: a.Revision, ClaimedAt: s.now()}
+	made := false
 	held, err := s.Store.Claim(ctx, id)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		_, err = s.Store.InsertClaims(ctx, []Claim{mine})
+		var taken string
+		taken, err = s.Store.InsertClaims(ctx, []Claim{mine})
+		made = taken == ""
 	case err == nil && held.OrganizationID == o.ID:
-		_, err = s.Store.ReplaceClaim(ctx, held, mine)
+		made, err = s.Store.ReplaceClaim(ctx, held, mine)
 	}
 	if err != nil {
 		return o, err
@@ -352,7 +355,7 @@ func (s *Service) adopt(ctx context.Context, o Organization, a Admin) (Organizat
 	next := o
 	next.Claims = without(o.Claims, []string{id})
 	next, err = s.write(ctx, o, next)
-	if errors.Is(err, errBusy) { // the admin may be gone, and the claim be made after that
+	if errors.Is(err, errBusy) && made { // the admin may be gone, and the claim be made after that
 		if err := s.releaseUnused(ctx, mine); err != nil {
 			return o, err
 		}

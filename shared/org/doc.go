@@ -186,6 +186,9 @@
 // versions are carried out with the claims that they have. Migrate does the same for
 // everybody else, with the same conditional writes, and leaves an organization whose
 // operation is under way to its next run; so a crash leaves nothing but less to do.
+// Version 1.0.0 takes all tokens for revoked where it has done so, and UpdateAdmin of
+// that version doesn't look whether it matched an admin. So Reconcile begins when no
+// function of that version runs any more, and repeats what is finished.
 //
 // # Repair
 //

@@ -79,8 +79,8 @@ func (d oldDump) caller(t *testing.T) auth.Caller {
 func (w *world) wantCarriedForward(t *testing.T, dump oldDump) {
 	t.Helper()
 	s := w.service()
-	for range 2 { // what rests is released by the second
-		w.makeStale()
+	for range 3 { // the first meets the migration, the second runs it, the third releases what rested
+		w.advance(time.Hour)
 		reconcile(t, s)
 	}
 	w.check()
@@ -113,6 +113,13 @@ func (w *world) wantCarriedForward(t *testing.T, dump oldDump) {
 	if _, err := s.Refresh(context.Background(), org.RefreshRequest{RefreshToken: dump.Refresh}); err != nil {
 		t.Errorf("the refresh token: %v", err)
 	}
+}
+
+// wantNamesFree fails the test unless others can have the names and emails that the dump's
+// organizations don't have any more.
+func (w *world) wantNamesFree(t *testing.T) {
+	t.Helper()
+	s := w.service()
 	for _, name := range []string{"Stuck Deletion", "Stuck Creation", "Before Ltd", "Stuck Update"} {
 		w.create(s, name, strings.ReplaceAll(name, " ", "")+"@another.test")
 	}
@@ -129,6 +136,7 @@ func TestMigrate(t *testing.T) {
 		t.Run("at once", func(t *testing.T) {
 			w, dump := loadOld(t, f.db)
 			w.wantCarriedForward(t, dump)
+			w.wantNamesFree(t)
 		})
 		t.Run("in use", func(t *testing.T) {
 			w, dump := loadOld(t, f.db)
@@ -146,6 +154,7 @@ func TestMigrate(t *testing.T) {
 				t.Error(err)
 			}
 			w.wantCarriedForward(t, dump)
+			w.wantNamesFree(t)
 		})
 	})
 }
@@ -222,13 +231,11 @@ func TestMigrateUnusedClaim(t *testing.T) {
 		{Key: "organization_name", Value: "Acme"}, {Key: "collection_name", Value: "org_acme"}}
 	f.set(t, "organizations", b.id.Hex(), bson.D{{Key: "claims", Value: bson.A{"org_acme", "email:gone@example.com"}}, {Key: "operation", Value: operation}})
 	f.replaceOldAdmin(t, b, "b@example.com", adminPassword, 1)
-	organizations := f.snapshot(t)["organizations"]
+	before := f.snapshot(t)
 	if _, err := f.Migrate(t.Context()); !errors.Is(err, org.ErrUnfinished) {
 		t.Errorf("under way: %v", err)
 	}
-	if diff := cmp.Diff(organizations, f.snapshot(t)["organizations"]); diff != "" {
-		t.Errorf("under way (-before +after):\n%s", diff)
-	}
+	f.wantSame(t, before)
 	f.set(t, "organizations", b.id.Hex(), bson.D{{Key: "operation", Value: nil}})
 	if finished, err := f.Migrate(t.Context()); err != nil || len(finished) != 1 {
 		t.Errorf("%+v, %v", finished, err)
@@ -240,22 +247,50 @@ func TestMigrateUnusedClaim(t *testing.T) {
 	f.mustCreate(t, "Another", "gone@example.com")
 }
 
+// TestMigrateLater reconciles a database of an older version. While functions of that
+// version may still run, or come back, its records must stay as they are.
+func TestMigrateLater(t *testing.T) {
+	f := newFixture(t)
+	f.insertOld(t, "active", "acme", nil)
+	f.fillTenant(t, "org_acme")
+	old := func() bool {
+		return strings.Contains(fmt.Sprint(f.snapshot(t)["organizations"]), "email:a@example.com")
+	}
+	if len(f.mustReconcile(t).Migrated) > 0 || !old() {
+		t.Error("migrated at once")
+	}
+	f.advance(45 * time.Minute)
+	if len(f.mustReconcile(t).Migrated) > 0 || !old() {
+		t.Error("migrated after 45 minutes")
+	}
+	f.advance(14 * time.Minute)
+	if len(f.mustReconcile(t).Migrated) != 1 || old() {
+		t.Error("not migrated after an hour")
+	}
+}
+
 // TestNewerDatabase opens a database that a newer version has carried forward. Nothing
 // that works on all of it may touch it.
 func TestNewerDatabase(t *testing.T) {
 	f := newFixture(t)
 	f.insertOld(t, "deleting", "", bson.D{{Key: "kind", Value: "delete"}})
 	f.fillTenant(t, "org_acme")
-	f.insert(t, "migrations", bson.D{{Key: "_id", Value: 7}, {Key: "name", Value: "something"}, {Key: "finished_at", Value: time.Now()}})
-	before := f.snapshot(t)
-	const want = "the database is of another version of the service: it has migration 7 (something), and this version knows 1 to 1"
-	_, status := f.Migrations(t.Context())
-	_, migrate := f.Migrate(t.Context())
-	_, reconcile := f.Reconcile(t.Context(), true)
-	for name, err := range map[string]error{"Migrations": status, "Migrate": migrate, "Reconcile": reconcile} {
-		if err == nil || err.Error() != want {
-			t.Errorf("%s: %v", name, err)
+	for number, read := range map[any]int{7: 7, int64(1) << 40: 1 << 40, -2: -2, 0: 0, "lock": -1, 1.5: -1} {
+		id := bson.D{{Key: "_id", Value: number}}
+		f.insert(t, "migrations", append(id, bson.E{Key: "name", Value: "something"}))
+		before := f.snapshot(t)
+		want := fmt.Sprintf("the database is of another version of the service: it has migration %d (something), and this version knows 1 to 1", read)
+		_, status := f.Migrations(t.Context())
+		_, migrate := f.Migrate(t.Context())
+		_, reconcile := f.Reconcile(t.Context(), true)
+		for name, err := range map[string]error{"Migrations": status, "Migrate": migrate, "Reconcile": reconcile} {
+			if err == nil || err.Error() != want {
+				t.Errorf("%v, %s: %v", number, name, err)
+			}
+		}
+		f.wantSame(t, before)
+		if _, err := f.db.Client.Database(f.db.Name).Collection("migrations").DeleteOne(t.Context(), id); err != nil {
+			t.Fatal(err)
 		}
 	}
-	f.wantSame(t, before)
 }

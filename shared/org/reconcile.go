@@ -39,10 +39,11 @@ func (s *Service) CheckClock(ctx context.Context) error {
 }
 
 // Reconcile finishes operations that are stale, repairs what crashes have left for
-// longer than StaleAfter, makes missing indexes, runs Migrate, and mails what was not
-// mailed. Only a full run, which reads the whole database, does the second. It may run
-// at any time, and several times concurrently. The error is what kept it from working;
-// what it found is in the report. It does nothing to the database of a newer version.
+// longer than StaleAfter, makes missing indexes, mails what was not mailed, and migrates
+// the database, an hour after it first could. Only a full run, which reads the whole
+// database, does the second and the last. It may run at any time, and several times
+// concurrently. The error is what kept it from working; what it found is in the report.
+// It does nothing to the database of a newer version.
 func (s *Service) Reconcile(ctx context.Context, full bool) (Report, error) {
 	report := Report{Finished: []Finding{}, Undone: []Finding{}, Repaired: []Finding{}, Removed: []Finding{}, NeedsAttention: []Finding{}}
 	known, err := s.Migrations(ctx)
@@ -58,12 +59,12 @@ func (s *Service) Reconcile(ctx context.Context, full bool) (Report, error) {
 	for name, err := range failed {
 		report.NeedsAttention = append(report.NeedsAttention, Finding{Kind: MissingIndex, Subject: name, Error: err.Error()})
 	}
-	errs = append(errs, err)
-	report.Migrated, err = s.migrate(ctx, known)
-	if errors.Is(err, ErrUnfinished) {
-		err = nil // the next run has the rest
+	errs = append(errs, err, s.mailLeft(ctx))
+	if full { // last, since it may take all the time that is left
+		report.Migrated, err = s.migrateLater(ctx, known)
+		errs = append(errs, err)
 	}
-	return report, errors.Join(append(errs, err, s.mailLeft(ctx))...)
+	return report, errors.Join(errs...)
 }
 
 // finishAll finishes or undoes the operations that are stale.

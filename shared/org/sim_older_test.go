@@ -2,7 +2,9 @@ package org_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"orgservice/shared/org"
 )
@@ -102,5 +104,102 @@ func TestScriptStaysOwned(t *testing.T) {
 		s.wantClaims(t, "email:b@x.test", "org_bolt")
 		s.mustRun(t, s.createOp("core", "a@x.test"))
 		s.repairAndCheck()
+	})
+}
+
+// TestScriptSignUpInMigration signs somebody up by a function of version 1.0.0 while the
+// migration runs, after it has read the organizations, or after it is finished.
+func TestScriptSignUpInMigration(t *testing.T) {
+	for _, at := range []string{"FinishMigration", "after"} {
+		t.Run(at, func(t *testing.T) {
+			runScript(t, true, func(s *sim) {
+				s.mustCreate(t, "acme", "a@x.test")
+				s.downgrade()
+				signUp := func() { s.mustCreate(t, "bolt", "b@x.test"); s.makeOld("bolt") }
+				s.runHooked(s.reconcileOp(true), 0, once("FinishMigration", func() {
+					if at != "after" {
+						s.meanwhile(signUp)
+					}
+				}))
+				if m := s.durable.migrations[1]; m.FinishedAt.IsZero() {
+					t.Errorf("not finished: %+v", m)
+				}
+				if at == "after" {
+					signUp()
+				}
+				s.repairAndCheck()
+			})
+		})
+	}
+}
+
+// makeOld gives the record of an organization the form that version 1.0.0 writes.
+func (s *sim) makeOld(slug string) {
+	o := copyOf(s.named(slug))
+	a := s.durable.admins[o.Admins[0].AdminID]
+	id := "email:" + a.Email
+	o.Claims = append(o.Claims, id)
+	c := s.durable.claims[id]
+	c.Owner, c.Revision = org.Owner{OrganizationID: o.ID}, o.Revision-1
+	s.durable.claims[id] = c
+	a.Committed, a.Journaled, a.Outdated, a.Revision = "", nil, true, 0
+	s.durable.admins[a.ID] = a
+	s.durable.organizations[o.ID] = o
+}
+
+// TestScriptMigratesOthers migrates while the record of one organization can't be written.
+func TestScriptMigratesOthers(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		s.mustCreate(t, "bolt", "b@x.test")
+		s.downgradeTo(false)
+		acme := s.named("acme").ID
+		err := s.runHooked(s.reconcileOp(true), 0, func(c *call) bool {
+			return c.method == "ReplaceOrganization" && strings.Contains(c.args, acme) && s.deny(c)
+		})
+		if !errors.Is(err, errDenied) {
+			t.Errorf("reconcile: %v", err)
+		}
+		if o := s.named("bolt"); len(o.Claims) != 1 {
+			t.Errorf("bolt has the claims %v", o.Claims)
+		}
+		for _, a := range s.durable.admins {
+			if a.Outdated {
+				t.Errorf("admin %s is outdated", a.Email)
+			}
+		}
+		if m := s.durable.migrations[1]; !m.FinishedAt.IsZero() {
+			t.Error("the migration is finished without acme")
+		}
+		s.repairAndCheck()
+	})
+}
+
+// TestScriptMigratedTwice migrates by two processes while version 1.0.0 begins to change the
+// admin. Its UpdateAdmin matches only admins whose revision is below that of its journal,
+// and it doesn't look whether one matched.
+func TestScriptMigratedTwice(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		s.mustRun(t, s.changeAcme("", "", "password 2"))
+		s.downgradeTo(false)
+		a, o := s.admin(), s.acme()
+		a.Revision = o.Revision - 1
+		s.durable.admins[a.ID] = a
+		var journal int64
+		second := func() { // has read acme before the journal
+			s.runHooked(s.reconcileOp(true), 0, once("ReplaceClaim", func() {
+				o := copyOf(s.acme())
+				o.Operation = &org.Operation{ID: "1.99", Kind: org.Updating, StartedAt: time.Now(), TouchedAt: time.Now(), Name: o.Name, Collection: o.Collection,
+					Claims: o.Claims, AdminID: a.ID, PasswordHash: "hash of 3", TokenVersion: a.TokenVersion + 1}
+				o.Revision++
+				journal = o.Revision
+				s.durable.organizations[o.ID] = o
+			}))
+		}
+		s.runHooked(s.reconcileOp(true), 0, once("AdminsByID", func() { s.meanwhile(second) }))
+		if now := s.admin().Revision; journal == 0 || now >= journal {
+			t.Errorf("the admin's revision is %d, and the journal's %d", now, journal)
+		}
 	})
 }

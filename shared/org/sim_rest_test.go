@@ -407,8 +407,10 @@ func (s *sim) checkMigrated() {
 			return
 		}
 	}
-	if len(s.durable.migrations) == 0 {
-		s.addProblem("not migrated", "no migration is finished")
+	if m := s.durable.migrations[1]; m.FinishedAt.IsZero() && time.Since(m.SeenAt) > time.Hour {
+		s.addProblem("not migrated", "the migration is not finished: %+v", m)
+	} else if m.FinishedAt.IsZero() {
+		return
 	}
 	for _, o := range inOrder(s.durable.organizations) {
 		if slices.ContainsFunc(o.Claims, func(id string) bool { return strings.HasPrefix(id, "email:") }) {

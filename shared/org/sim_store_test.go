@@ -350,6 +350,10 @@ func (h *handle) InsertMigration(ctx context.Context, m org.Migration) error {
 	})
 }
 
+func (h *handle) FinishMigration(ctx context.Context, m org.Migration) error {
+	return h.write(ctx, "FinishMigration", fmt.Sprint(m.Number), func(s *state) error { s.migrations[m.Number] = m; return nil })
+}
+
 func (h *handle) EnsureIndexes(ctx context.Context) (map[string]error, error) {
 	return do(ctx, h, "EnsureIndexes", write, "", func(*state) (map[string]error, error) { return nil, nil })
 }

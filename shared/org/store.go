@@ -203,11 +203,12 @@ type IndexStore interface {
 	MissingIndexes(ctx context.Context) ([]string, error)
 }
 
-// MigrationStore keeps which migrations are finished.
+// MigrationStore keeps which migrations were met, and which are finished.
 type MigrationStore interface {
-	// Migrations returns the finished ones, in no order.
+	// Migrations returns all that are kept, in no order.
 	Migrations(ctx context.Context) ([]Migration, error)
-	// InsertMigration notes that the migration is finished. It does nothing if that is
-	// noted already.
+	// InsertMigration keeps a migration. It does nothing if it is kept already.
 	InsertMigration(ctx context.Context, m Migration) error
+	// FinishMigration keeps a migration as finished, whether it was kept or not.
+	FinishMigration(ctx context.Context, m Migration) error
 }
