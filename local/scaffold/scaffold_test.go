@@ -20,7 +20,6 @@ import (
 // TestNew lays out a function in a copy of the module while the gateway runs there,
 // and then does what is left to do.
 func TestNew(t *testing.T) {
-	t.Setenv("GOFLAGS", os.Getenv("GOFLAGS")+" -trimpath") // so that a copy elsewhere is compiled already
 	root := copyModule(t)
 	g, err := gateway.New(t.Context(), gateway.Config{Root: root, Watch: true, Env: map[string]string{
 		"MONGO_URL": "mongodb://127.0.0.1:1", "JWT_SECRET": strings.Repeat("x", 32), "JWT_SECRET_PREVIOUS": "",
