@@ -76,7 +76,7 @@ func readEnv(path string) (env map[string]string, warnings []string, err error) 
 // this program reads.
 var names = []string{
 	"MONGO_URL", "MASTER_DB", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS",
-	"JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN", "BCRYPT_COST", "MAIL_FROM", "APP_URL", "SMTP_URL", "PORT", "LOG_LEVEL", "DEBUG", "NO_COLOR",
+	"JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN", "BCRYPT_COST", "EMAIL_VERIFICATION", "MAIL_FROM", "APP_URL", "SMTP_URL", "PORT", "LOG_LEVEL", "DEBUG", "NO_COLOR",
 }
 
 // isSetting reports whether a variable of .env has an effect, so far as it is

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/url"
 	"os"
@@ -31,14 +32,17 @@ import (
 
 // samTemplate is the part of template.yaml that these tests read.
 type samTemplate struct {
+	Globals struct {
+		Function struct {
+			Environment samEnvironment `yaml:"Environment"`
+		} `yaml:"Function"`
+	} `yaml:"Globals"`
 	Resources map[string]struct {
 		Type       string `yaml:"Type"`
 		Properties struct {
-			CodeURI     string `yaml:"CodeUri"`
-			Environment struct {
-				Variables map[string]yaml.Node `yaml:"Variables"`
-			} `yaml:"Environment"`
-			Events map[string]struct {
+			CodeURI     string         `yaml:"CodeUri"`
+			Environment samEnvironment `yaml:"Environment"`
+			Events      map[string]struct {
 				Type       string `yaml:"Type"`
 				Properties struct {
 					Method string `yaml:"Method"`
@@ -52,10 +56,14 @@ type samTemplate struct {
 	} `yaml:"Resources"`
 }
 
+type samEnvironment struct {
+	Variables map[string]yaml.Node `yaml:"Variables"`
+}
+
 // functionOf is a function of the template.
 type functionOf struct {
 	name      string          // of its folder in functions
-	variables []string        // of its environment
+	variables []string        // of its environment; those of all functions only if it has the database
 	routes    map[string]bool // whether anybody may call it
 }
 
@@ -74,6 +82,10 @@ func readFunctions(t *testing.T) map[string]functionOf {
 			name:      filepath.Base(resource.Properties.CodeURI),
 			variables: slices.Sorted(maps.Keys(resource.Properties.Environment.Variables)),
 			routes:    map[string]bool{},
+		}
+		if slices.Contains(f.variables, "MONGO_URL") {
+			f.variables = slices.AppendSeq(f.variables, maps.Keys(template.Globals.Function.Environment.Variables))
+			slices.Sort(f.variables)
 		}
 		for _, event := range resource.Properties.Events {
 			if event.Type == "HttpApi" {
@@ -277,8 +289,9 @@ var readers = map[string]func(context.Context, config.Env) error{
 }
 
 func readDatabase(ctx context.Context, env config.Env) error {
-	_, err := env.Database(ctx)
-	return err
+	_, err1 := env.Database(ctx)
+	_, err2 := env.EmailVerification()
+	return errors.Join(err1, err2)
 }
 
 func readNeed(need wire.Need) func(context.Context, config.Env) error {

@@ -3,7 +3,8 @@ package main
 
 import (
 	"orgservice/shared/api"
+	"orgservice/shared/mail"
 	"orgservice/shared/wire"
 )
 
-func main() { api.Serve(wire.Handler(api.Create, wire.Passwords)) }
+func main() { api.Serve(wire.Handler(api.Create, wire.Passwords, mail.Need)) }

@@ -40,6 +40,8 @@ var unprovoked = map[string]string{
 	"invite too-many-members":           "there must be a thousand",
 	"accept email-taken":                "somebody must sign up with the email at the same time",
 	"reset organization-busy":           "the admin must change at the same time",
+	"verify organization-busy":          "the admin must change again and again at the same time",
+	"email-unverified":                  "the service of the story does not require it",
 	"internal-error":                    "a fault that is made here for login, and has the same words everywhere",
 }
 
@@ -230,7 +232,10 @@ func (x *examples) tell(t *testing.T) {
 	colleagueID := c.me(colleague).want(t, 200).text("admin_id")
 	c.changeRole(token, colleagueID, "admin").want(t, 200)
 	c.forgot("colleague@example.com").want(t, 204)
-	c.reset(p.ticket(t, "colleague@example.com", "/reset-password", 2), "Better@1234").want(t, 204)
+	c.reset(p.ticket(t, "colleague@example.com", "/reset-password", 1), "Better@1234").want(t, 204)
+	verification := p.ticket(t, akshay.Email, "/verify-email", 1)
+	c.resend(token).want(t, 204)
+	c.verify(verification).want(t, 204)
 	c.withdraw(token, c.invite(token, "friend@example.com", "member").want(t, 201).text("id")).want(t, 204)
 	c.call("GET", "/.well-known/jwks.json", nil).want(t, 200)
 	c.call("GET", "/health?deep=true", nil).want(t, 200)
@@ -256,6 +261,7 @@ func (x *examples) tell(t *testing.T) {
 		{"POST", "/invitations/accept", nil, object{"token": ticket}, object{"ticket": ""}},
 		{"POST", "/admin/forgot", nil, object{"mail": "admin@example.com"}, object{"email": ""}},
 		{"POST", "/admin/reset", nil, object{"token": ticket}, object{"ticket": "", "password": "short"}},
+		{"POST", "/admin/verify", nil, object{"token": ticket}, object{"ticket": ""}},
 	} {
 		send := func(query string, body any, headers ...string) answer {
 			return c.call(route.method, route.path+query, body, append(headers, route.authorization...)...)
@@ -272,7 +278,7 @@ func (x *examples) tell(t *testing.T) {
 	}{
 		{"GET", "/org/get", nil}, {"DELETE", "/org/delete", authorization}, {"GET", "/admin/me", authorization}, {"GET", "/org/members", authorization}, {"GET", "/admin/organizations", authorization}, {"GET", "/.well-known/jwks.json", nil},
 		{"DELETE", "/org/members/" + colleagueID, authorization}, {"GET", "/org/invitations", authorization}, {"DELETE", "/org/invitations/x", authorization},
-		{"GET", "/health", nil}, {"GET", "/docs", nil},
+		{"POST", "/admin/verify/resend", authorization}, {"GET", "/health", nil}, {"GET", "/docs", nil},
 	} {
 		c.call(route.method, route.path, object{}, route.authorization...).want(t, 400)
 		c.call(route.method, route.path+"?organizationName=Akshay", nil, route.authorization...).want(t, 422)
@@ -287,6 +293,8 @@ func (x *examples) tell(t *testing.T) {
 	c.withdraw(token, "x").want(t, 404)
 	c.accept(ticket, "Colleague@123").want(t, 401)
 	c.reset(ticket, "Colleague@123").want(t, 401)
+	c.verify(verification).want(t, 401)
+	wantProblem(t, c.resend(token), "already-verified")
 	c.switchTo(token, "Nobody").want(t, 404)
 	c.call("GET", "/health?deep=yes", nil).want(t, 422)
 	c.get("Nobody").want(t, 404)
@@ -296,7 +304,7 @@ func (x *examples) tell(t *testing.T) {
 	c.login(akshay.Email, "Admin@124").want(t, 401)
 	c.refresh(first.text("refresh_token")).want(t, 401)
 	for _, request := range [][2]string{{"PUT", "/org/update"}, {"DELETE", "/org/delete"}, {"GET", "/admin/me"}, {"GET", "/org/members"}, {"GET", "/admin/organizations"}, {"POST", "/admin/organizations"}, {"POST", "/admin/switch"},
-		{"PUT", "/org/members/x"}, {"DELETE", "/org/members/x"}, {"POST", "/org/invitations"}, {"GET", "/org/invitations"}, {"DELETE", "/org/invitations/x"}} {
+		{"PUT", "/org/members/x"}, {"DELETE", "/org/members/x"}, {"POST", "/org/invitations"}, {"GET", "/org/invitations"}, {"DELETE", "/org/invitations/x"}, {"POST", "/admin/verify/resend"}} {
 		var body any
 		if request[0] != "GET" && request[0] != "DELETE" {
 			body = object{"organization_name": "Akshay Ltd"}
@@ -306,6 +314,8 @@ func (x *examples) tell(t *testing.T) {
 			body = object{"role": "member"}
 		case "/org/invitations":
 			body = object{"email": "friend@example.com", "role": "member"}
+		case "/admin/verify/resend":
+			body = nil
 		}
 		if request[0] == "GET" || request[0] == "DELETE" {
 			body = nil
@@ -319,6 +329,7 @@ func (x *examples) tell(t *testing.T) {
 
 	// Names and emails that are taken.
 	c.create(registration{"C++", "bjarne@example.com", "Admin@123"}).want(t, 201)
+	c.create(registration{"COBOL", "grace@example.com", "Admin@123"}).want(t, 201)
 	c.create(registration{"C#", "anders@example.com", "Admin@123"}).want(t, 409)
 	c.update(token, object{"organization_name": "C#"}).want(t, 409)
 	wantProblem(t, c.create(registration{"D", "Bjarne@example.com", "Admin@123"}), "email-taken")
@@ -378,6 +389,8 @@ func (x *examples) tell(t *testing.T) {
 
 	untilThrottled(t, func() answer { return c.accept(bjarne, "Admin@124") })
 	untilThrottled(t, func() answer { return c.forgot("nobody@example.com") })
+	unverified := mustLogin(c, "grace@example.com", "Admin@123")
+	untilThrottled(t, func() answer { return c.resend(unverified) })
 	untilThrottled(t, func() answer { return c.invite(token, "other@example.com", "member") })
 	c.removeMember(token, colleagueID).want(t, 204)
 
@@ -406,6 +419,8 @@ func (x *examples) tell(t *testing.T) {
 		func() answer { return c.accept(friend, "Friend@123") },
 		func() answer { return c.forgot("e@example.com") },
 		func() answer { return c.reset(friend, "Friend@123") },
+		func() answer { return c.verify(verification) },
+		func() answer { return c.resend(token) },
 		func() answer { return c.call("GET", "/health?deep=true", nil) },
 	} {
 		running.Go(func() {

@@ -1,12 +1,16 @@
 package e2e
 
 import (
+	"encoding/json"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"orgservice/shared/api"
 )
 
 func (c *client) changeRole(token, adminID, role string) answer {
@@ -41,25 +45,30 @@ func (c *client) reset(ticket, password string) answer {
 	return c.call("POST", "/admin/reset", object{"ticket": ticket, "password": password})
 }
 
-// ticket waits for the n-th mail to the address and returns the ticket in its link,
-// which leads to the path.
+func (c *client) verify(ticket string) answer {
+	return c.call("POST", "/admin/verify", object{"ticket": ticket})
+}
+
+func (c *client) resend(token string) answer {
+	return c.call("POST", "/admin/verify/resend", nil, "Authorization", "Bearer "+token)
+}
+
+// ticket waits for the n-th mail to the address whose link leads to the path, and returns
+// the ticket in the link.
 func (p *process) ticket(t *testing.T, email, path string, n int) string {
 	t.Helper()
-	link := regexp.MustCompile(`mail to ` + regexp.QuoteMeta(email) + `: .*: ` + regexp.QuoteMeta(p.url) + `(/\S+)\?ticket=(\S+)`)
+	link := regexp.MustCompile(`mail to ` + regexp.QuoteMeta(email) + `: .*: ` + regexp.QuoteMeta(p.url+path) + `\?ticket=(\S+)`)
 	for deadline := time.After(patience); ; {
 		text, changed := p.out.read()
 		if found := link.FindAllStringSubmatch(text, -1); len(found) == n {
-			if found[n-1][1] != path {
-				t.Errorf("the mail to %s leads to %s; want %s", email, found[n-1][1], path)
-			}
-			return found[n-1][2]
+			return found[n-1][1]
 		}
 		select {
 		case <-changed:
 		case <-p.ended:
 			t.Fatal("the gateway has ended")
 		case <-deadline:
-			t.Fatalf("no mail %d to %s", n, email)
+			t.Fatalf("no mail %d to %s for %s", n, email, path)
 		}
 	}
 }
@@ -194,4 +203,74 @@ func TestUnreachableMail(t *testing.T) {
 	// The server can't be reached, and the service tries again later.
 	c.invite(o.token, "ann@example.com", "member").want(t, 201)
 	c.forgot(o.Email).want(t, 204)
+}
+
+// TestVerify is the story of an admin whose email must be verified: no route but those
+// for that does anything before.
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	p := newLocal(t, "", []string{"EMAIL_VERIFICATION=required"})
+	c := newLocalClient(t, p)
+	o := newTenant(c)
+	wrong := p.ticket(t, o.Email, "/verify-email", 1)
+
+	// The address was mistyped.
+	right := "right-" + o.Email
+	c.update(o.token, object{"email": right, "current_password": o.Password}).want(t, 200)
+	c.verify(wrong).want(t, 401)
+	token := mustLogin(c, right, o.Password)
+	c.resend(token).want(t, 204)
+	ticket := p.ticket(t, right, "/verify-email", 2)
+
+	unverified := func(what string) (refused int) {
+		for _, row := range api.Routes() {
+			if !row.Admin || row.Function == "delete" {
+				continue
+			}
+			data, err := os.ReadFile("../../events/" + row.Function + ".json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var event struct{ RawPath, RawQueryString, Body string }
+			if err := json.Unmarshal(data, &event); err != nil {
+				t.Fatal(err)
+			}
+			var body any
+			if event.Body != "" {
+				body = event.Body
+			}
+			a := c.call(row.Method, event.RawPath+"?"+event.RawQueryString, body, "Authorization", "Bearer "+token)
+			got := a.status == 403 && a.text("type") == "/problems/email-unverified"
+			want := slices.ContainsFunc(row.Problems, func(p api.Problem) bool { return p.Reason == "email-unverified" })
+			if got && !want || a.status >= 500 {
+				t.Errorf("%s: %v", what, a)
+			}
+			if got {
+				refused++
+			} else if want && what == "before" {
+				t.Errorf("%s: %v", what, a)
+			}
+		}
+		return refused
+	}
+	if n := unverified("before"); n == 0 {
+		t.Errorf("%d routes refuse", n)
+	}
+	wantProblem(t, c.delete(token), "email-unverified")
+	if me := c.me(token).want(t, 200); me.object()["email_verified"] != false {
+		t.Errorf("%v", me)
+	}
+	c.verify("x").want(t, 401)
+	c.verify(ticket).want(t, 204)
+	c.verify(ticket).want(t, 401)
+	if me := c.me(token).want(t, 200); me.object()["email_verified"] != true {
+		t.Errorf("%v", me)
+	}
+	wantProblem(t, c.resend(token), "already-verified")
+	if n := unverified("after"); n > 0 {
+		t.Errorf("%d routes refuse afterwards", n)
+	}
+	if text := p.out.String(); strings.Contains(strings.ReplaceAll(text, "ticket="+ticket, ""), ticket) {
+		t.Error("the ticket is in the log")
+	}
 }

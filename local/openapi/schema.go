@@ -143,6 +143,7 @@ var fields = map[string]field{
 	"expires_in":        {description: "Lifetime of the access token in seconds.", minimum: jsonschema.Ptr(0.0)},
 	"refresh_token":     {description: "Good for one use: a second use ends the login.", min: 1},
 	"expires_at":        {description: "When the access token expires."},
+	"email_verified":    {description: "Whether mails to the email have arrived there, as a ticket in one has shown."},
 	"role":              {description: "What the admin may do in the organization: `owner`, `admin` or `member`. There may be more roles one day.", min: 1},
 
 	"limit":                   {pattern: "^(100|[1-9][0-9]?)$", example: "10"},

@@ -38,6 +38,8 @@ ROUTES = {
     "POST /invitations/accept": (OPEN, "AcceptFunction"),
     "POST /admin/forgot": (OPEN, "ForgotFunction"),
     "POST /admin/reset": (OPEN, "ResetFunction"),
+    "POST /admin/verify": (OPEN, "VerifyFunction"),
+    "POST /admin/verify/resend": (TOKEN, "ResendFunction"),
     "GET /admin/organizations": (TOKEN, "OrganizationsFunction"),
     "POST /admin/organizations": (TOKEN, "AddOrganizationFunction"),
     "POST /admin/switch": (TOKEN, "SwitchFunction"),
@@ -52,9 +54,10 @@ ROUTES = {
     "GET /assets/{file}": (OPEN, "DocsFunction"),
 }
 HASHING = {"CreateFunction", "UpdateFunction", "LoginFunction", "AcceptFunction", "ResetFunction"}  # they run bcrypt
-MAILING = {"InviteFunction", "ForgotFunction", "ReconcileFunction"}  # they send mail
+MAILING = {"CreateFunction", "UpdateFunction", "InviteFunction", "ForgotFunction", "ResendFunction", "ReconcileFunction"}  # they send mail
 THROTTLED = {  # have lower limits than the others
-    "POST /org/create", "POST /admin/login", "POST /invitations/accept", "POST /admin/forgot", "POST /admin/reset", "GET /health",
+    "POST /org/create", "POST /admin/login", "POST /invitations/accept", "POST /admin/forgot", "POST /admin/reset", "POST /admin/verify",
+    "GET /health",
 }  # fmt: skip
 SIGNING_KEY = "the key that signs"
 SECRETS = {  # secrets that each function may read
@@ -75,6 +78,8 @@ SECRETS = {  # secrets that each function may read
     "AcceptFunction": {"MongoUrlSecret", SIGNING_KEY},
     "ForgotFunction": {"MongoUrlSecret"},
     "ResetFunction": {"MongoUrlSecret"},
+    "VerifyFunction": {"MongoUrlSecret"},
+    "ResendFunction": {"MongoUrlSecret"},
     "OrganizationsFunction": {"MongoUrlSecret"},
     "AddOrganizationFunction": {"MongoUrlSecret"},
     "SwitchFunction": {"MongoUrlSecret", SIGNING_KEY},
@@ -97,7 +102,8 @@ INTEGRATION_TIMEOUT = 30  # seconds, the limit of HTTP APIs
 STALE_AFTER = 60  # seconds, org.StaleAfter: a function must end before its operation is stale
 ONE_CPU = 1769  # MB with which a function has one CPU
 TYPES = {  # types of resources that the stack may have
-    "AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::Stage", "AWS::Events::Rule", "AWS::IAM::Role", "AWS::Lambda::Function",
+    "AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::Stage", "AWS::Events::Rule", "AWS::IAM::ManagedPolicy", "AWS::IAM::Role",
+    "AWS::Lambda::Function",
     "AWS::Lambda::Permission", "AWS::Logs::LogGroup", "AWS::SecretsManager::Secret",
 }  # fmt: skip
 BASIC_ROLE = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
@@ -258,20 +264,28 @@ def check_roles(roles, key, resolved):
     equal(set(roles), {f"{name}Role" for name in SECRETS}, "roles")
     for name, role in roles.items():
         p = role["Properties"]
-        equal(p.get("ManagedPolicyArns"), [BASIC_ROLE], f"managed policies of {name}")
-        allowed, mails = set(), False
+        mails = name.removesuffix("Role") in MAILING
+        policies = [BASIC_ROLE, {"Ref": "MailPolicy"}] if mails else [BASIC_ROLE]
+        equal(p.get("ManagedPolicyArns"), policies, f"managed policies of {name}")
+        allowed = {"SmtpUrlSecret"} if mails and resolved["SmtpUrlSecret"] else set()
         for policy in p.get("Policies", []):
             for statement in policy["PolicyDocument"]["Statement"]:
                 equal(statement["Effect"], "Allow", f"effect of a statement of {name}")
-                if statement["Action"] == ["ses:SendEmail", "ses:SendRawEmail"]:
-                    mails = statement["Resource"]["Fn::Sub"].endswith(":identity/${MailIdentity}")
-                    continue
                 equal(statement["Action"], ["secretsmanager:GetSecretValue"], f"action of a statement of {name}")
                 allowed.add(ref(statement["Resource"]) or repr(statement["Resource"]))
         equal(allowed, may_read(name.removesuffix("Role"), key, resolved), f"what {name} may read")
-        equal(mails, name.removesuffix("Role") in MAILING, f"whether {name} may send mail")
         for statement in p["AssumeRolePolicyDocument"]["Statement"]:
             equal(statement["Principal"], {"Service": ["lambda.amazonaws.com"]}, f"who may assume {name}")
+
+
+def check_mail_policy(policies, resolved):
+    equal(set(policies), {"MailPolicy"}, "managed policies")
+    for policy in policies.values():
+        mail, *others = policy["Properties"]["PolicyDocument"]["Statement"]
+        equal((mail["Effect"], mail["Action"]), ("Allow", ["ses:SendEmail", "ses:SendRawEmail"]), "what MailPolicy allows")
+        check(mail["Resource"]["Fn::Sub"].endswith(":identity/${MailIdentity}"), "MailPolicy allows to send as anybody")
+        read = {"Effect": "Allow", "Action": ["secretsmanager:GetSecretValue"], "Resource": {"Ref": "SmtpUrlSecret"}}
+        equal(others, [read if resolved["SmtpUrlSecret"] else {"Ref": "AWS::NoValue"}], "what else MailPolicy allows")
 
 
 def check_permissions(permissions, rules):
@@ -366,6 +380,7 @@ def main(template_path, samconfig_path):
             resources["AWS::Lambda::Function"], resources["AWS::SecretsManager::Secret"], template["Parameters"], resolved, key
         )
         check_roles(resources["AWS::IAM::Role"], key, resolved)
+        check_mail_policy(resources["AWS::IAM::ManagedPolicy"], resolved)
         check_permissions(resources["AWS::Lambda::Permission"], resources.get("AWS::Events::Rule", {}))
         check_rest(resources, template)
     check_samconfig(samconfig_path)

@@ -133,6 +133,8 @@ func TestInvoke(t *testing.T) {
 	i.call(t, "Accept", sample(t, "accept"), 401, nil)
 	i.call(t, "Reset", sample(t, "reset"), 401, nil)
 	i.call(t, "Forgot", sample(t, "forgot"), 204, nil)
+	i.call(t, "Verify", sample(t, "verify"), 401, nil)
+	i.call(t, "Resend", as("resend"), 204, nil)
 
 	var added struct {
 		ID string `json:"id"`

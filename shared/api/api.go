@@ -87,7 +87,7 @@ func Me(s *org.Service) http.Handler {
 	return handler(&meRoute, func(r request[nothing]) (me, error) {
 		admin, o, err := s.Me(r.http.Context(), r.caller)
 		return me{
-			AdminID: admin.ID, Email: admin.Email, OrganizationID: o.ID, OrganizationName: o.Name,
+			AdminID: admin.ID, Email: admin.Email, EmailVerified: admin.Verified(), OrganizationID: o.ID, OrganizationName: o.Name,
 			Collection: o.Collection, Role: o.Role(admin.ID), ExpiresAt: Time(r.caller.ExpiresAt),
 		}, err
 	})
@@ -174,6 +174,7 @@ type (
 	me struct {
 		AdminID          string   `json:"admin_id"`
 		Email            string   `json:"email"`
+		EmailVerified    bool     `json:"email_verified"`
 		OrganizationID   string   `json:"organization_id"`
 		OrganizationName string   `json:"organization_name"`
 		Collection       string   `json:"collection_name"`
@@ -402,7 +403,7 @@ func requestID(r *http.Request) string {
 // refused.
 func read[T validator](r *http.Request, c caller, parameters []string) (in request[T], err error) {
 	in.http = r
-	if c == admin {
+	if c != anybody {
 		if in.caller, err = callerOf(r); err != nil {
 			return in, err
 		}

@@ -940,6 +940,7 @@ func TestHostileExtras(t *testing.T) {
 	caller := auth.Caller{AdminID: "a", OrganizationID: "o", TokenVersion: 1, SessionID: "s", ExpiresAt: time.Now().Add(time.Hour)}
 	refresh := fmt.Sprintf(`{"refresh_token":%q}`, auth.NewOpaqueToken(auth.NewOpaqueID()).Text())
 	ticket := fmt.Sprintf(`{"ticket":%q,"password":"Better@123"}`, auth.NewOpaqueToken(auth.NewOpaqueID()).Text())
+	confirmation := fmt.Sprintf(`{"ticket":%q}`, auth.NewOpaqueToken(auth.NewOpaqueID()).Text())
 	type route struct {
 		handler http.Handler
 		private bool
@@ -965,6 +966,8 @@ func TestHostileExtras(t *testing.T) {
 		"POST /invitations/accept":       {handler: api.Accept(s), body: ticket, done: 500},
 		"POST /admin/forgot":             {handler: api.Forgot(s), body: `{"email":"admin@example.com"}`, done: 500},
 		"POST /admin/reset":              {handler: api.Reset(s), body: ticket, done: 500},
+		"POST /admin/verify":             {handler: api.Verify(s), body: confirmation, done: 500},
+		"POST /admin/verify/resend":      {handler: api.Resend(s), private: true, done: 500},
 		"GET /admin/organizations":       {handler: api.Organizations(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
 		"POST /admin/organizations":      {handler: api.AddOrganization(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
 		"POST /admin/switch":             {handler: api.Switch(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},

@@ -65,6 +65,20 @@ func Reset(s *org.Service) http.Handler {
 	})
 }
 
+// Verify handles POST /admin/verify.
+func Verify(s *org.Service) http.Handler {
+	return handler(&verifyRoute, func(r request[org.VerifyRequest]) (nothing, error) {
+		return nothing{}, s.Verify(r.http.Context(), r.content)
+	})
+}
+
+// Resend handles POST /admin/verify/resend.
+func Resend(s *org.Service) http.Handler {
+	return handler(&resendRoute, func(r request[nothing]) (nothing, error) {
+		return nothing{}, s.SendVerification(r.http.Context(), r.caller)
+	})
+}
+
 func newInvitation(i org.Invitation) invitation {
 	return invitation{
 		ID: i.ID, Email: i.Email, Role: i.Role, InvitedBy: i.InvitedBy, CreatedAt: Time(i.CreatedAt), ExpiresAt: Time(i.ExpiresAt),

@@ -60,7 +60,7 @@ var (
 		reasons: []org.Reason{org.DatabaseUnavailable},
 	}
 	meRoute = route[nothing, me]{
-		function: "me", method: "GET", path: "/admin/me", caller: admin, status: http.StatusOK,
+		function: "me", method: "GET", path: "/admin/me", caller: unverified, status: http.StatusOK,
 		summary: "Return the admin and the organization of the access token",
 		reasons: []org.Reason{org.DatabaseUnavailable, org.ChangePending},
 	}
@@ -149,6 +149,16 @@ var (
 		summary: "Set a new password, which ends all logins of the admin",
 		reasons: []org.Reason{org.TicketInvalid, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending},
 	}
+	verifyRoute = route[org.VerifyRequest, nothing]{
+		function: "verify", method: "POST", path: "/admin/verify", status: http.StatusNoContent,
+		summary: "Confirm the email of an admin",
+		reasons: []org.Reason{org.TicketInvalid, org.OrganizationBusy, org.DatabaseUnavailable},
+	}
+	resendRoute = route[nothing, nothing]{
+		function: "resend", method: "POST", path: "/admin/verify/resend", caller: unverified, status: http.StatusNoContent,
+		summary: "Mail the admin another ticket to confirm the email",
+		reasons: []org.Reason{org.AlreadyVerified, org.TooManyMails, org.MailUnavailable, org.DatabaseUnavailable, org.ChangePending},
+	}
 	jwksRoute = route[nothing, cacheable]{
 		function: "jwks", method: "GET", path: "/.well-known/jwks.json", status: http.StatusOK,
 		summary: "Return the public keys that verify access tokens",
@@ -195,7 +205,7 @@ func Routes() []Route {
 		membersRoute.describe(), changeRoleRoute.describe(), removeMemberRoute.describe(),
 		inviteRoute.describe(), invitationsRoute.describe(), withdrawRoute.describe(), acceptRoute.describe(),
 		organizationsRoute.describe(), addOrganizationRoute.describe(), switchRoute.describe(),
-		forgotRoute.describe(), resetRoute.describe(), jwksRoute.describe(), healthRoute.describe(),
+		forgotRoute.describe(), resetRoute.describe(), verifyRoute.describe(), resendRoute.describe(), jwksRoute.describe(), healthRoute.describe(),
 	}
 	for _, r := range pageRoutes() {
 		rows = append(rows, r.describe())
@@ -221,9 +231,13 @@ type row struct {
 }
 
 // caller says who may call an endpoint.
-type caller bool
+type caller int
 
-const admin caller = true // with an access token; by default anybody may
+const (
+	anybody    caller = iota
+	admin             // with an access token
+	unverified        // the same, also before the email is verified where it must be
+)
 
 // Route describes an endpoint for programs that read the table, of which no
 // function is one.
@@ -277,13 +291,16 @@ func (e *route[T, R]) describe() Route {
 
 func (e *row) describe(request, response reflect.Type) Route {
 	r := Route{
-		Function: e.function, Method: e.method, Path: e.path, Admin: e.caller == admin, Action: e.action, Parameters: e.parameters,
+		Function: e.function, Method: e.method, Path: e.path, Admin: e.caller != anybody, Action: e.action, Parameters: e.parameters,
 		Status: e.status, Summary: e.summary,
 	}
 	// What read refuses, on every route.
 	reasons := append(slices.Clone(e.reasons), malformedRequest, invalidParameters, internalError)
 	if r.Admin {
 		reasons = append(reasons, tokenRequired, org.TokenRevoked)
+	}
+	if e.caller == admin {
+		reasons = append(reasons, org.EmailUnverified)
 	}
 	if r.Action != "" {
 		reasons = append(reasons, org.RoleForbids)

@@ -74,7 +74,8 @@ func refusalOf(err error) Refusal {
 type claims struct {
 	jwt.RegisteredClaims
 	OrganizationID string   `json:"org"`
-	Roles          []string `json:"roles"` // RFC 9068, section 2.2.3.1
+	Roles          []string `json:"roles"`          // RFC 9068, section 2.2.3.1
+	EmailVerified  bool     `json:"email_verified"` // OpenID Connect Core 1.0, section 5.1
 	TokenVersion   *int64   `json:"ver"`
 	SessionID      string   `json:"sid"`
 }
@@ -124,6 +125,7 @@ func (s *Signer) Sign(c Caller, now time.Time) (string, error) {
 		},
 		OrganizationID: c.OrganizationID,
 		Roles:          []string{c.Role},
+		EmailVerified:  c.EmailVerified,
 		TokenVersion:   &c.TokenVersion,
 		SessionID:      c.SessionID,
 	})
@@ -199,6 +201,7 @@ func (v *Verifier) Verify(token string) (Caller, error) {
 		AdminID:        c.Subject,
 		OrganizationID: c.OrganizationID,
 		Role:           strings.Join(c.Roles, " "),
+		EmailVerified:  c.EmailVerified,
 		TokenVersion:   *c.TokenVersion,
 		SessionID:      c.SessionID,
 		ExpiresAt:      c.ExpiresAt.Time,

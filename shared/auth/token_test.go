@@ -75,6 +75,7 @@ func wantErrToken(t *testing.T, v *auth.Verifier, token string) {
 
 func TestToken(t *testing.T) {
 	want := newCaller()
+	want.EmailVerified = true
 	token := mustSign(t, newSigner(t, testSecret), want)
 	got, err := newVerifier(t, testSecret).Verify(token)
 	if err != nil {
@@ -89,6 +90,7 @@ func TestToken(t *testing.T) {
 func TestTokenHoldsNothingElse(t *testing.T) {
 	now := time.Now()
 	c := newCaller()
+	c.EmailVerified = true
 	token, err := newSigner(t, testSecret).Sign(c, now)
 	if err != nil {
 		t.Fatal(err)
@@ -118,9 +120,12 @@ func TestTokenHoldsNothingElse(t *testing.T) {
 		"roles": []any{"admin"},
 		"ver":   3.0,
 		"sid":   c.SessionID,
-		"iat":   float64(now.Unix()),
-		"nbf":   float64(now.Unix()),
-		"exp":   float64(c.ExpiresAt.Unix()),
+
+		"email_verified": true,
+
+		"iat": float64(now.Unix()),
+		"nbf": float64(now.Unix()),
+		"exp": float64(c.ExpiresAt.Unix()),
 	}, payload); diff != "" {
 		t.Errorf("payload (-want +got):\n%s", diff)
 	}

@@ -169,6 +169,19 @@ func (env Env) BcryptCost() (int, error) {
 	return env.integer("BCRYPT_COST", defaultBcryptCost, bcrypt.MinCost, 15)
 }
 
+// EmailVerification reads EMAIL_VERIFICATION: whether admins must verify their emails
+// before they may do anything else.
+func (env Env) EmailVerification() (required bool, err error) {
+	switch s := env("EMAIL_VERIFICATION"); s {
+	case "", "optional":
+		return false, nil
+	case "required":
+		return true, nil
+	default:
+		return false, fmt.Errorf("EMAIL_VERIFICATION: %q is neither optional nor required", s)
+	}
+}
+
 var errNotSet = errors.New("is not set")
 
 // required does what resolve does, but it is an error if the value is empty.

@@ -231,6 +231,19 @@ func TestVerifier(t *testing.T) {
 	}
 }
 
+func TestEmailVerification(t *testing.T) {
+	for value, want := range map[string]bool{"": false, "optional": false, "required": true} {
+		got, err := environment(map[string]string{"EMAIL_VERIFICATION": value}).EmailVerification()
+		if got != want || err != nil {
+			t.Errorf("EmailVerification of %q = %v, %v", value, got, err)
+		}
+	}
+	for _, value := range []string{"true", "Required", " required", "no"} {
+		_, err := environment(map[string]string{"EMAIL_VERIFICATION": value}).EmailVerification()
+		wantErr(t, err, "EMAIL_VERIFICATION")
+	}
+}
+
 func TestBcryptCost(t *testing.T) {
 	for _, tt := range []struct {
 		value string

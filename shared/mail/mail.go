@@ -7,6 +7,7 @@ package mail
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/mail"
 	"net/url"
@@ -45,11 +46,14 @@ func New(settings config.Mail) *Mailer {
 }
 
 // Need is what a function that sends mail lists among its needs; its type is Need of
-// package wire. It reads MAIL_FROM, without which nothing is sent, APP_URL and SMTP_URL,
+// package wire. It reads MAIL_FROM, without which nothing is sent and no email can be verified, APP_URL and SMTP_URL,
 // and what Amazon SES needs if the latter is not set. It is not in package wire, because every function imports that
 // and would grow by 0.5 MB.
 func Need(ctx context.Context, env config.Env, s *org.Service) error {
 	if env("MAIL_FROM") == "" {
+		if s.VerifiedOnly {
+			return errors.New("MAIL_FROM: is not set, without which EMAIL_VERIFICATION can't be required")
+		}
 		return nil
 	}
 	settings, err := env.Mail(ctx)

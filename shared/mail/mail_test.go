@@ -436,4 +436,13 @@ func TestNeed(t *testing.T) {
 	if err := need(t.Context(), env, s); err == nil || err.Error() != "APP_URL: is not set" || s.Mailer != nil {
 		t.Errorf("Mailer = %v, %v", s.Mailer, err)
 	}
+	vars["MAIL_FROM"] = ""
+	s = &org.Service{}
+	if err := need(t.Context(), env, s); err != nil || s.Mailer != nil {
+		t.Errorf("without a sender: Mailer = %v, %v", s.Mailer, err)
+	}
+	s.VerifiedOnly = true
+	if err := need(t.Context(), env, s); err == nil || !strings.HasPrefix(err.Error(), "MAIL_FROM: ") {
+		t.Errorf("without a sender, where emails must be verified: %v", err)
+	}
 }

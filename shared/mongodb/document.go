@@ -88,6 +88,7 @@ type adminDoc struct {
 	OrganizationID objectID            `bson:"organization_id"`
 	Organizations  []objectID          `bson:"organizations"` // none of older versions
 	Email          string              `bson:"email"`
+	VerifiedEmail  string              `bson:"verified_email,omitempty"`
 	PasswordHash   string              `bson:"password_hash"`
 	TokenVersion   int64               `bson:"token_version"`
 	Revision       int64               `bson:"revision,omitempty"` // none of some older versions
@@ -204,7 +205,7 @@ func (d organizationDoc) organization() org.Organization {
 
 func newAdminDoc(a org.Admin) adminDoc {
 	doc := adminDoc{
-		ID: objectID(a.ID), OrganizationID: objectID(a.OrganizationID), Organizations: []objectID{}, Email: a.Email, PasswordHash: a.PasswordHash,
+		ID: objectID(a.ID), OrganizationID: objectID(a.OrganizationID), Organizations: []objectID{}, Email: a.Email, VerifiedEmail: a.VerifiedEmail, PasswordHash: a.PasswordHash,
 		TokenVersion: a.TokenVersion, Revision: a.Revision, Committed: objectID(a.Committed),
 		CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt,
 	}
@@ -222,7 +223,7 @@ func newAdminDoc(a org.Admin) adminDoc {
 
 func (d adminDoc) admin() org.Admin {
 	a := org.Admin{
-		ID: string(d.ID), OrganizationID: string(d.OrganizationID), Email: d.Email, PasswordHash: d.PasswordHash,
+		ID: string(d.ID), OrganizationID: string(d.OrganizationID), Email: d.Email, VerifiedEmail: d.VerifiedEmail, PasswordHash: d.PasswordHash,
 		TokenVersion: d.TokenVersion, Revision: d.Revision, Committed: string(d.Committed),
 		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
 	}

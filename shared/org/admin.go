@@ -16,6 +16,7 @@ type Admin struct {
 	OrganizationID string   // the one that a login was for last
 	Organizations  []string // the ids of those that list the admin, and of some that no longer do, or will
 	Email          string
+	VerifiedEmail  string // the one that mails have arrived at; if it is not Email, that is not verified
 	PasswordHash   string
 	TokenVersion   int64             // tokens and sessions of any other version are invalid
 	Revision       int64             // grows by one with every write of the record but of a new hash of the same password, and of OrganizationID
@@ -251,12 +252,15 @@ func (s *Service) releaseAdminLater(ctx context.Context, a Admin) {
 // lists the admin. It changes the record even if the organization is there already,
 // so that nobody removes the admin because no organization lists it. Its errors are
 // errRevoked if the admin's tokens have changed since it was read, errOvertaken and
-// ErrUnavailable.
+// ErrUnavailable. If the email of a is verified, the one on the record is, too.
 func (s *Service) join(ctx context.Context, a Admin, organizationID string) error {
 	seen := a
 	for range recoverAttempts {
 		next := a
 		next.UpdatedAt = s.now()
+		if seen.Verified() {
+			next.VerifiedEmail = seen.VerifiedEmail
+		}
 		if !slices.Contains(a.Organizations, organizationID) {
 			next.Organizations = append(slices.Clone(a.Organizations), organizationID)
 		}

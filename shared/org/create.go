@@ -8,7 +8,8 @@ import (
 	"orgservice/shared/auth"
 )
 
-// Create signs up an organization and its first admin. Its errors are
+// Create signs up an organization and its first admin, and mails the admin a ticket to
+// verify the email. Its errors are
 // ErrInvalid, ErrConflict when name or email is taken, and ErrUnavailable.
 func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, error) {
 	name, email, fields := r.parse()
@@ -19,8 +20,20 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 	o := s.newOrganization(name, admin.ID, admin.CreatedAt)
 	admin.OrganizationID, admin.Organizations = o.ID, []string{o.ID}
 	claim := admin.newClaim()
-	prepare := func() (err error) { admin.PasswordHash, err = s.Passwords.Hash(r.Password); return err }
-	return s.create(ctx, o, []Claim{claim}, prepare, func() error { return s.Store.InsertAdmin(ctx, admin) })
+	var ticket Ticket
+	var secret auth.OpaqueToken
+	prepare := func() error {
+		return concurrently(
+			func() (err error) { admin.PasswordHash, err = s.Passwords.Hash(r.Password); return err },
+			func() (err error) {
+				ticket, secret, err = s.newVerificationUnlessTooMany(ctx, "", admin.ID, email)
+				return err
+			},
+		)
+	}
+	created, err := s.create(ctx, o, []Claim{claim}, prepare, func() error { return s.Store.InsertAdmin(ctx, admin) })
+	s.mailVerification(ctx, ticket, secret, err)
+	return created, err
 }
 
 // newAdmin returns the record of a new admin, who has no organization and no password.

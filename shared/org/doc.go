@@ -114,7 +114,9 @@
 // Roles and invitations stand on the organization's record, so that a change of them is
 // one write, whoever tries another one at the same time. What makes a ticket valid is
 // elsewhere, too: an invitation the record of the organization, a new password the
-// version of the admin's tokens. So a ticket is used once because what it changes is
+// version of the admin's tokens, the verification of an email the email on the admin's
+// record. A ticket to verify an email is inserted before the sign-up or the change that
+// gives it to the admin, and mailed after that. So a ticket is used once because what it changes is
 // changed once, and one that is left has no right. The sessions that somebody had as a
 // member are deleted when the person is removed, and before the person becomes one
 // again, since the removal may have crashed.

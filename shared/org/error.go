@@ -37,6 +37,8 @@ const (
 	OrganizationNotFound Reason = "organization-not-found"
 	NameTaken            Reason = "name-taken"
 	EmailTaken           Reason = "email-taken"
+	EmailUnverified      Reason = "email-unverified"
+	AlreadyVerified      Reason = "already-verified"
 	NameUnusable         Reason = "name-unusable"     // a stray collection has it
 	OrganizationBusy     Reason = "organization-busy" // another change is under way
 	MemberNotFound       Reason = "member-not-found"

@@ -191,6 +191,7 @@ func (s *Service) Accept(ctx context.Context, r AcceptRequest) (Tokens, error) {
 	if err != nil {
 		return Tokens{}, err
 	}
+	a.VerifiedEmail = t.Email // the mail with the ticket has arrived
 	o, err := s.addMember(ctx, a, t)
 	if err != nil {
 		return Tokens{}, err
@@ -251,6 +252,7 @@ func (s *Service) newMember(ctx context.Context, organizationID, email, password
 		return Admin{}, err
 	}
 	a := s.newAdmin(email)
+	a.VerifiedEmail = email
 	a.OrganizationID, a.Organizations = organizationID, []string{organizationID}
 	err := s.claim(ctx, []Claim{a.newClaim()})
 	if err == nil {

@@ -106,16 +106,14 @@ func (s *Service) Reset(ctx context.Context, r ResetRequest) error {
 	if err != nil {
 		return err
 	}
-	a, err := s.Store.Admin(ctx, t.AdminID)
-	if errors.Is(err, ErrNotFound) || err == nil && a.TokenVersion != t.TokenVersion {
-		err = errInvalidTicket
-	}
+	a, err := s.adminOf(ctx, t)
 	if err == nil && a.Committed == "" {
 		err = s.settleOlder(ctx, a)
 	}
 	if err != nil {
 		return err
 	}
+	a.VerifiedEmail = t.Email // the mail with the ticket has arrived
 	change := adminChange{id: s.Store.NewID(), at: s.now()}
 	if err := s.changeAdmin(ctx, a, change, &r.Password, func() error { return nil }); err != nil {
 		return err

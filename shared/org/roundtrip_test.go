@@ -32,7 +32,8 @@ func TestRoundTrips(t *testing.T) {
 		sizes []int
 		do    func() error
 	}{
-		{"create", []int{1, 2, 2, 1, 1}, func() error {
+		// The second and third wait are for the mail, while the password is hashed. The last one is after the mail.
+		{"create", []int{1, 1, 1, 2, 2, 1, 1, 1}, func() error {
 			_, err := s.Create(ctx, org.CreateRequest{OrganizationName: "Bolt", Email: "admin@bolt.test", Password: password})
 			return err
 		}},
@@ -71,7 +72,7 @@ func TestRoundTrips(t *testing.T) {
 			}
 			return err
 		}},
-		{"new email and password", []int{3, 1, 2, 1, 2}, func() error {
+		{"new email and password", []int{3, 1, 3, 1, 1, 1, 2, 1}, func() error {
 			_, err := s.Update(ctx, caller, org.UpdateRequest{Email: new("new@bolt.test"), Password: new(password), CurrentPassword: new(newPassword)})
 			if err == nil {
 				caller.TokenVersion++

@@ -21,6 +21,10 @@ type Service struct {
 	Passwords Passwords // needed by Create, Update and Login
 	Mailer    Mailer    // needed by what sends mail; nil: nothing is sent
 
+	// VerifiedOnly says whether an admin whose email is not verified may do nothing but
+	// verify it, and change the own email and password.
+	VerifiedOnly bool
+
 	// Needed by Login and Refresh.
 	Tokens     *auth.Signer
 	TokenTTL   time.Duration // lifetime of an access token, in whole seconds
@@ -219,11 +223,28 @@ func (s *Service) Get(ctx context.Context, name string) (Organization, error) {
 
 var errRevoked = refuse(Unauthenticated, TokenRevoked, "the access token has expired or was revoked: log in again")
 
-// authorize returns the organization that the caller may act for, and the caller's
+// authorize does what identify does. It also returns errUnverified if the caller's email
+// must be verified first.
+func (s *Service) authorize(ctx context.Context, c auth.Caller) (Organization, Admin, error) {
+	o, a, err := s.identify(ctx, c)
+	if err == nil {
+		err = s.checkVerified(a)
+	}
+	return o, a, err
+}
+
+func (s *Service) checkVerified(a Admin) error {
+	if s.VerifiedOnly && !a.Verified() {
+		return errUnverified
+	}
+	return nil
+}
+
+// identify returns the organization that the caller may act for, and the caller's
 // record, or errRevoked. The authorizer has verified the token, perhaps some time
 // ago, so the database is asked whether its session, admin and organization still
 // allow it.
-func (s *Service) authorize(ctx context.Context, c auth.Caller) (o Organization, a Admin, err error) {
+func (s *Service) identify(ctx context.Context, c auth.Caller) (o Organization, a Admin, err error) {
 	if !s.now().Before(c.ExpiresAt) {
 		return o, a, errRevoked
 	}

@@ -167,18 +167,19 @@ func (s *Service) begin(ctx context.Context, admin Admin, o Organization, expire
 	if err != nil {
 		return Tokens{}, err
 	}
-	return s.tokens(session, o, refresh)
+	return s.tokens(session, admin, o, refresh)
 }
 
 // tokens returns an access token of the session, signed now, and the refresh
 // token. No access token outlives its session. The admin is a member of o.
-func (s *Service) tokens(session Session, o Organization, refresh auth.OpaqueToken) (Tokens, error) {
+func (s *Service) tokens(session Session, admin Admin, o Organization, refresh auth.OpaqueToken) (Tokens, error) {
 	now := s.now()
 	ttl := min(s.TokenTTL, session.ExpiresAt.Sub(now).Truncate(time.Second))
 	access, err := s.Tokens.Sign(auth.Caller{
 		AdminID:        session.AdminID,
 		OrganizationID: session.OrganizationID,
 		Role:           string(o.Role(session.AdminID)),
+		EmailVerified:  admin.Verified(),
 		TokenVersion:   session.TokenVersion,
 		SessionID:      session.ID,
 		ExpiresAt:      now.Add(ttl),
@@ -257,7 +258,7 @@ func (s *Service) Refresh(ctx context.Context, r RefreshRequest) (Tokens, error)
 	if !rotated { // another request has just used it
 		return Tokens{}, s.endReused(ctx, session)
 	}
-	return s.tokens(session, o, next)
+	return s.tokens(session, admin, o, next)
 }
 
 // endReused ends a session whose refresh token was used twice.
@@ -292,6 +293,6 @@ func (s *Service) Logout(ctx context.Context, r RefreshRequest) error {
 // Me returns the caller and its organization. Its errors are
 // ErrUnauthenticated and ErrUnavailable.
 func (s *Service) Me(ctx context.Context, caller auth.Caller) (Admin, Organization, error) {
-	o, admin, err := s.authorize(ctx, caller)
+	o, admin, err := s.identify(ctx, caller)
 	return admin, o, err
 }

@@ -15,9 +15,10 @@ import (
 type history struct {
 	models        map[string]*tenantModel // by the organization's id
 	people        map[string]*personModel // by the admin's id
-	mails         []org.Mail              // that were sent
+	mails         []org.Mail              // that were sent, but for confirmations
+	confirmations []org.Mail              // that were sent, to verify an email
 	mailErr       error                   // why none can be sent; nil: it can
-	mailTries     int                     // how many were to be sent
+	mailTries     int                     // how many of mails were to be sent
 	documentCount int                     // how many were written
 	executing     *call                   // the call that is being executed on the durable state
 	problems      []problem
@@ -199,6 +200,10 @@ func (s *sim) adminWritten(before, after org.Admin) {
 			s.addProblem("revoked token", "op%d creates an organization with a token of version %d after %d was answered", op.n, op.callerVersion, p.revokedBelow)
 		}
 	}
+	if after.VerifiedEmail != before.VerifiedEmail && (s.executing == nil || s.executing.op.ticketOf != after.VerifiedEmail || after.Email != after.VerifiedEmail) {
+		s.addProblem("not verified", "the admin %s has %s, and %s is verified", after.ID, after.Email, after.VerifiedEmail)
+	}
+	before.VerifiedEmail = after.VerifiedEmail
 	if before.Committed == after.Committed {
 		after.Revision, after.Organizations, after.OrganizationID, after.UpdatedAt = before.Revision, before.Organizations, before.OrganizationID, before.UpdatedAt
 		after.Outdated = before.Outdated
@@ -284,6 +289,8 @@ var allowed = map[string][]error{
 	"Withdraw":       {org.ErrUnauthenticated, org.ErrForbidden, org.ErrNotFound, org.ErrConflict},
 	"Reset":          {org.ErrUnauthenticated, org.ErrConflict},
 	"Forgot":         {org.ErrThrottled},
+	"Verify":         {org.ErrUnauthenticated, org.ErrConflict},
+	"Resend":         {org.ErrUnauthenticated, org.ErrConflict, org.ErrThrottled},
 	"Invite":         {org.ErrUnauthenticated, org.ErrForbidden, org.ErrConflict, org.ErrThrottled},
 	"Accept":         {org.ErrUnauthenticated, org.ErrConflict, org.ErrThrottled},
 	"Remove":         {org.ErrUnauthenticated, org.ErrForbidden, org.ErrNotFound, org.ErrConflict},
@@ -310,6 +317,10 @@ func (s *sim) finish(c *call) {
 		}
 		if op.committed || op.adminChanged {
 			s.addProblem("refused but committed", "op%d is committed and answered %q", op.n, op.err)
+		}
+	case op.kind == "Verify":
+		if a, ok := s.durable.admins[op.admin]; ok && a.Email == op.ticketOf && !a.Verified() {
+			s.addProblem("success without commit", "op%d has not verified %s", op.n, a.Email)
 		}
 	case op.kind == "Delete" && m.deleting: // by this operation or by another one
 	case changes && !op.committed:

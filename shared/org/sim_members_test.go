@@ -21,9 +21,14 @@ type mailbox struct{ *handle }
 
 func (m mailbox) Send(ctx context.Context, mail org.Mail) error {
 	_, err := do(ctx, m.handle, "Send", write, string(mail.Kind)+" to "+mail.To, func(s *state) (any, error) {
-		m.sim.mailTries++
+		box := &m.sim.mails
+		if mail.Kind == org.VerificationMail {
+			box = &m.sim.confirmations
+		} else {
+			m.sim.mailTries++
+		}
 		if m.sim.mailErr == nil {
-			m.sim.mails = append(m.sim.mails, mail)
+			*box = append(*box, mail)
 		}
 		return nil, m.sim.mailErr
 	})
@@ -46,7 +51,11 @@ func (s *sim) chooseMembersOp(o org.Organization) *operation {
 		}
 	}
 	roles := []org.Role{org.RoleOwner, org.RoleAdmin, org.RoleMember}
-	switch r := s.rng.IntN(13); {
+	switch r := s.rng.IntN(15); {
+	case r == 13 && len(s.confirmations) > 0:
+		return s.verifyOp(oneOf(s, s.confirmations))
+	case r == 14:
+		return s.resendOp(o, s.someMember(o))
 	case r == 10 && len(o.Invitations) > 0:
 		return s.withdrawOp(o, s.someMember(o), oneOf(s, o.Invitations).ID)
 	case r == 11:
@@ -128,7 +137,7 @@ func (s *sim) acceptOp(m org.Mail) *operation {
 	}
 	return &operation{
 		kind: "Accept", args: fmt.Sprint(t.OrganizationID, " by ", m.To), organization: t.OrganizationID, admin: adminID, callerVersion: version,
-		memberRequest: &memberRequest{email: m.To},
+		memberRequest: &memberRequest{email: m.To}, ticketOf: m.To,
 		run: func(ctx context.Context, service *org.Service) error {
 			_, err := service.Accept(ctx, org.AcceptRequest{Ticket: m.Ticket, Password: password})
 			return err
@@ -145,7 +154,7 @@ func (s *sim) withdrawOp(o org.Organization, by, id string) *operation {
 // resetOp sets a new password with the ticket of the mail.
 func (s *sim) resetOp(m org.Mail, password string) *operation {
 	admins := s.durable.findAdmins(func(a org.Admin) bool { return a.Email == m.To })
-	op := &operation{kind: "Reset", args: m.To + " to " + password, run: func(ctx context.Context, service *org.Service) error {
+	op := &operation{kind: "Reset", args: m.To + " to " + password, ticketOf: m.To, run: func(ctx context.Context, service *org.Service) error {
 		return service.Reset(ctx, org.ResetRequest{Ticket: m.Ticket, Password: password})
 	}}
 	if len(admins) > 0 {
@@ -153,6 +162,22 @@ func (s *sim) resetOp(m org.Mail, password string) *operation {
 		op.updateRequest = &org.UpdateRequest{Password: &password, CurrentPassword: &password}
 	}
 	return op
+}
+
+// verifyOp verifies the email with the ticket of the mail.
+func (s *sim) verifyOp(m org.Mail) *operation {
+	token, _ := auth.ParseOpaqueToken(m.Ticket)
+	return &operation{kind: "Verify", args: m.To, admin: s.durable.tickets[token.ID].AdminID, ticketOf: m.To, run: func(ctx context.Context, service *org.Service) error {
+		return service.Verify(ctx, org.VerifyRequest{Ticket: m.Ticket})
+	}}
+}
+
+// resendOp mails the member another ticket to verify the email.
+func (s *sim) resendOp(o org.Organization, adminID string) *operation {
+	caller := s.callerOf(o, adminID)
+	return &operation{kind: "Resend", args: adminID, run: func(ctx context.Context, service *org.Service) error {
+		return service.SendVerification(ctx, caller)
+	}}
 }
 
 // invited invites somebody to acme and returns the mail.
@@ -319,6 +344,25 @@ func (s *sim) checkMails(o org.Organization) {
 		})
 		if !sent && time.Now().Before(i.ExpiresAt) && s.mailErr == nil {
 			s.addProblem("mail lost", "%s has invited %s, who has no ticket: %v", o.ID, i.Email, s.durable.tickets[i.ID])
+		}
+	}
+}
+
+// checkConfirmations checks that somebody has the ticket to verify each email that may be
+// verified, and that none is lost that would never be mailed.
+func (s *sim) checkConfirmations() {
+	for _, id := range s.durable.ticketOrder {
+		t, ok := s.durable.tickets[id]
+		a := s.durable.admins[t.AdminID]
+		if !ok || t.Kind != org.VerificationMail || a.Email != t.Email || !time.Now().Before(t.ExpiresAt) || s.mailErr != nil {
+			continue
+		}
+		sent := slices.ContainsFunc(s.confirmations, func(m org.Mail) bool {
+			token, _ := auth.ParseOpaqueToken(m.Ticket)
+			return token.ID == id && s.valid(m)
+		})
+		if !sent {
+			s.addProblem("mail lost", "%s has no ticket for %s: %v", a.ID, a.Email, t)
 		}
 	}
 }

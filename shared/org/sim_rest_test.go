@@ -114,8 +114,9 @@ func (s *sim) drainAndRepair() {
 }
 
 // checkSuspended checks that the organizations that the operator has suspended
-// are still suspended, and activates them.
+// are still suspended, and activates them. Then what they have to mail is mailed.
 func (s *sim) checkSuspended() {
+	activated := false
 	for _, o := range inOrder(s.durable.organizations) {
 		if s.models[o.ID].suspended {
 			if o.Status != org.Suspended {
@@ -123,7 +124,11 @@ func (s *sim) checkSuspended() {
 				continue
 			}
 			s.toggleSuspension(o.ID)
+			activated = true
 		}
+	}
+	if activated {
+		s.runAlone(s.reconcileOp(false))
 	}
 }
 
@@ -183,6 +188,7 @@ func (s *sim) checkInvariants() {
 			s.checkCollection(o, m)
 		}
 	}
+	s.checkConfirmations()
 	for _, op := range s.ops {
 		// All or nothing.
 		o, exists := s.durable.organizations[op.organization]

@@ -60,7 +60,7 @@ func (w *sweep) begin(t *testing.T) {
 // trace.
 func (s *sim) copy() *sim {
 	c := &sim{profile: s.profile, rng: rand.New(rand.NewPCG(1, 2)), step: s.step, durable: s.durable.clone(), history: newHistory()}
-	c.documentCount, c.mails = s.documentCount, slices.Clone(s.mails)
+	c.documentCount, c.mails, c.confirmations = s.documentCount, slices.Clone(s.mails), slices.Clone(s.confirmations)
 	people := map[*personModel]*personModel{}
 	for id, m := range s.models {
 		model := *m
@@ -188,7 +188,7 @@ func (s *sim) summary(now bool) string {
 		addf("organization %s %s in %s, unfinished %v, with %v of %v", o.Name, o.Status, o.Collection, o.Operation != nil, claims, members)
 	}
 	for _, a := range s.durable.admins {
-		addf("admin %s %s %d", a.Email, a.PasswordHash, a.TokenVersion)
+		addf("admin %s %s %s %d", a.Email, a.VerifiedEmail, a.PasswordHash, a.TokenVersion)
 	}
 	for _, c := range s.durable.claims {
 		addf("claim %s, rests %v", c.ID, !c.RestingSince.IsZero())
@@ -448,7 +448,11 @@ var sweepStates = []sweepState{
 	{name: "orphan just now", set: changedActive(func(s *sim) {
 		s.durable.admins["9.9"] = org.Admin{ID: "9.9", OrganizationID: "9.8", Organizations: []string{"9.8"}, Email: "e@x.test", UpdatedAt: time.Now().Add(2 * org.StaleAfter)}
 	})},
-	{name: "invited", set: changedActive(func(s *sim) { s.invited("g0@x.test"); s.invited("b@x.test") })},
+	{name: "invited", set: changedActive(func(s *sim) {
+		s.runHooked(s.verifyOp(s.confirmations[1]), 0, nil)
+		s.invited("g0@x.test")
+		s.invited("b@x.test")
+	})},
 	{name: "with members", set: changedActive(func(s *sim) { s.member("g0@x.test"); s.member("b@x.test") })},
 	{name: "forgotten", set: changedActive(func(s *sim) { s.runHooked(s.forgotOp("a@x.test", 0), 0, nil) })},
 	{name: "suspended", answers: hidden, set: changedActive(func(s *sim) { s.toggleSuspension(s.acme().ID) })},
@@ -545,6 +549,8 @@ var sweepOperations = []sweepOperation{
 	}},
 	{"reset", true, true, "", func(s *sim) *operation { return s.resetOp(s.mails[0], "password new") }},
 	{"forgot", false, true, "", func(s *sim) *operation { return s.forgotOp("a@x.test", 0) }},
+	{"verify", false, true, "", func(s *sim) *operation { return s.verifyOp(s.confirmations[0]) }},
+	{"resend", false, true, "", func(s *sim) *operation { return s.resendOp(s.acme(), s.acme().Admins[0].AdminID) }},
 	{"get", false, false, "", func(s *sim) *operation { return s.getOp("acme") }},
 	{"inspect", false, true, "", func(*sim) *operation {
 		return &operation{kind: "Inspect", run: func(ctx context.Context, service *org.Service) error {

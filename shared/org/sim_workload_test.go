@@ -62,6 +62,7 @@ type operation struct {
 	createRequest *org.CreateRequest // of a creation
 	updateRequest *org.UpdateRequest // of an update
 	memberRequest *memberRequest     // of a change of members
+	ticketOf      string             // where the mail with the ticket that it has went to
 
 	dead       bool // its process has crashed
 	ended      bool

@@ -76,12 +76,13 @@ func addressPrefix(address string) string {
 	return prefix.String()
 }
 
-// Mails of one kind are counted for the address that they go to, and for the client
-// or the organization that asks for them.
+// Mails of one kind are counted for the address that they go to, and for the client,
+// the admin or the organization that asks for them.
 const (
 	mailWindow           = time.Hour
 	mailsPerAddress      = 5
 	mailsPerClient       = 30
+	mailsPerAdmin        = 30
 	mailsPerOrganization = 100
 )
 

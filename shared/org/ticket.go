@@ -11,14 +11,15 @@ import (
 
 // Ticket is the right to do one thing once, which was mailed to an address. What it
 // is for decides whether it is still valid: an invitation must be on the record of the
-// organization, and the tokens of an admin must have the version that they had. So
-// it does no harm that a ticket is left.
+// organization, the tokens of an admin who has forgotten the password must have the
+// version that they had, and an email that is verified must be the admin's. So it does no
+// harm that a ticket is left.
 type Ticket struct {
 	ID             string
 	Kind           MailKind
 	OrganizationID string // of an invitation
 	AdminID        string // of all others
-	TokenVersion   int64  // of the admin
+	TokenVersion   int64  // of the admin; not of a verification
 	Email          string
 	Hashes         []string // of the secrets that were mailed, or may have been: each is valid
 	Mailed         bool     // or it will never be
@@ -30,7 +31,7 @@ const (
 	invitationTTL = 7 * 24 * time.Hour
 	resetTTL      = time.Hour
 	// unusedTicketTTL is how long Reconcile leaves the ticket of an invitation that is
-	// on no record. No process sleeps longer.
+	// on no record, or of an email that the admin does not have. No process sleeps longer.
 	unusedTicketTTL = 24 * time.Hour
 	// maxMails is how often a ticket is mailed at most. A mail may have been sent
 	// although its process crashed, or gave up waiting, before it could note that.
@@ -107,8 +108,8 @@ func (s *Service) mailLeft(ctx context.Context) error {
 		}
 		o, err := s.checkTicket(ctx, t)
 		switch {
-		case errors.Is(err, errInvalidTicket) && t.Kind == InvitationMail && s.now().Sub(t.CreatedAt) < unusedTicketTTL:
-			err = nil // who invites may not have written the record yet
+		case errors.Is(err, errInvalidTicket) && t.Kind != ResetMail && s.now().Sub(t.CreatedAt) < unusedTicketTTL:
+			err = nil // who inserted it may not have written the record yet
 		case errors.Is(err, errInvalidTicket):
 			err = s.Store.DeleteTicket(ctx, t.ID)
 		case err == nil:
@@ -142,9 +143,19 @@ func (s *Service) checkTicket(ctx context.Context, t Ticket) (o Organization, er
 		}
 		return o, err
 	}
+	_, err = s.adminOf(ctx, t)
+	return o, err
+}
+
+// adminOf returns the admin for whom the ticket is valid, or errInvalidTicket.
+func (s *Service) adminOf(ctx context.Context, t Ticket) (Admin, error) {
 	a, err := s.Store.Admin(ctx, t.AdminID)
-	if errors.Is(err, ErrNotFound) || err == nil && a.TokenVersion != t.TokenVersion {
+	valid := a.TokenVersion == t.TokenVersion
+	if t.Kind == VerificationMail {
+		valid = a.Email == t.Email
+	}
+	if errors.Is(err, ErrNotFound) || err == nil && !valid {
 		err = errInvalidTicket
 	}
-	return o, err
+	return a, err
 }

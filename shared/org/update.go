@@ -9,22 +9,22 @@ import (
 )
 
 // Update renames the caller's organization and changes the caller's email and
-// password: all of it or nothing. Its errors are ErrInvalid,
-// ErrUnauthenticated, ErrForbidden when the caller's role does not permit it or the
+// password: all of it or nothing. It mails a ticket to verify a new email. Its errors are
+// ErrInvalid, ErrUnauthenticated, ErrForbidden when the caller's role does not permit it or the
 // current password is wrong, ErrThrottled, ErrConflict and ErrUnavailable.
-func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateRequest) (Organization, error) {
+func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateRequest) (updated Organization, err error) {
 	name, email, fields := c.parse()
 	if err := invalid(fields); err != nil {
 		return Organization{}, err
 	}
-	o, admin, err := s.authorize(ctx, caller)
+	o, admin, err := s.identify(ctx, caller)
+	if err == nil && c.OrganizationName != nil {
+		if err = s.checkVerified(admin); err == nil {
+			err = o.permit(caller.AdminID, ActionRename)
+		}
+	}
 	if err != nil {
 		return Organization{}, err
-	}
-	if c.OrganizationName != nil {
-		if err := o.permit(caller.AdminID, ActionRename); err != nil {
-			return Organization{}, err
-		}
 	}
 	if o.Operation != nil {
 		return Organization{}, errBusy
@@ -52,6 +52,16 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 		if o, err = s.adopt(ctx, o, admin); err != nil {
 			return Organization{}, err
 		}
+		var ticket Ticket
+		var secret auth.OpaqueToken
+		cleared := proven
+		proven = func() error {
+			return concurrently(cleared, func() (err error) {
+				ticket, secret, err = s.newVerificationUnlessTooMany(ctx, admin.ID, admin.ID, email)
+				return err
+			})
+		}
+		defer func() { s.mailVerification(ctx, ticket, secret, err) }()
 	}
 	changesAdmin := change.email != "" || c.Password != nil
 	if changesAdmin && c.OrganizationName == nil {
@@ -79,7 +89,7 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 		return updated, err
 	}
 	confirmed := func() error { return concurrently(func() error { return s.confirm(ctx, caller) }, proven) }
-	updated, err := s.update(ctx, o, admin, op, c.Password, confirmed)
+	updated, err = s.update(ctx, o, admin, op, c.Password, confirmed)
 	if err != nil {
 		return s.afterFailure(ctx, o, op, err)
 	}

@@ -25,6 +25,7 @@ func settings() map[string]string {
 		"MONGO_URL":          "mongodb://127.0.0.1:1",
 		"MASTER_DB":          "tenants",
 		"BCRYPT_COST":        "4",
+		"EMAIL_VERIFICATION": "required",
 		"JWT_PRIVATE_KEY":    "",
 		"JWT_SECRET":         strings.Repeat("k", auth.MinSecretBytes),
 		"JWT_EXPIRES_IN":     "900",
@@ -83,7 +84,7 @@ func TestOpen(t *testing.T) {
 
 // A function must not read a secret that it does not need.
 func TestOpenReads(t *testing.T) {
-	database := []string{"MASTER_DB", "MONGO_URL"}
+	database := []string{"EMAIL_VERIFICATION", "MASTER_DB", "MONGO_URL"}
 	passwords := []string{"BCRYPT_COST"}
 	tokens := []string{"JWT_EXPIRES_IN", "JWT_PRIVATE_KEY", "JWT_SECRET", "REFRESH_EXPIRES_IN"}
 	for _, tt := range []struct {
@@ -105,6 +106,9 @@ func TestOpenReads(t *testing.T) {
 			if diff := cmp.Diff(tt.want, read); diff != "" {
 				t.Errorf("variables (-want +read):\n%s", diff)
 			}
+			if !s.VerifiedOnly {
+				t.Error("emails need not be verified")
+			}
 			if got, want := s.Passwords != nil, slices.Contains(read, "BCRYPT_COST"); got != want {
 				t.Errorf("has passwords: %v", got)
 			}
@@ -125,6 +129,7 @@ func TestOpenErr(t *testing.T) {
 		{"URL", map[string]string{"MONGO_URL": "localhost"}, "MONGO_URL"},
 		{"database", map[string]string{"MASTER_DB": "a.b"}, "MASTER_DB"},
 		{"cost", map[string]string{"BCRYPT_COST": "99"}, "BCRYPT_COST"},
+		{"verification", map[string]string{"EMAIL_VERIFICATION": "yes"}, "EMAIL_VERIFICATION"},
 		{"no secret", map[string]string{"JWT_SECRET": ""}, "JWT_SECRET"},
 		{"secret", map[string]string{"JWT_SECRET": "short"}, "JWT_SECRET"},
 		{"key", map[string]string{"JWT_PRIVATE_KEY": "x"}, "JWT_PRIVATE_KEY"},

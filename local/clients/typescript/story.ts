@@ -84,7 +84,7 @@ checkTokens(first);
 
 // The admin, and the organization under its name.
 const me = ok(await api.GET("/admin/me", bearer(first)), 200);
-fields(me, "admin_id", "email", "organization_id", "organization_name", "collection_name", "expires_at", "role");
+fields(me, "admin_id", "email", "email_verified", "organization_id", "organization_name", "collection_name", "expires_at", "role");
 assert.equal(me.role, "owner");
 assert.deepEqual([me.organization_id, me.email], [created.id, signUp.email]);
 assert.ok(Math.abs(Date.parse(me.expires_at) - Date.now() - first.expires_in * 1000) < 60_000);
@@ -120,6 +120,9 @@ const guess = { body: { ticket: "a guess", password: signUp.password } };
 refused(await api.POST("/invitations/accept", guess), "/problems/invalid-ticket");
 ok(await api.POST("/admin/forgot", { body: { email } }), 204);
 refused(await api.POST("/admin/reset", guess), "/problems/invalid-ticket");
+refused(await api.POST("/admin/verify", { body: { ticket: "a guess" } }), "/problems/invalid-ticket");
+ok(await api.POST("/admin/verify/resend", bearer(first)), 204);
+assert.equal(me.email_verified, false);
 
 // The only owner stays.
 const { members } = ok(await api.GET("/org/members", bearer(first)), 200);
