@@ -153,6 +153,9 @@ func (p *project) settings(ctx context.Context) error {
 	if _, err := verifier.Verify(token); err != nil {
 		return errors.New("JWT_PUBLIC_KEYS: must hold the public key of JWT_PRIVATE_KEY")
 	}
+	if _, err = env.EmailVerification(); err != nil {
+		return err
+	}
 	_, err = env.BcryptCost()
 	return err
 }

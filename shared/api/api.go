@@ -25,6 +25,7 @@ import (
 // Create handles POST /org/create.
 func Create(s *org.Service) http.Handler {
 	return handler(&createRoute, func(r request[org.CreateRequest]) (createdOrganization, error) {
+		r.content.ClientAddress = clientAddress(r.http)
 		o, err := s.Create(r.http.Context(), r.content)
 		return createdOrganization{ID: o.ID, Name: o.Name, Collection: o.Collection}, err
 	})
@@ -45,6 +46,7 @@ func Get(s *org.Service) http.Handler {
 // Update handles PUT /org/update.
 func Update(s *org.Service) http.Handler {
 	return handler(&updateRoute, func(r request[org.UpdateRequest]) (organization, error) {
+		r.content.ClientAddress = clientAddress(r.http)
 		o, err := s.Update(r.http.Context(), r.caller, r.content)
 		return newOrganization(o), err
 	})

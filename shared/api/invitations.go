@@ -75,7 +75,7 @@ func Verify(s *org.Service) http.Handler {
 // Resend handles POST /admin/verify/resend.
 func Resend(s *org.Service) http.Handler {
 	return handler(&resendRoute, func(r request[nothing]) (nothing, error) {
-		return nothing{}, s.SendVerification(r.http.Context(), r.caller)
+		return nothing{}, s.SendVerification(r.http.Context(), r.caller, clientAddress(r.http))
 	})
 }
 

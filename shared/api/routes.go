@@ -36,7 +36,7 @@ var (
 		},
 	}
 	deleteRoute = route[nothing, deletedOrganization]{
-		function: "delete", method: "DELETE", path: "/org/delete", caller: admin, status: http.StatusOK,
+		function: "delete", method: "DELETE", path: "/org/delete", caller: unverified, status: http.StatusOK,
 		parameters: []Parameter{{Name: "organization_name", Meaning: "A confirmation: it must name the organization of the access token."}},
 		action:     org.ActionDelete,
 		summary:    "Delete the organization with all that belongs to it",

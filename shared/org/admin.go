@@ -67,14 +67,14 @@ func (c adminChange) claims(a Admin, now time.Time) []Claim {
 	return []Claim{{ID: emailClaim(c.email), Owner: a.owner(), Revision: a.Revision, ClaimedAt: now}}
 }
 
-// changeAdmin makes the change of the admin, and of the password if it is not nil.
-// It calls proven at the same time as the database, to save a round trip. Its errors
-// are ErrConflict if the email is taken or the admin has changed since it was read,
+// changeAdmin makes the change of the admin. Once the claims are won, it calls prepare
+// for the hash of the new password, which is empty if there is none. It calls proven at
+// the same time as the database, to save a round trip. Its errors are ErrConflict if the email is taken or the admin has changed since it was read,
 // and ErrUnavailable.
-func (s *Service) changeAdmin(ctx context.Context, a Admin, c adminChange, password *string, proven func() error) error {
+func (s *Service) changeAdmin(ctx context.Context, a Admin, c adminChange, prepare func() (passwordHash string, err error), proven func() error) error {
 	err := concurrently(func() error { return s.claim(ctx, c.claims(a, c.at)) }, proven)
-	if err == nil && password != nil {
-		c.passwordHash, err = s.Passwords.Hash(*password)
+	if err == nil {
+		c.passwordHash, err = prepare()
 	}
 	if err == nil {
 		var next Admin

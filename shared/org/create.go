@@ -20,19 +20,20 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 	o := s.newOrganization(name, admin.ID, admin.CreatedAt)
 	admin.OrganizationID, admin.Organizations = o.ID, []string{o.ID}
 	claim := admin.newClaim()
-	var ticket Ticket
-	var secret auth.OpaqueToken
+	var v verification
 	prepare := func() error {
 		return concurrently(
 			func() (err error) { admin.PasswordHash, err = s.Passwords.Hash(r.Password); return err },
 			func() (err error) {
-				ticket, secret, err = s.newVerificationUnlessTooMany(ctx, "", admin.ID, email)
+				v, err = s.newVerificationUnlessTooMany(ctx, admin.ID, email, func() error {
+					return s.countVerification(ctx, r.ClientAddress, "", email)
+				})
 				return err
 			},
 		)
 	}
 	created, err := s.create(ctx, o, []Claim{claim}, prepare, func() error { return s.Store.InsertAdmin(ctx, admin) })
-	s.mailVerification(ctx, ticket, secret, err)
+	s.mailVerification(ctx, v, err)
 	return created, err
 }
 

@@ -21,7 +21,7 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 			return Organization{}, invalid([]FieldError{{Field: "organization_name", Message: err.Error()}})
 		}
 	}
-	o, _, err := s.authorize(ctx, caller)
+	o, _, err := s.identify(ctx, caller)
 	if err != nil {
 		return Organization{}, err
 	}

@@ -115,7 +115,8 @@ func (s *Service) Reset(ctx context.Context, r ResetRequest) error {
 	}
 	a.VerifiedEmail = t.Email // the mail with the ticket has arrived
 	change := adminChange{id: s.Store.NewID(), at: s.now()}
-	if err := s.changeAdmin(ctx, a, change, &r.Password, func() error { return nil }); err != nil {
+	hash := func() (string, error) { return s.Passwords.Hash(r.Password) }
+	if err := s.changeAdmin(ctx, a, change, hash, func() error { return nil }); err != nil {
 		return err
 	}
 	// The new version of the tokens has made the ticket invalid.

@@ -72,7 +72,7 @@ func TestRoundTrips(t *testing.T) {
 			}
 			return err
 		}},
-		{"new email and password", []int{3, 1, 3, 1, 1, 1, 2, 1}, func() error {
+		{"new email and password", []int{3, 1, 2, 1, 1, 1, 1, 2, 1}, func() error {
 			_, err := s.Update(ctx, caller, org.UpdateRequest{Email: new("new@bolt.test"), Password: new(password), CurrentPassword: new(newPassword)})
 			if err == nil {
 				caller.TokenVersion++

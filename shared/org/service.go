@@ -71,6 +71,9 @@ type CreateRequest struct {
 	OrganizationName string `json:"organization_name"`
 	Email            string `json:"email"`
 	Password         string `json:"password"`
+
+	// ClientAddress is the IP address of the client; empty if it is not known.
+	ClientAddress string `json:"-"`
 }
 
 // Validate returns what is wrong, field by field.
@@ -96,6 +99,9 @@ type UpdateRequest struct {
 	Email            *string `json:"email"`
 	Password         *string `json:"password"`
 	CurrentPassword  *string `json:"current_password"` // required with Email and Password
+
+	// ClientAddress is the IP address of the client; empty if it is not known.
+	ClientAddress string `json:"-"`
 }
 
 // Validate returns what is wrong, field by field.

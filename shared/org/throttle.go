@@ -82,7 +82,7 @@ const (
 	mailWindow           = time.Hour
 	mailsPerAddress      = 5
 	mailsPerClient       = 30
-	mailsPerAdmin        = 30
+	mailsPerAdmin        = 10
 	mailsPerOrganization = 100
 )
 
@@ -90,9 +90,47 @@ const (
 // in ann+work@example.com, are the same mailbox. Its errors are ErrThrottled and
 // ErrUnavailable.
 func (s *Service) countMailTo(ctx context.Context, kind MailKind, email string) error {
+	return s.countMail(ctx, string(kind)+" to", mailbox(email), mailsPerAddress)
+}
+
+// mailbox returns the address without a subaddress.
+func mailbox(email string) string {
 	local, domain, _ := strings.Cut(email, "@")
-	mailbox, _, _ := strings.Cut(local, "+")
-	return s.countMail(ctx, string(kind)+" to", mailbox+"@"+domain, mailsPerAddress)
+	local, _, _ = strings.Cut(local, "+")
+	return local + "@" + domain
+}
+
+// countVerification counts a mail to verify the email that the admin, which is empty for a
+// new one, is about to get. Its errors are ErrThrottled and ErrUnavailable.
+func (s *Service) countVerification(ctx context.Context, clientAddress, adminID, email string) error {
+	err := s.countVerificationOf(ctx, clientAddress, adminID)
+	if err == nil {
+		err = s.countMailTo(ctx, VerificationMail, email)
+	}
+	return err
+}
+
+// countVerificationAgain counts one more mail to verify the email that the admin has.
+// Other people's sign-ups with subaddresses of it can't use these up. Its errors are
+// ErrThrottled and ErrUnavailable.
+func (s *Service) countVerificationAgain(ctx context.Context, clientAddress, adminID, email string) error {
+	if email != mailbox(email) {
+		return s.countVerification(ctx, clientAddress, adminID, email)
+	}
+	err := s.countVerificationOf(ctx, clientAddress, adminID)
+	if err == nil {
+		err = s.countMail(ctx, string(VerificationMail)+" again to", email, mailsPerAddress)
+	}
+	return err
+}
+
+func (s *Service) countVerificationOf(ctx context.Context, clientAddress, adminID string) error {
+	return concurrently(
+		func() error {
+			return s.countMailOf(ctx, VerificationMail, addressPrefix(clientAddress), mailsPerClient)
+		},
+		func() error { return s.countMailOf(ctx, VerificationMail, adminID, mailsPerAdmin) },
+	)
 }
 
 // countMailOf counts a mail of that kind that somebody asks for, unless it is not known

@@ -143,7 +143,10 @@ func (s *Service) checkTicket(ctx context.Context, t Ticket) (o Organization, er
 		}
 		return o, err
 	}
-	_, err = s.adminOf(ctx, t)
+	a, err := s.adminOf(ctx, t)
+	if err == nil && t.Kind == VerificationMail && a.Verified() {
+		err = errInvalidTicket
+	}
 	return o, err
 }
 

@@ -52,29 +52,40 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 		if o, err = s.adopt(ctx, o, admin); err != nil {
 			return Organization{}, err
 		}
-		var ticket Ticket
-		var secret auth.OpaqueToken
-		cleared := proven
-		proven = func() error {
-			return concurrently(cleared, func() (err error) {
-				ticket, secret, err = s.newVerificationUnlessTooMany(ctx, admin.ID, admin.ID, email)
+	}
+	var v verification
+	defer func() { s.mailVerification(ctx, v, err) }()
+	prepare := func() (hash string, err error) {
+		err = concurrently(
+			func() (err error) {
+				if c.Password != nil {
+					hash, err = s.Passwords.Hash(*c.Password)
+				}
 				return err
-			})
-		}
-		defer func() { s.mailVerification(ctx, ticket, secret, err) }()
+			},
+			func() (err error) {
+				if change.email != "" && change.email != admin.VerifiedEmail {
+					v, err = s.newVerificationUnlessTooMany(ctx, admin.ID, change.email, func() error {
+						return s.countVerification(ctx, c.ClientAddress, admin.ID, change.email)
+					})
+				}
+				return err
+			},
+		)
+		return hash, err
 	}
 	changesAdmin := change.email != "" || c.Password != nil
-	if changesAdmin && c.OrganizationName == nil {
-		return o, s.changeAdmin(ctx, admin, change, c.Password, proven)
+	switch {
+	case changesAdmin && c.OrganizationName == nil:
+		return o, s.changeAdmin(ctx, admin, change, prepare, proven)
+	case c.OrganizationName == nil: // the email is the same
+		return o, proven()
 	}
 	op := Operation{
 		ID: change.id, Kind: Updating, StartedAt: now, TouchedAt: now,
-		Name: o.Name, Collection: o.Collection, Claims: slices.Clone(o.Claims),
+		Name: name.Display, Collection: name.Collection(), Claims: slices.Clone(o.Claims),
 	}
-	if c.OrganizationName != nil {
-		op.Name, op.Collection = name.Display, name.Collection()
-		op.replaceClaim(o.Collection, op.Collection)
-	}
+	op.replaceClaim(o.Collection, op.Collection)
 	if changesAdmin {
 		op.AdminID, op.Email, op.TokenVersion = admin.ID, change.email, admin.TokenVersion+1
 	}
@@ -89,7 +100,7 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 		return updated, err
 	}
 	confirmed := func() error { return concurrently(func() error { return s.confirm(ctx, caller) }, proven) }
-	updated, err = s.update(ctx, o, admin, op, c.Password, confirmed)
+	updated, err = s.update(ctx, o, admin, op, prepare, confirmed)
 	if err != nil {
 		return s.afterFailure(ctx, o, op, err)
 	}
@@ -101,9 +112,9 @@ func (op *Operation) replaceClaim(old, claim string) {
 	op.Claims = append(slices.DeleteFunc(op.Claims, func(id string) bool { return id == old }), claim)
 }
 
-// update makes the new claims, writes the journal and carries it out. It calls
-// confirmed at the same time as the database, to save a round trip.
-func (s *Service) update(ctx context.Context, o Organization, admin Admin, op Operation, password *string, confirmed func() error) (Organization, error) {
+// update makes the new claims, writes the journal and carries it out. prepare is as in
+// changeAdmin. It calls confirmed at the same time as the database, to save a round trip.
+func (s *Service) update(ctx context.Context, o Organization, admin Admin, op Operation, prepare func() (string, error), confirmed func() error) (Organization, error) {
 	known := true
 	err := concurrently(
 		func() error {
@@ -133,13 +144,11 @@ func (s *Service) update(ctx context.Context, o Organization, admin Admin, op Op
 			return o, err
 		}
 		if o.Revision != seen {
-			return s.update(ctx, o, admin, op, password, confirmed)
+			return s.update(ctx, o, admin, op, prepare, confirmed)
 		}
 	}
-	if password != nil {
-		if op.PasswordHash, err = s.Passwords.Hash(*password); err != nil {
-			return o, err
-		}
+	if op.PasswordHash, err = prepare(); err != nil {
+		return o, err
 	}
 	next := o
 	next.Operation = &op

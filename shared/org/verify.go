@@ -20,53 +20,58 @@ var (
 // Verified reports whether the admin has shown that mails to the email arrive there.
 func (a *Admin) Verified() bool { return a.Email != "" && a.VerifiedEmail == a.Email }
 
+// verification is a ticket that verifies an email, with its secret. It has no id if
+// nothing is mailed.
+type verification struct {
+	Ticket
+	secret auth.OpaqueToken
+}
+
 // newVerification inserts a ticket that verifies the email, which the admin has or is
-// about to get. It returns none if no mail can be sent. The mails that by asks for are
-// counted, unless it is empty. Who changes the admin then mails the ticket. If that
-// crashes, Reconcile does, once the admin has the email. Its errors are ErrThrottled and
-// ErrUnavailable.
-func (s *Service) newVerification(ctx context.Context, by, adminID, email string) (t Ticket, secret auth.OpaqueToken, err error) {
+// about to get, unless no mail can be sent. It calls count before. Who changes the admin
+// then mails the ticket. If that crashes, Reconcile does, once the admin has the email.
+// Its errors are that of count and ErrUnavailable.
+func (s *Service) newVerification(ctx context.Context, adminID, email string, count func() error) (v verification, err error) {
 	if s.Mailer == nil {
-		return t, secret, nil
+		return v, nil
 	}
-	err = s.countMailOf(ctx, VerificationMail, by, mailsPerAdmin)
-	if err == nil {
-		err = s.countMailTo(ctx, VerificationMail, email)
+	if err = count(); err != nil {
+		return v, err
 	}
-	if err == nil {
-		t, secret = s.newTicket(Ticket{Kind: VerificationMail, AdminID: adminID, Email: email}, verificationTTL)
-		err = s.Store.InsertTicket(ctx, t)
-	}
-	return t, secret, err
+	v.Ticket, v.secret = s.newTicket(Ticket{Kind: VerificationMail, AdminID: adminID, Email: email}, verificationTTL)
+	return v, s.Store.InsertTicket(ctx, v.Ticket)
 }
 
 // newVerificationUnlessTooMany is newVerification for a change that does not depend on
 // the mail.
-func (s *Service) newVerificationUnlessTooMany(ctx context.Context, by, adminID, email string) (Ticket, auth.OpaqueToken, error) {
-	t, secret, err := s.newVerification(ctx, by, adminID, email)
+func (s *Service) newVerificationUnlessTooMany(ctx context.Context, adminID, email string, count func() error) (verification, error) {
+	v, err := s.newVerification(ctx, adminID, email, count)
 	if errors.Is(err, ErrThrottled) {
 		s.log().WarnContext(ctx, "no mail to verify an email", "admin_id", adminID, "error", err)
 		err = nil
 	}
-	return t, secret, err
+	return v, err
 }
 
-// mailVerification mails the ticket of newVerification after a change that has ended
-// with the error. It deletes the ticket if nothing was changed.
-func (s *Service) mailVerification(ctx context.Context, t Ticket, secret auth.OpaqueToken, err error) {
+// mailVerification mails the ticket after a change that has ended with the error. It
+// deletes the ticket if nothing was changed. It does not wait long: Reconcile mails what
+// is left.
+func (s *Service) mailVerification(ctx context.Context, v verification, err error) {
 	switch {
-	case t.ID == "":
+	case v.ID == "":
 	case err == nil:
-		s.mail(ctx, t, secret, Organization{})
+		ctx, cancel := context.WithTimeout(ctx, mailingTime)
+		defer cancel()
+		s.mail(ctx, v.Ticket, v.secret, Organization{})
 	case !errors.Is(err, ErrUnavailable):
-		s.deleteTickets(ctx, []string{t.ID})
+		s.deleteTickets(ctx, []string{v.ID})
 	}
 }
 
 // SendVerification mails the caller another ticket to verify the email. Its errors are
 // ErrUnauthenticated, ErrConflict if the email is verified, ErrThrottled and
-// ErrUnavailable.
-func (s *Service) SendVerification(ctx context.Context, caller auth.Caller) error {
+// ErrUnavailable. clientAddress is the IP address of the client; empty if it is not known.
+func (s *Service) SendVerification(ctx context.Context, caller auth.Caller, clientAddress string) error {
 	_, a, err := s.identify(ctx, caller)
 	if err == nil && a.Verified() {
 		err = errVerified
@@ -77,9 +82,11 @@ func (s *Service) SendVerification(ctx context.Context, caller auth.Caller) erro
 	if err != nil {
 		return err
 	}
-	t, secret, err := s.newVerification(ctx, a.ID, a.ID, a.Email)
+	v, err := s.newVerification(ctx, a.ID, a.Email, func() error {
+		return s.countVerificationAgain(ctx, clientAddress, a.ID, a.Email)
+	})
 	if err == nil {
-		s.mail(ctx, t, secret, Organization{})
+		s.mailVerification(ctx, v, nil)
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package org_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -43,7 +44,7 @@ func TestVerify(t *testing.T) {
 	}
 	wantReason(t, "reset", f.Reset(t.Context(), org.ResetRequest{Ticket: m.Ticket, Password: "Better@123"}), org.TicketInvalid)
 	f.wantVerified(t, "owner@acme.test", adminPassword, false)
-	if err := f.SendVerification(t.Context(), owner); err != nil {
+	if err := f.SendVerification(t.Context(), owner, ""); err != nil {
 		t.Fatal(err)
 	}
 	again := post.confirmation(t, 2)
@@ -53,7 +54,7 @@ func TestVerify(t *testing.T) {
 	f.wantTokenValid(t, owner, "Acme Ltd")
 	f.wantVerified(t, "owner@acme.test", adminPassword, true)
 	wantReason(t, "a second use", f.Verify(t.Context(), org.VerifyRequest{Ticket: m.Ticket}), org.TicketInvalid)
-	wantReason(t, "one more mail", f.SendVerification(t.Context(), owner), org.AlreadyVerified)
+	wantReason(t, "one more mail", f.SendVerification(t.Context(), owner, ""), org.AlreadyVerified)
 	if err := f.Verify(t.Context(), org.VerifyRequest{Ticket: again.Ticket}); err != nil { // it shows the same
 		t.Error(err)
 	}
@@ -79,18 +80,23 @@ func TestVerify(t *testing.T) {
 	}
 	post.confirmation(t, 4) // the email is the same
 
-	// A ticket is for one email, and for a day.
-	owner = f.wantVerified(t, "newer@acme.test", adminPassword+"!", true)
-	for _, email := range []string{"last@acme.test", "newer@acme.test"} {
+	// A ticket is for one email, and for a day. The email that was verified last stays so.
+	for i, email := range []string{"last@acme.test", "newer@acme.test", "later@acme.test"} {
+		owner = f.mustLogin(t, []string{"newer@acme.test", "last@acme.test", "newer@acme.test"}[i], adminPassword+"!")
 		if _, err := f.Update(t.Context(), owner, org.UpdateRequest{Email: &email, CurrentPassword: new(adminPassword + "!")}); err != nil {
 			t.Fatal(err)
 		}
-		m = post.confirmations[4]
-		owner = f.wantVerified(t, email, adminPassword+"!", email != m.To && email == "newer@acme.test")
+		owner = f.wantVerified(t, email, adminPassword+"!", email == "newer@acme.test")
+		m = post.confirmation(t, []int{5, 5, 6}[i])
+		if want := []string{"last@acme.test", "last@acme.test", "later@acme.test"}[i]; m.To != want {
+			t.Errorf("a mail to %s; want %s", m.To, want)
+		}
+		if email == "newer@acme.test" {
+			wantReason(t, "of another email", f.Verify(t.Context(), org.VerifyRequest{Ticket: m.Ticket}), org.TicketInvalid)
+		}
 	}
-	wantReason(t, "of another email", f.Verify(t.Context(), org.VerifyRequest{Ticket: m.Ticket}), org.TicketInvalid)
 	ahead(24 * time.Hour)
-	wantReason(t, "a day later", f.Verify(t.Context(), org.VerifyRequest{Ticket: post.confirmation(t, 6).Ticket}), org.TicketInvalid)
+	wantReason(t, "a day later", f.Verify(t.Context(), org.VerifyRequest{Ticket: m.Ticket}), org.TicketInvalid)
 	f.wantNoFindings(t)
 }
 
@@ -120,7 +126,7 @@ func TestVerifiedByTicket(t *testing.T) {
 }
 
 // TestVerifiedOnly refuses everything to who has not verified the email, except to
-// verify it, and to change it.
+// verify it, to change it, and to delete the organization.
 func TestVerifiedOnly(t *testing.T) {
 	t.Parallel()
 	f, post, owner, _ := withMail(t)
@@ -135,7 +141,6 @@ func TestVerifiedOnly(t *testing.T) {
 		"rename and email": func() error {
 			return may(org.UpdateRequest{OrganizationName: new("Bolt"), Email: new("b@x.test"), CurrentPassword: password})
 		},
-		"delete":  func() error { _, err := f.Delete(t.Context(), owner, nil); return err },
 		"members": func() error { _, _, err := f.Members(t.Context(), owner, "", 10); return err },
 		"role": func() error {
 			_, err := f.ChangeRole(t.Context(), owner, owner.AdminID, org.RoleRequest{Role: "owner"})
@@ -164,7 +169,7 @@ func TestVerifiedOnly(t *testing.T) {
 		t.Error(err)
 	}
 	owner = f.wantVerified(t, "right@acme.test", adminPassword, false)
-	if err := f.SendVerification(t.Context(), owner); err != nil {
+	if err := f.SendVerification(t.Context(), owner, ""); err != nil {
 		t.Error(err)
 	}
 	if err := f.Verify(t.Context(), org.VerifyRequest{Ticket: post.confirmation(t, 3).Ticket}); err != nil {
@@ -173,38 +178,83 @@ func TestVerifiedOnly(t *testing.T) {
 	if err := may(org.UpdateRequest{OrganizationName: new("Bolt")}); err != nil {
 		t.Error(err)
 	}
+	f.mustCreate(t, "Core", "core@acme.test")
+	if _, err := f.Delete(t.Context(), f.wantVerified(t, "core@acme.test", adminPassword, false), nil); err != nil {
+		t.Error(err)
+	}
 }
 
-// TestVerificationMails sends only so many mails to an address, and for one admin. A
-// sign-up and a change do not depend on them.
+// TestVerificationMails sends only so many mails to an address, for one admin and for one
+// client. A sign-up and a change do not depend on them.
 func TestVerificationMails(t *testing.T) {
 	t.Parallel()
 	f, post, owner, ahead := withMail(t)
-	for range 4 {
-		if err := f.SendVerification(t.Context(), owner); err != nil {
+	for range 5 {
+		if err := f.SendVerification(t.Context(), owner, ""); err != nil {
 			t.Error(err)
 		}
 	}
-	wantReason(t, "the sixth mail", f.SendVerification(t.Context(), owner), org.TooManyMails)
-	f.mustCreate(t, "Bolt Ltd", "Owner+bolt@acme.test") // the same mailbox
-	post.confirmation(t, 5)
-	for n := range 26 {
-		if n == 24 {
-			post.confirmation(t, 29)
-		}
-		if _, err := f.Update(t.Context(), owner, org.UpdateRequest{Email: new(string(rune('a'+n)) + "@acme.test"), CurrentPassword: new(adminPassword)}); err != nil {
-			t.Fatal(err)
-		}
-		owner = f.mustLogin(t, string(rune('a'+n))+"@acme.test", adminPassword)
+	wantReason(t, "the sixth one more", f.SendVerification(t.Context(), owner, ""), org.TooManyMails)
+	for n := range 6 { // all to the mailbox of the owner
+		f.mustCreate(t, fmt.Sprint("Owner ", n), fmt.Sprintf("Owner+%d@acme.test", n))
 	}
-	post.confirmation(t, 30)
-	ahead(time.Hour)
-	if err := f.SendVerification(t.Context(), owner); err != nil {
+	post.confirmation(t, 1+5+4)
+	wantReason(t, "one more to a subaddress", f.SendVerification(t.Context(), f.mustLogin(t, "owner+0@acme.test", adminPassword), ""), org.TooManyMails)
+
+	// Nobody else's sign-ups, and nothing that is refused, keeps somebody from asking.
+	for n := range 6 {
+		f.mustCreate(t, fmt.Sprint("Zoe ", n), fmt.Sprintf("zoe+%d@acme.test", n))
+	}
+	f.mustCreate(t, "Zoe Ltd", "zoe@acme.test")
+	zoe := f.mustLogin(t, "zoe@acme.test", adminPassword)
+	for range 6 {
+		_, err := f.Update(t.Context(), owner, org.UpdateRequest{Email: new("zoe@acme.test"), CurrentPassword: new(adminPassword)})
+		wantReason(t, "a taken email", err, org.EmailTaken)
+		_, err = f.Update(t.Context(), owner, org.UpdateRequest{Email: new("ann@acme.test"), CurrentPassword: new(adminPassword), OrganizationName: new("Zoe Ltd")})
+		wantReason(t, "a taken name", err, org.NameTaken)
+	}
+	if err := f.SendVerification(t.Context(), zoe, ""); err != nil {
 		t.Error(err)
 	}
-	post.confirmation(t, 31)
+	f.mustCreate(t, "Ann Ltd", "ann@acme.test")
+	if m := post.confirmation(t, 10+5+1+1); m.To != "ann@acme.test" {
+		t.Errorf("a mail to %s", m.To)
+	}
+
+	// An admin, who has asked six times, gets four more at new emails.
+	email := ""
+	for n := range 5 {
+		email = fmt.Sprintf("%d@acme.test", n)
+		if _, err := f.Update(t.Context(), owner, org.UpdateRequest{Email: &email, CurrentPassword: new(adminPassword)}); err != nil {
+			t.Fatal(err)
+		}
+		owner = f.mustLogin(t, email, adminPassword)
+	}
+	if m := post.confirmation(t, 17+4); m.To != "3@acme.test" {
+		t.Errorf("a mail to %s", m.To)
+	}
+	for n := range 32 { // of one customer
+		r := org.CreateRequest{OrganizationName: fmt.Sprint("Client ", n), Email: fmt.Sprintf("client%d@acme.test", n), Password: adminPassword, ClientAddress: fmt.Sprintf("2001:db8::%x", n)}
+		if _, err := f.Create(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	post.confirmation(t, 21+30)
+	client := f.mustLogin(t, "client0@acme.test", adminPassword)
+	wantReason(t, "from there", f.SendVerification(t.Context(), client, "2001:db8::77"), org.TooManyMails)
+	if err := f.SendVerification(t.Context(), client, "192.0.2.1"); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.Update(t.Context(), client, org.UpdateRequest{Email: new("client@acme.test"), CurrentPassword: new(adminPassword), ClientAddress: "2001:db8::1"}); err != nil {
+		t.Error(err)
+	}
+	post.confirmation(t, 52)
+	ahead(time.Hour)
+	if err := f.SendVerification(t.Context(), owner, ""); err != nil {
+		t.Error(err)
+	}
 	f.Mailer = nil
-	if err := f.SendVerification(t.Context(), owner); reasonOf(err) != org.MailUnavailable || !errors.Is(err, org.ErrUnavailable) {
+	if err := f.SendVerification(t.Context(), owner, ""); reasonOf(err) != org.MailUnavailable || !errors.Is(err, org.ErrUnavailable) {
 		t.Error(err)
 	}
 	f.mustCreate(t, "Core Ltd", "core@acme.test")
