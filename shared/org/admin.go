@@ -279,8 +279,8 @@ func (s *Service) join(ctx context.Context, a Admin, organizationID string) erro
 	return errOvertaken
 }
 
-// removeOrphan removes an admin whom no organization lists, unless one does by now or
-// the admin has changed. None of them can list the admin afterwards.
+// removeOrphan removes an admin whom no organization lists, unless one does by now. None
+// of them can list the admin afterwards. Its error is errBusy if the admin has changed.
 func (s *Service) removeOrphan(ctx context.Context, a Admin) error {
 	if err := s.Store.FenceOrganizations(ctx, a.Organizations); err != nil {
 		return err
@@ -292,7 +292,14 @@ func (s *Service) removeOrphan(ctx context.Context, a Admin) error {
 	if err := s.Store.DeleteAdmin(ctx, a.ID, a.Revision); err != nil {
 		return err
 	}
-	return s.releaseUnused(ctx, Claim{Owner: a.owner(), Revision: a.Revision})
+	_, err = s.Store.Admin(ctx, a.ID)
+	if errors.Is(err, ErrNotFound) {
+		return s.releaseAllOf(ctx, a.owner())
+	}
+	if err == nil {
+		err = errBusy
+	}
+	return err
 }
 
 // isListed finishes the stale operations of the admin's organizations, and reports

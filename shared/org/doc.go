@@ -50,7 +50,8 @@
 //	3 admin, or the organization on
 //	  the admin's record               the same                          it is undone
 //	4 name the collection              the same                          it is undone
-//	5 record active               C    nothing to do
+//	5 record active               C    an email that nothing was mailed
+//	                                   to                                it is mailed
 //
 //	update
 //	1 claim new name and email         claims that nobody uses           they are released
@@ -63,9 +64,13 @@
 //
 //	email or password alone
 //	1 claim new email                  claims that nobody uses           they are released
-//	2 admin's record changed      C    a claim on the old email          it is released
+//	2 admin's record changed      C    a claim on the old email; nothing
+//	                                   was mailed to the new one         it is released; mailed
 //	3 fence the organizations,
 //	  release the old claim            nothing to do
+//
+//	verification of an email
+//	1 admin's record changed      C    a ticket for nothing              it expires
 //
 //	delete
 //	1 record: deleting            C    an organization nobody can reach  2 to 4 are done
@@ -116,7 +121,8 @@
 // elsewhere, too: an invitation the record of the organization, a new password the
 // version of the admin's tokens, the verification of an email the email on the admin's
 // record. A ticket to verify an email is inserted before the sign-up or the change that
-// gives it to the admin, and mailed after that. So a ticket is used once because what it changes is
+// gives it to the admin, and mailed after that. If an acceptance fails after its second
+// step, the email stays verified, because the mail has arrived. So a ticket is used once because what it changes is
 // changed once, and one that is left has no right. The sessions that somebody had as a
 // member are deleted when the person is removed, and before the person becomes one
 // again, since the removal may have crashed.
@@ -188,7 +194,8 @@
 // versions are carried out with the claims that they have. Migrate does the same for
 // everybody else, with the same conditional writes, and leaves an organization whose
 // operation is under way to its next run; so a crash leaves nothing but less to do.
-// Version 1.0.0 takes all tokens for revoked where it has done so, and UpdateAdmin of
+// Older functions know nothing of verified emails, and what they write forgets that one
+// is. Version 1.0.0 takes all tokens for revoked where it has done so, and UpdateAdmin of
 // that version doesn't look whether it matched an admin. So Reconcile begins when no
 // function of that version runs any more, and repeats what is finished.
 //

@@ -252,7 +252,6 @@ func (s *Service) newMember(ctx context.Context, organizationID, email, password
 		return Admin{}, err
 	}
 	a := s.newAdmin(email)
-	a.VerifiedEmail = email
 	a.OrganizationID, a.Organizations = organizationID, []string{organizationID}
 	err := s.claim(ctx, []Claim{a.newClaim()})
 	if err == nil {

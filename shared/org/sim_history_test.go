@@ -50,6 +50,7 @@ type tenantModel struct {
 type personModel struct {
 	adminID, email, password string
 	before                   []string // the emails that it had before
+	inserted                 bool     // into the database: there was no sign-up
 	revokedBelow             int64    // tokens of lower versions are revoked, and a client knows it
 }
 

@@ -56,7 +56,7 @@ func (s *sim) addMate(o org.Organization, email string) {
 	s.durable.claims["email:"+email] = org.Claim{ID: "email:" + email, Owner: org.Owner{AdminID: a.ID}, ClaimedAt: now}
 	o.Admins = append(o.Admins, org.Member{AdminID: a.ID, Role: org.RoleAdmin, Since: now})
 	s.durable.organizations[o.ID] = o
-	s.people[a.ID] = &personModel{adminID: a.ID, email: email, password: "mate"}
+	s.people[a.ID] = &personModel{adminID: a.ID, email: email, password: "mate", inserted: true}
 	s.models[o.ID].mate = s.people[a.ID]
 }
 
@@ -171,6 +171,7 @@ func (s *sim) checkInvariants() {
 		s.checkMate(o, m, emails)
 		s.checkMembers(o, claims)
 		s.checkMails(o)
+		s.checkLinks(o)
 		if name.OrganizationID != o.ID || !adopted && byEmail.OrganizationID != o.ID {
 			s.addProblem("claim missing", "%s does not have %s and %s", o.ID, o.Collection, email)
 		}

@@ -138,7 +138,12 @@ func (s *sim) exact() string {
 	for _, o := range inOrder(s.durable.organizations) {
 		fmt.Fprintln(&b, organizationText(o), o.Revision, o.CollectionUUID, o.Claims, o.Admins, o.Committed)
 	}
-	fmt.Fprintln(&b, inOrder(s.durable.admins), inOrder(s.durable.claims), s.durable.catalog.String(), len(s.durable.sessions))
+	for _, id := range s.durable.ticketOrder {
+		if t, ok := s.durable.tickets[id]; ok {
+			fmt.Fprintln(&b, t.Kind, t.AdminID, t.Email, t.OrganizationID, t.Mailed, len(t.Hashes), t.CreatedAt)
+		}
+	}
+	fmt.Fprintln(&b, len(s.mails), len(s.confirmations), inOrder(s.durable.admins), inOrder(s.durable.claims), s.durable.catalog.String(), len(s.durable.sessions))
 	return b.String()
 }
 

@@ -121,7 +121,7 @@ func (s *Service) Verify(ctx context.Context, r VerifyRequest) error {
 		a, err = s.adminOf(ctx, t)
 		if err == nil && !a.Verified() {
 			next := a
-			next.VerifiedEmail, next.UpdatedAt = t.Email, s.now()
+			next.VerifiedEmail = t.Email
 			_, err = s.writeAdmin(ctx, a, next)
 		}
 	}
