@@ -344,7 +344,7 @@ func rawOpaqueToken(t *testing.T, token auth.OpaqueToken) []byte {
 	return raw
 }
 
-// TestEntropy looks for bits that are always the same: all 128 bits of a session
+// TestEntropy looks for bits that are always the same: all bits of a session
 // id and 256 bits of a refresh token must be random.
 func TestEntropy(t *testing.T) {
 	session := auth.NewOpaqueID()
@@ -353,8 +353,8 @@ func TestEntropy(t *testing.T) {
 		want int // bytes
 		draw func() []byte
 	}{
-		{"session ids", 16, func() []byte {
-			id, err := hex.DecodeString(auth.NewOpaqueID())
+		{"session ids", 20, func() []byte {
+			id, err := hex.DecodeString(auth.NewOpaqueToken(auth.NewOpaqueID()).SessionID())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -11,6 +11,7 @@ import (
 const (
 	opaqueIDBytes     = 16
 	opaqueSecretBytes = 32
+	sessionIDBytes    = 20
 	opaqueTextBytes   = (opaqueIDBytes + opaqueSecretBytes) / 3 * 4 // in base64
 )
 
@@ -51,6 +52,15 @@ func ParseOpaqueToken(text string) (OpaqueToken, bool) {
 	t := OpaqueToken{ID: hex.EncodeToString(b[:opaqueIDBytes])}
 	copy(t.secret[:], b[opaqueIDBytes:])
 	return t, true
+}
+
+// SessionID returns the id of the session whose refresh token this is. It does not reveal
+// the token's own id, because every access token has it, and whoever gets one must not be
+// able to make up a refresh token of the session, not even a wrong one, which would end
+// it. It is longer than a token's own id, so that neither can be taken for the other.
+func (t OpaqueToken) SessionID() string {
+	sum := sha256.Sum256([]byte("session " + t.ID))
+	return hex.EncodeToString(sum[:sessionIDBytes])
 }
 
 // Text returns the token as the client has it.

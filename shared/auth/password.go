@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -33,10 +34,10 @@ func (p Passwords) Hash(password string) (string, error) {
 
 // Verify reports whether hash is the hash of password. An empty hash stands for
 // an account that does not exist: the result is false, and takes as long as for
-// any other hash. The same holds for a password longer than MaxPasswordBytes. It
-// is an error if the hash is malformed.
+// any other hash. The same holds for a password that is longer than MaxPasswordBytes, and
+// for one that bcrypt takes for a shorter one. It is an error if the hash is malformed.
 func (p Passwords) Verify(hash, password string) (bool, error) {
-	known := hash != "" && len(password) <= MaxPasswordBytes
+	known := hash != "" && len(password) <= MaxPasswordBytes && !repeats(password)
 	if !known {
 		hash = p.dummyHash()
 		password = ""
@@ -53,6 +54,13 @@ func (p Passwords) Verify(hash, password string) (bool, error) {
 		return false, fmt.Errorf("compare password: %w", err)
 	}
 	return known, nil
+}
+
+// repeats reports whether bcrypt takes the password for a shorter one. It appends a NUL and
+// repeats the result as often as it needs, so that ab and ab, NUL, ab are the same.
+func repeats(password string) bool {
+	s := password + "\x00"
+	return strings.Index((s + s)[1:], s) < len(s)-1
 }
 
 // Outdated reports whether hash has another cost than p.Cost.

@@ -45,6 +45,8 @@ func TestPasswordsVerify(t *testing.T) {
 		{"another password", mustHash(t, p, "Admin@123"), "Admin@124", false},
 		{"another case", mustHash(t, p, "Admin@123"), "admin@123", false},
 		{"another after a NUL", mustHash(t, p, "Admin\x00@123"), "Admin\x00@124", false},
+		{"repeated after a NUL", mustHash(t, p, "ab"), "ab\x00ab\x00ab", false},
+		{"NULs for nothing", mustHash(t, p, ""), "\x00\x00", false},
 		{"nothing", mustHash(t, p, "Admin@123"), "", false},
 		{"73 bytes that begin with the password", mustHash(t, p, longest), longest + "y", false},
 		{"many bytes that begin with the password", mustHash(t, p, longest), strings.Repeat(longest, 1000), false},

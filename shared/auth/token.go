@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -231,9 +232,9 @@ func (v *Verifier) keyOf(t *jwt.Token) (any, error) {
 	return key.key, nil
 }
 
-// checkForm refuses a token that is too long, is malformed, or has a name twice
-// in its header or payload: one parser may take the first and another one the
-// last (RFC 8725, section 2.4).
+// checkForm refuses a token that is too long, is malformed, or has a name twice in its
+// header or payload, or one that is not in lower case in its payload: one parser may take
+// the first and another one the last (RFC 8725, section 2.4).
 func checkForm(token string) error {
 	if len(token) > maxTokenBytes {
 		return Refusal("too long")
@@ -246,12 +247,12 @@ func checkForm(token string) error {
 	if len(segments) != 3 {
 		return Refusal("not three segments")
 	}
-	for _, segment := range segments[:2] {
+	for i, segment := range segments[:2] {
 		object, err := base64.RawURLEncoding.Strict().DecodeString(segment)
 		if err != nil {
 			return Refusal("not base64url")
 		}
-		if err := checkObject(object); err != nil {
+		if err := checkObject(object, i == 1); err != nil {
 			return err
 		}
 	}
@@ -260,7 +261,7 @@ func checkForm(token string) error {
 
 const errNotObject = Refusal("not a JSON object")
 
-func checkObject(object []byte) error {
+func checkObject(object []byte, payload bool) error {
 	d := json.NewDecoder(bytes.NewReader(object))
 	if start, err := d.Token(); err != nil || start != json.Delim('{') {
 		return errNotObject
@@ -271,12 +272,14 @@ func checkObject(object []byte) error {
 		if err != nil {
 			return errNotObject
 		}
-		// json.Unmarshal ignores the case of names.
-		key := strings.ToLower(name.(string))
-		if seen[key] {
+		// json.Unmarshal takes Sub and ſub for sub. The names of a header are compared in keyOf.
+		if payload && strings.ContainsFunc(name.(string), func(r rune) bool { return r >= 'A' && r <= 'Z' || r > unicode.MaxASCII }) {
+			return Refusal("unexpected name")
+		}
+		if seen[name.(string)] {
 			return Refusal("a name is there twice")
 		}
-		seen[key] = true
+		seen[name.(string)] = true
 		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
 			return errNotObject

@@ -185,6 +185,8 @@ func checkPassword(s string) error {
 		return errors.New("must have at least 8 characters")
 	case slices.Contains([]rune(s), utf8.RuneError):
 		return errors.New("must not hold malformed text")
+	case strings.ContainsRune(s, 0):
+		return errors.New("must not hold the character NUL")
 	case auth.IsCommon(s):
 		return errors.New("is one of the most common passwords: choose another one")
 	}

@@ -370,6 +370,7 @@ func TestPassword(t *testing.T) {
 		{"73 bytes", strings.Repeat("Xq7-Tz2!", 9) + "x", false},
 		{"75 bytes of 25 characters", strings.Repeat("क", 25), false},
 		{"malformed", "Xq7-Tz2!\xff", false},
+		{"NUL", "Xq7-Tz2!\x00a", false},
 		{"replacement character", "Xq7-Tz2!\ufffd", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

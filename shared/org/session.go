@@ -151,7 +151,7 @@ func (a *Admin) sortByUse(organizations []Organization) {
 func (s *Service) begin(ctx context.Context, admin Admin, o Organization, expires time.Time, also func() error) (Tokens, error) {
 	refresh := auth.NewOpaqueToken(auth.NewOpaqueID())
 	session := Session{
-		ID: refresh.ID, AdminID: admin.ID, OrganizationID: o.ID,
+		ID: refresh.SessionID(), AdminID: admin.ID, OrganizationID: o.ID,
 		TokenVersion: admin.TokenVersion, RefreshHash: refresh.Hash(), CreatedAt: s.now(), ExpiresAt: expires,
 	}
 	err := concurrently(
@@ -228,7 +228,10 @@ func (s *Service) Refresh(ctx context.Context, r RefreshRequest) (Tokens, error)
 	if !ok {
 		return Tokens{}, errInvalidRefresh
 	}
-	session, err := s.Store.Session(ctx, given.ID)
+	session, err := s.Store.Session(ctx, given.SessionID())
+	if errors.Is(err, ErrNotFound) { // older versions gave a session the id of its tokens
+		session, err = s.Store.Session(ctx, given.ID)
+	}
 	if errors.Is(err, ErrNotFound) {
 		return Tokens{}, errInvalidRefresh
 	}
@@ -250,7 +253,7 @@ func (s *Service) Refresh(ctx context.Context, r RefreshRequest) (Tokens, error)
 	if err != nil || !o.mayAct(admin, session.TokenVersion) || !s.now().Before(session.ExpiresAt) {
 		return Tokens{}, s.end(ctx, session)
 	}
-	next := auth.NewOpaqueToken(session.ID)
+	next := auth.NewOpaqueToken(given.ID)
 	rotated, err := s.Store.RotateSession(ctx, session.ID, session.RefreshHash, next.Hash())
 	if err != nil {
 		return Tokens{}, err
@@ -276,8 +279,8 @@ func (s *Service) end(ctx context.Context, session Session) error {
 	return errInvalidRefresh
 }
 
-// Logout ends the session of a refresh token. All tokens of the session,
-// access tokens included, are invalid afterwards. It is no error if there is no
+// Logout ends the session of a refresh token, which may have been used. All tokens of the
+// session, access tokens included, are invalid afterwards. It is no error if there is no
 // such session. Its errors are ErrInvalid and ErrUnavailable.
 func (s *Service) Logout(ctx context.Context, r RefreshRequest) error {
 	if err := invalid(r.Validate()); err != nil {
@@ -287,7 +290,19 @@ func (s *Service) Logout(ctx context.Context, r RefreshRequest) error {
 	if !ok {
 		return nil
 	}
-	return s.Store.DeleteSession(ctx, given.ID)
+	return concurrently(
+		func() error { return s.Store.DeleteSession(ctx, given.SessionID()) },
+		func() error {
+			older, err := s.Store.Session(ctx, given.ID)
+			if err == nil && given.Matches(older.RefreshHash) {
+				return s.Store.DeleteSession(ctx, older.ID)
+			}
+			if errors.Is(err, ErrNotFound) {
+				err = nil
+			}
+			return err
+		},
+	)
 }
 
 // Me returns the caller and its organization. Its errors are

@@ -64,6 +64,82 @@ func wantUnauthenticated(t *testing.T, what string, err error) {
 	}
 }
 
+// TestSessionID makes refresh tokens of what is in an access token. They end nothing,
+// since that may be known to services that must not log anybody out.
+func TestSessionID(t *testing.T) {
+	t.Parallel()
+	_, s, _ := setUp(t)
+	tokens := mustLogin(t, s)
+	caller := callerIn(t, tokens)
+	own, ok := auth.ParseOpaqueToken(tokens.Refresh)
+	if !ok || strings.Contains(caller.SessionID, own.ID) || strings.Contains(own.ID, caller.SessionID) {
+		t.Errorf("the session %s has the refresh token %s", caller.SessionID, own.ID)
+	}
+	for i := 0; i+len(own.ID) <= len(caller.SessionID); i += 2 {
+		made := auth.NewOpaqueToken(caller.SessionID[i : i+len(own.ID)]).Text()
+		_, err := refresh(s, made)
+		wantUnauthenticated(t, "a refresh", err)
+		if err := s.Logout(t.Context(), org.RefreshRequest{RefreshToken: made}); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, _, err := s.Me(t.Context(), caller); err != nil {
+		t.Error(err)
+	}
+	if tokens, err := refresh(s, tokens.Refresh); err != nil || callerIn(t, tokens).SessionID != caller.SessionID {
+		t.Errorf("a refresh: %v", err)
+	}
+	// Who has had a refresh token may log out with it.
+	if err := s.Logout(t.Context(), org.RefreshRequest{RefreshToken: tokens.Refresh}); err != nil {
+		t.Error(err)
+	}
+	_, _, err := s.Me(t.Context(), caller)
+	wantUnauthenticated(t, "after the logout", err)
+}
+
+// TestOlderSession uses sessions of older versions, which have the ids of their tokens.
+func TestOlderSession(t *testing.T) {
+	t.Parallel()
+	_, s, o := setUp(t)
+	begin := func() (auth.OpaqueToken, auth.Caller) {
+		token := auth.NewOpaqueToken(auth.NewOpaqueID())
+		session := org.Session{
+			ID: token.ID, AdminID: o.Admins[0].AdminID, OrganizationID: o.ID, TokenVersion: 1, RefreshHash: token.Hash(),
+			CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour),
+		}
+		if err := s.Store.InsertSession(t.Context(), session); err != nil {
+			t.Fatal(err)
+		}
+		return token, auth.Caller{AdminID: session.AdminID, OrganizationID: o.ID, TokenVersion: 1, SessionID: token.ID, ExpiresAt: session.ExpiresAt}
+	}
+	logout := func(token string) {
+		t.Helper()
+		if err := s.Logout(t.Context(), org.RefreshRequest{RefreshToken: token}); err != nil {
+			t.Error(err)
+		}
+	}
+	token, caller := begin()
+	logout(auth.NewOpaqueToken(token.ID).Text()) // a guess ends nothing
+	if _, _, err := s.Me(t.Context(), caller); err != nil {
+		t.Error(err)
+	}
+	tokens, err := refresh(s, token.Text())
+	if err != nil || callerIn(t, tokens).SessionID != token.ID {
+		t.Fatalf("a refresh: %v", err)
+	}
+	if tokens, err = refresh(s, tokens.Refresh); err != nil {
+		t.Fatal(err)
+	}
+	_, err = refresh(s, token.Text())
+	wantUnauthenticated(t, "the used token", err)
+	_, err = refresh(s, tokens.Refresh)
+	wantUnauthenticated(t, "the token after it", err)
+	token, caller = begin()
+	logout(token.Text())
+	_, _, err = s.Me(t.Context(), caller)
+	wantUnauthenticated(t, "after the logout", err)
+}
+
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	t.Run("OK", func(t *testing.T) {

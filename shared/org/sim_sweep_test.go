@@ -625,7 +625,7 @@ func (s *sim) refresh(change func(*org.Session)) *operation {
 	token := auth.NewOpaqueToken(auth.NewOpaqueID())
 	session := s.durable.sessions[s.caller(s.acme()).SessionID]
 	delete(s.durable.sessions, session.ID)
-	session.ID, session.RefreshHash = token.ID, token.Hash()
+	session.ID, session.RefreshHash = token.SessionID(), token.Hash()
 	change(&session)
 	s.durable.sessions[session.ID] = session
 	return &operation{kind: "Refresh", run: func(ctx context.Context, service *org.Service) error {
