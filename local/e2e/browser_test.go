@@ -60,6 +60,37 @@ func TestBrowser(t *testing.T) {
 		b.do(chromedp.WaitVisible(`//h1[contains(., "Organization Management Service")]`), chromedp.WaitVisible(`[data-section-id]`))
 		b.picture("redoc.png")
 	})
+	t.Run("mail", func(t *testing.T) {
+		c := newClient(t)
+		if own == nil {
+			return // nobody reads the mails
+		}
+		o := newTenant(c)
+		b := newBrowser(t, "/verify-email?ticket="+own.ticket(t, o.Email, "/verify-email", 1))
+		b.do(chromedp.Click(`//button[text()="Confirm"]`), chromedp.WaitVisible(`//p[text()="Your email is confirmed."]`))
+		if me := c.me(o.token).want(t, 200); me.object()["email_verified"] != true {
+			t.Errorf("%v", me)
+		}
+		b.picture("mail.png")
+		c.forgot(o.Email).want(t, 204)
+		b.do(
+			chromedp.Navigate(baseURL+"/reset-password?ticket="+own.ticket(t, o.Email, "/reset-password", 1)),
+			chromedp.SendKeys("#password", "short"+kb.Enter),
+			chromedp.WaitVisible(`//p[contains(., "must have at least 8 characters")]`),
+			chromedp.SendKeys("#password", " is long"+kb.Enter),
+			chromedp.WaitVisible(`//p[contains(., "You have a new password")]`),
+		)
+		mustLogin(c, o.Email, "short is long")
+		c.invite(mustLogin(c, o.Email, "short is long"), "guest-"+o.Email, "member").want(t, 201)
+		b.do(
+			chromedp.Navigate(baseURL+"/accept-invitation?ticket="+own.ticket(t, "guest-"+o.Email, "/accept-invitation", 1)),
+			chromedp.SendKeys("#password", "Guest@1234"+kb.Enter),
+			chromedp.WaitVisible(`//p[text()="You are a member of the organization."]`),
+			chromedp.Reload(),
+			chromedp.WaitVisible(`//p[contains(., "Open the link in the mail once more")]`),
+		)
+		mustLogin(c, "guest-"+o.Email, "Guest@1234")
+	})
 	t.Run("problem", func(t *testing.T) {
 		b := newBrowser(t, "/problems/name-taken")
 		b.do(chromedp.Click(`//a[text()="email-taken"]`), chromedp.WaitVisible(`//h1[contains(., "/problems/email-taken")]`))

@@ -27,6 +27,9 @@ func TestPages(t *testing.T) {
 		"/docs":                  "text/html; charset=utf-8",
 		"/redoc":                 "text/html; charset=utf-8",
 		"/problems/name-taken":   "text/html; charset=utf-8",
+		"/verify-email?ticket=x": "text/html; charset=utf-8",
+		"/reset-password":        "text/html; charset=utf-8",
+		"/accept-invitation":     "text/html; charset=utf-8",
 		"/openapi.json":          "application/json",
 		"/openapi.yaml":          "application/yaml",
 		"/assets/docs.js":        "text/javascript; charset=utf-8",
@@ -81,7 +84,7 @@ func unpacked(t *testing.T, data []byte) []byte {
 func TestNoPage(t *testing.T) {
 	c := newClient(t)
 	for _, path := range []string{
-		"/assets/docs.html", "/assets/problem.html", "/assets/swagger-ui.css.gz", "/assets/.gitignore", "/assets/pages.go",
+		"/assets/docs.html", "/assets/problem.html", "/assets/ticket.html", "/assets/swagger-ui.css.gz", "/assets/.gitignore", "/assets/pages.go",
 		"/assets/%2e%2e", "/assets/%5c", "/problems/x", "/problems/name-taken%20",
 	} {
 		c.call("GET", path, nil).want(t, 404)

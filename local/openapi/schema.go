@@ -148,7 +148,10 @@ var fields = map[string]field{
 
 	"limit":                   {pattern: "^(100|[1-9][0-9]?)$", example: "10"},
 	"after":                   {pattern: "^[0-9a-f]{24,}$", example: "6b062bca0f6f0e6d4f1c2a30"},
-	"ticket":                  {description: "From the link in a mail. Good for one use.", min: 1},
+	"ticket":                  {example: "C59MHS46W2x9jp8KGyw9TgABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"}, // of a page, which sends it
+	"AcceptRequest.ticket":    ofMail,
+	"ResetRequest.ticket":     ofMail,
+	"VerifyRequest.ticket":    ofMail,
 	"RoleRequest.role":        {description: "The new role.", enum: []any{"owner", "admin", "member"}},
 	"InviteRequest.role":      {description: "The role as a member.", enum: []any{"owner", "admin", "member"}},
 	"AcceptRequest.password":  {description: "Of the admin with the email of the invitation, or the first one of a new admin: then as for a sign-up. At most 72 bytes in UTF-8.", min: 1, max: 72},
@@ -189,6 +192,8 @@ var fields = map[string]field{
 	"Problem.errors.field":   {description: "The name of the field or parameter."},
 	"Problem.errors.message": {description: "The end of a sentence that begins with the name.", min: 1},
 }
+
+var ofMail = field{description: "From the link in a mail. Good for one use.", min: 1}
 
 // constraints are on more than one field.
 var constraints = map[string]func(*jsonschema.Schema){

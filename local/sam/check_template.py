@@ -52,6 +52,9 @@ ROUTES = {
     "GET /openapi.yaml": (OPEN, "DocsFunction"),
     "GET /problems/{reason}": (OPEN, "DocsFunction"),
     "GET /assets/{file}": (OPEN, "DocsFunction"),
+    "GET /verify-email": (OPEN, "DocsFunction"),
+    "GET /reset-password": (OPEN, "DocsFunction"),
+    "GET /accept-invitation": (OPEN, "DocsFunction"),
 }
 HASHING = {"CreateFunction", "UpdateFunction", "LoginFunction", "AcceptFunction", "ResetFunction"}  # they run bcrypt
 MAILING = {"CreateFunction", "UpdateFunction", "InviteFunction", "ForgotFunction", "ResendFunction", "ReconcileFunction"}  # they send mail
@@ -157,7 +160,8 @@ def choose(value, conditions):
         case dict():
             return {key: choose(v, conditions) for key, v in value.items()}
         case list():
-            return [choose(v, conditions) for v in value]
+            chosen = [choose(v, conditions) for v in value]
+            return [v for v in chosen if v != {"Ref": "AWS::NoValue"}]
     return value
 
 
@@ -226,6 +230,8 @@ def check_stage(stage):
 
 def may_read(function, key, resolved):
     secrets = {key if secret == SIGNING_KEY else secret for secret in SECRETS.get(function, ())}
+    if function == "AuthorizerFunction" and resolved["JwtAcceptSecret"] == "false":
+        secrets.remove("JwtSecret")
     return secrets | ({"SmtpUrlSecret"} if function in MAILING and resolved["SmtpUrlSecret"] else set())
 
 
@@ -285,7 +291,7 @@ def check_mail_policy(policies, resolved):
         equal((mail["Effect"], mail["Action"]), ("Allow", ["ses:SendEmail", "ses:SendRawEmail"]), "what MailPolicy allows")
         check(mail["Resource"]["Fn::Sub"].endswith(":identity/${MailIdentity}"), "MailPolicy allows to send as anybody")
         read = {"Effect": "Allow", "Action": ["secretsmanager:GetSecretValue"], "Resource": {"Ref": "SmtpUrlSecret"}}
-        equal(others, [read if resolved["SmtpUrlSecret"] else {"Ref": "AWS::NoValue"}], "what else MailPolicy allows")
+        equal(others, [read] if resolved["SmtpUrlSecret"] else [], "what else MailPolicy allows")
 
 
 def check_permissions(permissions, rules):

@@ -127,12 +127,22 @@ func Health(s *org.Service) http.Handler {
 // Pages handles all routes of the pages. find returns the page at a path, and
 // whether there is one.
 func Pages(find func(path string) (Page, bool)) http.Handler {
-	return handler(&pageRoutes()[0], func(r request[nothing]) (Page, error) {
-		p, ok := find(r.http.URL.Path)
-		if !ok {
-			return p, &org.Error{Kind: org.NotFound, Reason: pageNotFound, Message: "there is no such page"}
+	handlers := map[string]http.Handler{} // by path
+	for _, row := range pageRoutes() {
+		handlers[row.path] = handler(&row, func(r request[nothing]) (Page, error) {
+			p, ok := find(r.http.URL.Path)
+			if !ok {
+				return p, &org.Error{Kind: org.NotFound, Reason: pageNotFound, Message: "there is no such page"}
+			}
+			return p, nil
+		})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, ok := handlers[r.URL.Path]
+		if !ok { // a part of the path is a parameter; the query has none
+			h = handlers["/"]
 		}
-		return p, nil
+		h.ServeHTTP(w, r)
 	})
 }
 

@@ -979,7 +979,13 @@ func TestHostileExtras(t *testing.T) {
 			page := api.Pages(func(string) (api.Page, bool) {
 				return api.Page{Type: "application/json; charset=utf-8", Content: []byte("{}")}, true
 			})
-			routes[r.Method+" "+r.Path] = route{handler: page, done: 200}
+			query := ""
+			for _, p := range r.Parameters {
+				if !p.InPath {
+					query = p.Name + "=x"
+				}
+			}
+			routes[r.Method+" "+r.Path] = route{handler: page, query: query, done: 200}
 		}
 	}
 	template, err := os.ReadFile("../../template.yaml")

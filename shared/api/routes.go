@@ -184,14 +184,19 @@ func pageRoutes() []route[nothing, Page] {
 			Parameter{Name: "reason", Required: true, InPath: true, Meaning: "The end of the type."}),
 		page("/assets/{file}", http.StatusOK, "Return a file that the pages need", "",
 			Parameter{Name: "file", Required: true, InPath: true, Meaning: "The name of the file."}),
+		page("/verify-email", http.StatusOK, "Confirm an email by a link in a mail", "text/html", ticketOfLink),
+		page("/reset-password", http.StatusOK, "Choose a new password by a link in a mail", "text/html", ticketOfLink),
+		page("/accept-invitation", http.StatusOK, "Accept an invitation by a link in a mail", "text/html", ticketOfLink),
 	}
 }
+
+var ticketOfLink = Parameter{Name: "ticket", Meaning: "The ticket, which the page sends when its button is pressed."}
 
 func page(path string, status int, summary, mediaType string, parameters ...Parameter) route[nothing, Page] {
 	r := route[nothing, Page]{
 		function: "docs", method: "GET", path: path, status: status, summary: summary, mediaType: mediaType, parameters: parameters,
 	}
-	if parameters != nil {
+	if len(parameters) > 0 && parameters[0].InPath {
 		r.reasons = []org.Reason{pageNotFound}
 	}
 	return r

@@ -1,6 +1,6 @@
 // Package pages has the pages of the service: its documentation with Swagger UI
-// and with ReDoc, the OpenAPI document, and what each type of problem means. All of
-// it is in the binary, and no page loads anything from elsewhere.
+// and with ReDoc, the OpenAPI document, what each type of problem means, and where links
+// in mails lead to if there is no web application for that. All of it is in the binary, and no page loads anything from elsewhere.
 package pages
 
 import (
@@ -40,6 +40,8 @@ func Find(path string) (api.Page, bool) {
 			return api.Page{Type: html, Content: asset("noredoc.html")}, true
 		}
 		return api.Page{Type: html, Content: asset("redoc.html"), Styles: true}, true
+	case "/verify-email", "/reset-password", "/accept-invitation":
+		return api.Page{Type: html, Content: asset("ticket.html")}, true
 	case "/openapi.json":
 		return api.Page{Type: "application/json", Content: api.Document()}, true
 	case "/openapi.yaml":

@@ -40,7 +40,7 @@ function refused<Refusal, Type extends ProblemOf<Refusal>["type"]>(
 // fields checks that the body has these fields and no others, and no value that is empty.
 function fields<Body extends object>(body: Body, ...names: (keyof Body & string)[]): void {
   assert.deepEqual(Object.keys(body).sort(), names.sort());
-  for (const name of names) assert.ok(body[name], name);
+  for (const name of names) assert.ok(body[name] || body[name] === false, name);
 }
 
 const bearer = (tokens: Tokens) => ({ headers: { authorization: `Bearer ${tokens.access_token}` } });
