@@ -255,7 +255,7 @@ func TestNUL(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)
 	o := newTenant(c)
-	for _, field := range []string{"organization_name", "email"} {
+	for _, field := range []string{"organization_name", "email", "password"} {
 		r := newRegistration()
 		body := object{"organization_name": r.Name, "email": r.Email, "password": r.Password}
 		body[field] = body[field].(string) + "\u0000"
@@ -267,14 +267,10 @@ func TestNUL(t *testing.T) {
 	c.login(o.Email+"\u0000", o.Password).want(t, 401)
 	c.login(o.Email, o.Password+"\u0000").want(t, 401)
 
-	// A password may hold it, and what follows it counts.
-	half := newPassword()
-	password := secrets.add(half + "\u0000" + unique())
-	c.update(o.token, object{"password": password, "current_password": o.Password}).want(t, 200)
-	for _, wrong := range []string{half, half + "\u0000", half + "\u0000" + unique()} {
-		c.login(o.Email, wrong).want(t, 401)
-	}
-	mustLogin(c, o.Email, password)
+	// bcrypt would take these for the password.
+	c.login(o.Email, o.Password+"\u0000"+o.Password).want(t, 401)
+	c.update(o.token, object{"password": newPassword(), "current_password": o.Password + "\u0000" + o.Password}).want(t, 403)
+	mustLogin(c, o.Email, o.Password)
 }
 
 // TestOpenEndpoint checks that get and the token do not show the admin's email.
