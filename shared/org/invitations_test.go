@@ -56,6 +56,9 @@ func withMail(t *testing.T) (f *fixture, post *letters, caller auth.Caller, ahea
 	f, post = newFixture(t), &letters{}
 	var mu sync.Mutex
 	var by time.Duration
+	if now := time.Now(); now.Minute() >= 58 {
+		by = -5 * time.Minute // mails are counted by the hour, which must not end during the test
+	}
 	f.Mailer = post
 	f.Now = func() time.Time {
 		mu.Lock()

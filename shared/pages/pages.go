@@ -1,6 +1,7 @@
 // Package pages has the pages of the service: its documentation with Swagger UI
 // and with ReDoc, the OpenAPI document, what each type of problem means, and where links
-// in mails lead to if there is no web application for that. All of it is in the binary, and no page loads anything from elsewhere.
+// in mails lead to if there is no web application for that. All of it is in the binary,
+// and no page loads anything from elsewhere.
 package pages
 
 import (

@@ -34,8 +34,8 @@ func Tokens(ctx context.Context, env config.Env, s *org.Service) error {
 }
 
 // Open returns the service on the database of MONGO_URL and MASTER_DB, which keeps to
-// EMAIL_VERIFICATION, with what the function needs. It does not wait for the database. Its errors begin
-// with the name of the variable that is missing or wrong.
+// EMAIL_VERIFICATION, with what the function needs. It does not wait for the database.
+// Its errors begin with the name of the variable that is missing or wrong.
 func Open(ctx context.Context, env config.Env, needs ...Need) (*org.Service, error) {
 	database, err := env.Database(ctx)
 	if err != nil {
