@@ -45,14 +45,15 @@ sam-local: ## run the service under SAM CLI, with a Mongo container
 # In the tests of ALONE, the functions have the time limits of the deployment. So
 # nothing else runs beside them.
 ALONE = ./local ./local/e2e ./local/gateway
-OTHERS = $$(go list ./... | grep -vE '/local(/e2e|/gateway)?$$')
+# Of the others, the slowest is the first.
+OTHERS = ./shared/org $$(go list ./... | grep -vE '/(local|local/e2e|local/gateway|shared/org)$$')
 # A fifth faster, for more memory.
 test race: export GOGC = 400
 
 .PHONY: test
 test: ## run all tests, on the server of MONGO_URL if that is set
-	go test -timeout 20m $(OTHERS)
-	go test -timeout 20m -p 1 -parallel 4 $(ALONE)
+	go test -timeout 20m -parallel 4 $(OTHERS)
+	go test -timeout 20m -p 1 -parallel 6 $(ALONE)
 
 .PHONY: race
 race: ## run the tests of what is concurrent with the race detector (needs a C compiler)

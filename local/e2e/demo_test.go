@@ -15,9 +15,10 @@ import (
 	"testing"
 )
 
-// testDemo runs the demo to its end, and then breaks each of its requests in each
+// TestDemo runs the demo to its end, and then breaks each of its requests in each
 // way. It must leave nothing behind.
-func testDemo(t *testing.T) {
+func TestDemo(t *testing.T) {
+	t.Parallel()
 	steps := 0
 	t.Run("OK", func(t *testing.T) {
 		code, out, errs := runLocal(t, own.data, nil, "demo", baseURL)

@@ -41,7 +41,6 @@ func TestLocal(t *testing.T) {
 		"Events":          testEvents,
 		"Throttling":      testThrottling,
 		"FailedLogins":    testFailedLogins,
-		"Demo":            testDemo,
 		"AccessLog":       testAccessLog,
 		"Unreachable":     testUnreachable,
 	} {

@@ -21,6 +21,7 @@ import (
 // and then does what is left to do.
 func TestNew(t *testing.T) {
 	root := copyModule(t)
+	restore := emptyFunctions(t, root)
 	g, err := gateway.New(t.Context(), gateway.Config{Root: root, Watch: true, Env: map[string]string{
 		"MONGO_URL": "mongodb://127.0.0.1:1", "JWT_SECRET": strings.Repeat("x", 32), "JWT_SECRET_PREVIOUS": "",
 	}})
@@ -52,6 +53,7 @@ func TestNew(t *testing.T) {
 	if response, err := g.Invoke(t.Context(), "ping", event); err != nil || !bytes.Contains(response, []byte(`"statusCode":200`)) {
 		t.Errorf("the sample event: %s, %v", response, err)
 	}
+	restore()
 
 	run := func(command ...string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
@@ -210,6 +212,33 @@ func copyModule(t *testing.T) string {
 		}
 	}
 	return root
+}
+
+// emptyFunctions makes all functions programs that do nothing, which are linked in
+// no time, and returns a function that restores them.
+func emptyFunctions(t *testing.T, root string) (restore func()) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(root, "functions", "*", "main.go"))
+	if err != nil || len(paths) == 0 {
+		t.Fatal(paths, err)
+	}
+	write := func(path string, content []byte) {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	genuine := map[string][]byte{}
+	for _, path := range paths {
+		if genuine[path], err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+		write(path, []byte("package main\n\nfunc main() {}\n"))
+	}
+	return func() {
+		for path, content := range genuine {
+			write(path, content)
+		}
+	}
 }
 
 // snapshot returns the files under the root with their content, and the folders,
