@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -41,6 +42,7 @@ func TestLocal(t *testing.T) {
 		"Events":          testEvents,
 		"Throttling":      testThrottling,
 		"FailedLogins":    testFailedLogins,
+		"Flood":           testFlood,
 		"AccessLog":       testAccessLog,
 		"Unreachable":     testUnreachable,
 	} {
@@ -542,6 +544,73 @@ func testFailedLogins(t *testing.T) {
 			}
 			t.Error("100 wrong passwords in a row, and none is answered by 429")
 		})
+	}
+}
+
+// testFlood has a client that sends empty logins, empty sign-ups and guesses, as fast as
+// the one that once shut everybody out, while others log in. The limits are those of the
+// template.
+func testFlood(t *testing.T) {
+	if !ownAddresses {
+		t.Skip("all clients have the same address")
+	}
+	text, err := os.ReadFile(filepath.Join(root, "template.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var limits []string
+	for _, m := range regexp.MustCompile(`(?m)^  (\w*Throttle(?:Rate|Burst)):\n    Type: Number\n    Default: (\d+)$`).FindAllSubmatch(text, -1) {
+		limits = append(limits, "-parameter", string(m[1])+"="+string(m[2]))
+	}
+	if len(limits) != 8 {
+		t.Fatalf("limits of the template: %q", limits)
+	}
+	p := newLocal(t, "", nil, limits...)
+	home, elsewhere, attacker := newLocalClient(t, p), newLocalClient(t, p), newLocalClient(t, p)
+	guessed, other := newTenant(home), newTenant(home)
+
+	statuses := map[string]map[int]int{"login": {}, "create": {}, "guess": {}}
+	refused, done := make(chan struct{}), make(chan struct{})
+	refuse := sync.OnceFunc(func() { close(refused) })
+	var flood sync.WaitGroup
+	flood.Go(func() {
+		ticker := time.NewTicker(time.Second / 15)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+			}
+			statuses["login"][attacker.call("POST", "/admin/login", object{}).status]++
+			statuses["create"][attacker.call("POST", "/org/create", object{}).status]++
+			status := attacker.login(guessed.Email, newPassword()).status
+			if statuses["guess"][status]++; status == 429 {
+				refuse()
+			}
+		}
+	})
+	stop := sync.OnceFunc(func() { close(done); flood.Wait() })
+	defer stop()
+	for over := false; !over; {
+		for range 10 {
+			mustLogin(elsewhere, other.Email, other.Password)
+		}
+		newTenant(elsewhere)
+		select {
+		case <-refused:
+			over = true
+		default:
+		}
+	}
+	elsewhere.login(guessed.Email, guessed.Password).want(t, 429)
+	mustLogin(home, guessed.Email, guessed.Password)
+	stop()
+	delete(statuses["guess"], 429)
+	for what, want := range map[string]int{"login": 422, "create": 422, "guess": 401} {
+		if n := statuses[what]; len(n) != 1 || n[want] == 0 {
+			t.Errorf("the flood's %s was answered %v", what, n)
+		}
 	}
 }
 

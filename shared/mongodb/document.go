@@ -137,9 +137,9 @@ type migrationDoc struct {
 	FinishedAt time.Time `bson:"finished_at,omitempty"`
 }
 
-type attemptsDoc struct {
-	Count int64     `bson:"count"`
-	Since time.Time `bson:"since"`
+type countDoc struct {
+	Parts map[string]int64 `bson:"parts"`
+	Total int64            `bson:"total"`
 }
 
 // nameKey returns the value of name_key, which only older versions of the service

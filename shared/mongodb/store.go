@@ -3,6 +3,7 @@ package mongodb
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -323,33 +324,64 @@ func (s *Store) DeleteExpired(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-func (s *Store) CountAttempt(ctx context.Context, key string, now, expires time.Time) (org.Attempts, error) {
-	var doc attemptsDoc
-	var err error
-	for range 2 {
-		err = s.attempts.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: key}},
-			bson.D{
-				{Key: "$inc", Value: bson.D{{Key: "count", Value: int64(1)}}},
-				{Key: "$setOnInsert", Value: bson.D{{Key: "since", Value: now}, {Key: "expires_at", Value: expires}}},
-			},
-			options.FindOneAndUpdate().SetUpsert(true).SetReturnDocument(options.After)).Decode(&doc)
-		if err == nil || !isDuplicateKey(err) {
-			break
-		}
-		// Another request has inserted the document at the same time.
+func (s *Store) CountEvent(ctx context.Context, e org.Event) (org.Count, error) {
+	c, err := s.count(ctx, e, true)
+	if err != nil && isDuplicateKey(err) { // another request has inserted the document at the same time
+		c, err = s.count(ctx, e, true)
 	}
-	return org.Attempts{Count: doc.Count, Since: doc.Since.UTC()}, convert("count attempt", err)
+	return c, convert("count event", err)
 }
 
-func (s *Store) TakeBackAttempt(ctx context.Context, key string) error {
-	_, err := s.attempts.UpdateOne(ctx, bson.D{{Key: "_id", Value: key}},
-		bson.D{{Key: "$inc", Value: bson.D{{Key: "count", Value: int64(-1)}}}})
-	return convert("take back attempt", err)
+func (s *Store) CountKnown(ctx context.Context, e org.Event) (org.Count, error) {
+	c, err := s.count(ctx, e, false)
+	return c, convert("count known event", err)
 }
 
-func (s *Store) ForgetAttempts(ctx context.Context, key string) error {
+// count counts the event. It drops as many of the parts that are not needed as there can
+// be within the time after which MongoDB deletes the document.
+func (s *Store) count(ctx context.Context, e org.Event, insert bool) (org.Count, error) {
+	drop := bson.D{}
+	for part := 2*e.Oldest - e.Part - 2; part < e.Oldest; part++ {
+		drop = append(drop, bson.E{Key: partField(part), Value: ""})
+	}
+	var doc countDoc
+	err := s.attempts.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: e.Key}},
+		bson.D{
+			{Key: "$inc", Value: bson.D{{Key: partField(e.Part), Value: int64(1)}, {Key: "total", Value: int64(1)}}},
+			{Key: "$unset", Value: drop},
+			{Key: "$set", Value: bson.D{{Key: "expires_at", Value: e.Expires}}},
+		},
+		options.FindOneAndUpdate().SetUpsert(insert).SetReturnDocument(options.After)).Decode(&doc)
+	c := org.Count{Parts: map[int64]int64{}, Total: doc.Total}
+	for part, n := range doc.Parts {
+		if number, err := strconv.ParseInt(part, 10, 64); err == nil {
+			c.Parts[number] = n
+		}
+	}
+	return c, err
+}
+
+func partField(part int64) string { return "parts." + strconv.FormatInt(part, 10) }
+
+func (s *Store) RememberKnown(ctx context.Context, e org.Event) error {
+	_, err := s.attempts.ReplaceOne(ctx, bson.D{{Key: "_id", Value: e.Key}},
+		bson.D{{Key: "expires_at", Value: e.Expires}}, options.Replace().SetUpsert(true))
+	if err != nil && isDuplicateKey(err) {
+		err = nil // another request does the same
+	}
+	return convert("remember", err)
+}
+
+func (s *Store) TakeBackEvent(ctx context.Context, e org.Event) error {
+	_, err := s.attempts.UpdateOne(ctx,
+		bson.D{{Key: "_id", Value: e.Key}, {Key: partField(e.Part), Value: bson.D{{Key: "$gt", Value: 0}}}},
+		bson.D{{Key: "$inc", Value: bson.D{{Key: partField(e.Part), Value: int64(-1)}, {Key: "total", Value: int64(-1)}}}})
+	return convert("take back event", err)
+}
+
+func (s *Store) ForgetEvents(ctx context.Context, key string) error {
 	_, err := s.attempts.DeleteOne(ctx, bson.D{{Key: "_id", Value: key}})
-	return convert("forget attempts", err)
+	return convert("forget events", err)
 }
 
 func (s *Store) Migrations(ctx context.Context) ([]org.Migration, error) {

@@ -230,7 +230,7 @@ func (s *Service) prove(ctx context.Context, a Admin, claim Claim, r AcceptReque
 	if err != nil {
 		return a, err
 	}
-	s.succeeded(ctx, attempt)
+	s.succeeded(ctx, &attempt, s.known(a.Email, r.ClientAddress))
 	if claim.OrganizationID == "" {
 		return a, nil
 	}

@@ -129,7 +129,7 @@ func (s *Service) Reset(ctx context.Context, r ResetRequest) error {
 func (s *Service) forget(ctx context.Context, t Ticket, email string) {
 	err := concurrently(
 		func() error { return s.Store.DeleteTicket(ctx, t.ID) },
-		func() error { return s.Store.ForgetAttempts(ctx, s.attemptKey("account", email)) },
+		func() error { return s.Store.ForgetEvents(ctx, s.event(accountLimit, email).Key) },
 	)
 	if err != nil {
 		s.log().WarnContext(ctx, "a used ticket is left", "ticket_id", t.ID, "error", err)

@@ -99,7 +99,7 @@ func TestForgotErr(t *testing.T) {
 		}
 	}
 	post.last(t, 5)
-	ahead(time.Hour)
+	ahead(70 * time.Minute)
 	errs := make(chan error)
 	for n := range 40 { // from one address to many
 		go func() {

@@ -38,7 +38,7 @@ func TestRoundTrips(t *testing.T) {
 			return err
 		}},
 		{"get", []int{1}, func() error { _, err := s.Get(ctx, "bolt"); return err }},
-		{"login", []int{4, 1, 3}, func() error {
+		{"login", []int{4, 1, 4}, func() error {
 			tokens, err := s.Login(ctx, org.LoginRequest{Email: "admin@bolt.test", Password: password, ClientAddress: "192.0.2.1"})
 			if err == nil {
 				caller = callerIn(t, tokens)
@@ -63,7 +63,7 @@ func TestRoundTrips(t *testing.T) {
 			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: new("CORE")})
 			return err
 		}},
-		{"rename with a new password", []int{3, 1, 4, 1, 1, 1, 1, 1}, func() error {
+		{"rename with a new password", []int{3, 2, 4, 1, 1, 1, 1, 1}, func() error {
 			_, err := s.Update(ctx, caller, org.UpdateRequest{
 				OrganizationName: new("Dyne"), Password: new(newPassword), CurrentPassword: new(password),
 			})
@@ -72,7 +72,7 @@ func TestRoundTrips(t *testing.T) {
 			}
 			return err
 		}},
-		{"new email and password", []int{3, 1, 2, 1, 1, 1, 1, 2, 1}, func() error {
+		{"new email and password", []int{3, 2, 2, 1, 1, 1, 1, 2, 1}, func() error {
 			_, err := s.Update(ctx, caller, org.UpdateRequest{Email: new("new@bolt.test"), Password: new(password), CurrentPassword: new(newPassword)})
 			if err == nil {
 				caller.TokenVersion++

@@ -41,7 +41,7 @@ var (
 // active: neither text nor time tells which. After too many failures it is
 // ErrThrottled, before any comparison. Other errors are ErrInvalid and
 // ErrUnavailable.
-func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
+func (s *Service) Login(ctx context.Context, c LoginRequest) (tokens Tokens, err error) {
 	name, fields := c.parse()
 	if err := invalid(fields); err != nil {
 		return Tokens{}, err
@@ -61,7 +61,12 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 	}
 	var attempt attempt
 	var admin Admin
-	err := concurrently(
+	defer func() {
+		if errors.Is(err, ErrUnavailable) {
+			s.takeBack(ctx, attempt)
+		}
+	}()
+	err = concurrently(
 		func() (err error) { attempt, err = s.countAttempt(ctx, stored, c.ClientAddress); return err },
 		func() (err error) { admin, _, err = s.adminByEmail(ctx, stored); return err },
 	)
@@ -93,7 +98,10 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (Tokens, error) {
 		if err != nil || !o.mayAct(now, admin.TokenVersion) {
 			continue
 		}
-		tokens, err := s.begin(ctx, now, o, s.now().Add(s.SessionTTL), func() error { s.succeeded(ctx, attempt); return nil })
+		tokens, err := s.begin(ctx, now, o, s.now().Add(s.SessionTTL), func() error {
+			s.succeeded(ctx, &attempt, s.known(stored, c.ClientAddress))
+			return nil
+		})
 		if err == nil && s.Passwords.Outdated(admin.PasswordHash) {
 			s.rehash(ctx, admin, c.Password)
 		}

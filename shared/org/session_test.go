@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -351,36 +352,47 @@ func TestThrottle(t *testing.T) {
 		}
 		return e.RetryAfter
 	}
-	const freeAttempts = 10
+	const most = 20 // in a quarter of an hour
 
 	for _, email := range []string{"admin@acme.test", "nobody@acme.test"} {
-		t.Run("growing waits for "+email, func(t *testing.T) {
+		t.Run("never more in any window for "+email, func(t *testing.T) {
 			w, s, _ := setUp(t)
-			w.startWindow()
-			for i := range freeAttempts {
-				if err := wrong(s, email, ""); !errors.Is(err, org.ErrUnauthenticated) {
-					t.Fatalf("attempt %d: %v", i+1, err)
-				}
-			}
-			for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 120, 120} {
-				for range 3 { // a refused attempt does not lengthen the wait
-					if got := retryAfter(t, wrong(s, email, "")); got != want*time.Second {
-						t.Fatalf("wait %v; want %v", got, want*time.Second)
+			seed := rand.Uint64()
+			random := rand.New(rand.NewPCG(seed, 0))
+			var admitted []time.Time
+			for range 150 {
+				w.advance(time.Duration(random.Int64N(int64(time.Minute))))
+				now := w.clock()
+				err := wrong(s, email, "")
+				recent := 0
+				for _, at := range admitted {
+					if now.Sub(at) < 15*time.Minute {
+						recent++
 					}
 				}
-				w.advance(want*time.Second - time.Millisecond)
-				retryAfter(t, wrong(s, email, ""))
-				w.advance(time.Millisecond)
-				if err := wrong(s, email, ""); !errors.Is(err, org.ErrUnauthenticated) {
-					t.Fatalf("after the wait: %v", err)
+				if errors.Is(err, org.ErrUnauthenticated) {
+					if admitted = append(admitted, now); recent >= most {
+						t.Fatalf("seed %d: more than %d in a window", seed, most)
+					}
+					continue
 				}
+				wait := retryAfter(t, err)
+				if wait > 15*time.Minute+150*time.Second {
+					t.Fatalf("seed %d: wait %v", seed, wait)
+				}
+				w.advance(wait - time.Second) // it is rounded up
+				retryAfter(t, wrong(s, email, ""))
+				w.advance(time.Second)
+				if err := wrong(s, email, ""); !errors.Is(err, org.ErrUnauthenticated) {
+					t.Fatalf("seed %d: after the wait: %v", seed, err)
+				}
+				admitted = append(admitted, w.clock())
 			}
 		})
 	}
 	t.Run("the right password must wait too, and clears the count", func(t *testing.T) {
 		w, s, _ := setUp(t)
-		w.startWindow()
-		for range freeAttempts {
+		for range most {
 			wrong(s, "admin@acme.test", "")
 		}
 		right := org.LoginRequest{Email: "ADMIN@acme.test", Password: password}
@@ -389,15 +401,14 @@ func TestThrottle(t *testing.T) {
 		if _, err := s.Login(t.Context(), right); err != nil {
 			t.Fatal(err)
 		}
-		for i := range freeAttempts {
+		for i := range most {
 			if err := wrong(s, "admin@acme.test", ""); !errors.Is(err, org.ErrUnauthenticated) {
 				t.Fatalf("attempt %d after the success: %v", i+1, err)
 			}
 		}
 	})
 	t.Run("no comparison for a refused attempt", func(t *testing.T) {
-		w, s, _ := setUp(t)
-		w.startWindow()
+		_, s, _ := setUp(t)
 		var compared atomic.Int64
 		for range 100 {
 			s.Passwords = auth.Passwords{Cost: bcrypt.MinCost, Compare: func(hash, password []byte) error {
@@ -406,13 +417,12 @@ func TestThrottle(t *testing.T) {
 			}}
 			wrong(s, "admin@acme.test", "")
 		}
-		if n := compared.Load(); n != freeAttempts {
-			t.Errorf("%d comparisons; want %d", n, freeAttempts)
+		if n := compared.Load(); n != most {
+			t.Errorf("%d comparisons; want %d", n, most)
 		}
 	})
 	t.Run("100 concurrent attempts", func(t *testing.T) {
 		w, _, _ := setUp(t)
-		w.startWindow()
 		var admitted, refused atomic.Int64
 		var wait sync.WaitGroup
 		for range 10 {
@@ -431,13 +441,12 @@ func TestThrottle(t *testing.T) {
 			}
 		}
 		wait.Wait()
-		if admitted.Load() != freeAttempts || refused.Load() != 100-freeAttempts {
-			t.Errorf("%d admitted, %d refused; want %d and %d", admitted.Load(), refused.Load(), freeAttempts, 100-freeAttempts)
+		if admitted.Load() != most || refused.Load() != 100-most {
+			t.Errorf("%d admitted, %d refused; want %d and %d", admitted.Load(), refused.Load(), most, 100-most)
 		}
 	})
 	t.Run("one address, many accounts", func(t *testing.T) {
-		w, s, _ := setUp(t)
-		w.startWindow()
+		_, s, _ := setUp(t)
 		for i := range 50 {
 			if err := wrong(s, fmt.Sprintf("nobody%d@acme.test", i), fmt.Sprintf("2001:db8:0:1::%x", i+1)); !errors.Is(err, org.ErrUnauthenticated) {
 				t.Fatalf("attempt %d: %v", i+1, err)
@@ -451,19 +460,125 @@ func TestThrottle(t *testing.T) {
 	})
 	t.Run("current_password", func(t *testing.T) {
 		w, s, o := setUp(t)
-		w.startWindow()
 		guess := func() error {
 			_, err := s.Update(t.Context(), w.callerOf(o), org.UpdateRequest{Password: new(newPassword), CurrentPassword: new("wrong")})
 			return err
 		}
-		for i := range freeAttempts {
+		for i := range most {
 			if err := guess(); !errors.Is(err, org.ErrForbidden) {
 				t.Fatalf("guess %d: %v", i+1, err)
 			}
 		}
 		retryAfter(t, guess())
-		retryAfter(t, wrong(s, "admin@acme.test", ""))
+		if err := wrong(s, "admin@acme.test", ""); !errors.Is(err, org.ErrUnauthenticated) {
+			t.Errorf("a login: %v", err) // who has a token, and who has none, can't keep each other out
+		}
 	})
+	t.Run("changes", func(t *testing.T) {
+		w, s, o := setUp(t)
+		change := func() (err error) {
+			o, err = s.Update(t.Context(), w.callerOf(o), org.UpdateRequest{Password: new(password), CurrentPassword: new(password)})
+			return err
+		}
+		for i := range most {
+			before := o
+			if err := change(); err != nil {
+				t.Fatalf("change %d: %v", i+1, err)
+			}
+			o.ID = before.ID
+		}
+		retryAfter(t, change())
+	})
+	t.Run("a known address has attempts of its own", func(t *testing.T) {
+		_, s, _ := setUp(t)
+		const known, unknown = "192.0.2.1", "192.0.2.2"
+		login := func(address string) error {
+			_, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password, ClientAddress: address})
+			return err
+		}
+		if err := login(known); err != nil {
+			t.Fatal(err)
+		}
+		flood := func() {
+			t.Helper()
+			for range most {
+				wrong(s, "admin@acme.test", "")
+			}
+			retryAfter(t, wrong(s, "admin@acme.test", ""))
+		}
+		flood()
+		retryAfter(t, login(unknown))
+		for i := range 10 {
+			if err := wrong(s, "admin@acme.test", known); !errors.Is(err, org.ErrUnauthenticated) {
+				t.Fatalf("attempt %d: %v", i+1, err)
+			}
+		}
+		retryAfter(t, wrong(s, "admin@acme.test", known))
+		retryAfter(t, login(known))
+		if err := wrong(s, "other@acme.test", known); !errors.Is(err, org.ErrUnauthenticated) {
+			t.Errorf("another account: %v", err)
+		}
+	})
+	t.Run("the known address gets in, and the others may try again", func(t *testing.T) {
+		_, s, _ := setUp(t)
+		const known = "2001:db8::1"
+		right := org.LoginRequest{Email: "admin@acme.test", Password: password, ClientAddress: known}
+		for range 3 {
+			if _, err := s.Login(t.Context(), right); err != nil {
+				t.Fatal(err)
+			}
+			for range most {
+				if err := wrong(s, "admin@acme.test", ""); !errors.Is(err, org.ErrUnauthenticated) {
+					t.Fatal(err)
+				}
+			}
+			retryAfter(t, wrong(s, "admin@acme.test", ""))
+			if err := wrong(s, "admin@acme.test", known); !errors.Is(err, org.ErrUnauthenticated) {
+				t.Fatal(err)
+			}
+		}
+	})
+	for _, mailed := range []bool{true, false} {
+		t.Run(fmt.Sprintf("a hundred failures in a row, mailed=%v", mailed), func(t *testing.T) {
+			w, s, _ := setUp(t)
+			post := &letters{}
+			if mailed {
+				s.Mailer = post
+			}
+			failures := 0
+			for ; failures < 110; failures++ {
+				if failures > 0 && failures%most == 0 {
+					w.advance(20 * time.Minute)
+				}
+				if err := wrong(s, "admin@acme.test", ""); !errors.Is(err, org.ErrUnauthenticated) {
+					break
+				}
+			}
+			_, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password})
+			if !mailed {
+				if failures != 110 || err != nil {
+					t.Fatalf("after %d failures: %v", failures, err)
+				}
+				return
+			}
+			if wait := retryAfter(t, err); failures != 100 || wait != 0 || !strings.Contains(err.Error(), "/admin/forgot") {
+				t.Fatalf("after %d failures: %v, wait %v", failures, err, wait)
+			}
+			w.advance(24 * time.Hour)
+			if _, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password}); !errors.Is(err, org.ErrThrottled) {
+				t.Errorf("a day later: %v", err)
+			}
+			if err := s.Forgot(t.Context(), org.ForgotRequest{Email: "admin@acme.test"}); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Reset(t.Context(), org.ResetRequest{Ticket: post.sent[len(post.sent)-1].Ticket, Password: newPassword}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: newPassword}); err != nil {
+				t.Errorf("with the new password: %v", err)
+			}
+		})
+	}
 	t.Run("counts and sessions are deleted", func(t *testing.T) {
 		w, s, o := setUp(t)
 		mustLogin(t, s)

@@ -314,25 +314,34 @@ func (h *handle) DeleteExpired(ctx context.Context, now time.Time) error {
 	})
 }
 
-func (h *handle) CountAttempt(ctx context.Context, key string, now, expires time.Time) (org.Attempts, error) {
-	if expires.Sub(now) < 15*time.Minute {
-		h.sim.addProblem("attempts", "a count expires in its window")
-	}
-	return do(ctx, h, "CountAttempt", write, "", func(s *state) (org.Attempts, error) { return s.countAttempt(key, now) })
+func (h *handle) CountEvent(ctx context.Context, e org.Event) (org.Count, error) {
+	return do(ctx, h, "CountEvent", write, "", func(s *state) (org.Count, error) { return s.countEvent(e, 1), nil })
 }
 
-func (h *handle) TakeBackAttempt(ctx context.Context, key string) error {
-	return h.write(ctx, "TakeBackAttempt", "", func(s *state) error {
-		if a, ok := s.attempts[key]; ok {
-			a.Count--
-			s.attempts[key] = a
+func (h *handle) CountKnown(ctx context.Context, e org.Event) (org.Count, error) {
+	return do(ctx, h, "CountKnown", write, "", func(s *state) (org.Count, error) {
+		if _, ok := s.counts[e.Key]; !ok {
+			return org.Count{}, org.ErrNotFound
+		}
+		return s.countEvent(e, 1), nil
+	})
+}
+
+func (h *handle) RememberKnown(ctx context.Context, e org.Event) error {
+	return h.write(ctx, "RememberKnown", "", func(s *state) error { s.counts[e.Key] = org.Count{}; return nil })
+}
+
+func (h *handle) TakeBackEvent(ctx context.Context, e org.Event) error {
+	return h.write(ctx, "TakeBackEvent", "", func(s *state) error {
+		if s.counts[e.Key].Parts[e.Part] > 0 {
+			s.countEvent(e, -1)
 		}
 		return nil
 	})
 }
 
-func (h *handle) ForgetAttempts(ctx context.Context, key string) error {
-	return h.write(ctx, "ForgetAttempts", "", func(s *state) error { delete(s.attempts, key); return nil })
+func (h *handle) ForgetEvents(ctx context.Context, key string) error {
+	return h.write(ctx, "ForgetEvents", "", func(s *state) error { delete(s.counts, key); return nil })
 }
 
 func (h *handle) Migrations(ctx context.Context) ([]org.Migration, error) {

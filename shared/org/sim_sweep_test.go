@@ -205,8 +205,8 @@ func (s *sim) summary(now bool) string {
 		for _, session := range s.durable.sessions {
 			addf("session of %s", session.OrganizationID)
 		}
-		for key, a := range s.durable.attempts {
-			addf("%d attempts of %s", a.Count, key)
+		for key, a := range s.durable.counts {
+			addf("%d attempts of %s", a.Total, key)
 		}
 	}
 	slices.Sort(lines)
@@ -669,7 +669,7 @@ func (w sweep) mayFail(c *call, f fate, answer error) bool {
 		return true // the record of who was removed is left to Reconcile
 	}
 	switch c.method {
-	case "ForgetAttempts", "TakeBackAttempt":
+	case "ForgetEvents", "TakeBackEvent", "RememberKnown":
 		return true // somebody waits a little longer
 	case "ReleaseClaims", "RestClaims":
 		return w.op.recovers && f == denied // of a change that is committed: it is logged

@@ -2,6 +2,7 @@ package org_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"orgservice/shared/org"
@@ -48,15 +49,69 @@ func TestScriptThrottleTells(t *testing.T) {
 		s.mustCreate(t, "acme", "a@x.test")
 		s.toggleSuspension(s.onlyOrganization(t).ID)
 		var answers []error
-		for n := range 12 {
+		for n := range 22 {
 			guess := "a guess"
-			if n == 9 {
+			if n == 19 {
 				guess = s.knownPassword()
 			}
 			answers = append(answers, s.runHooked(s.loginOp(org.LoginRequest{Email: "a@x.test", Password: guess}), 0, nil))
 		}
-		if !errors.Is(answers[9], org.ErrUnauthenticated) || !errors.Is(answers[10], org.ErrThrottled) {
-			t.Errorf("the 10th guess, which is right, is answered %q, the 11th %q", answers[9], answers[10])
+		if !errors.Is(answers[19], org.ErrUnauthenticated) || !errors.Is(answers[20], org.ErrThrottled) {
+			t.Errorf("the 20th guess, which is right, is answered %q, the 21st %q", answers[19], answers[20])
 		}
 	})
+}
+
+// TestScriptThrottleUnavailable makes each call of a login, with the right and with a
+// wrong password, and of a change of the password fail. What is answered with
+// ErrUnavailable does not count as an attempt.
+func TestScriptThrottleUnavailable(t *testing.T) {
+	operations := map[string]func(s *sim, o org.Organization, password string) *operation{
+		"login": func(s *sim, o org.Organization, password string) *operation {
+			return s.loginOp(org.LoginRequest{Email: "a@x.test", Password: password, ClientAddress: "192.0.2.1"})
+		},
+		"change": func(s *sim, o org.Organization, password string) *operation {
+			next := "another password"
+			return s.updateOp(o, org.UpdateRequest{Password: &next, CurrentPassword: &password})
+		},
+	}
+	for name, op := range operations {
+		for _, right := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s right=%v", name, right), func(t *testing.T) {
+				unavailable := 0
+				for n, calls := 0, 1; n < calls; n++ {
+					runScript(t, true, func(s *sim) {
+						s.mustCreate(t, "acme", "a@x.test")
+						password := s.knownPassword()
+						if !right {
+							password = "a guess"
+						}
+						clear(s.durable.counts)
+						calls = 0
+						err := s.runHooked(op(s, s.onlyOrganization(t), password), 0, func(c *call) bool {
+							calls++
+							if calls-1 != n || c.method == "compare" || c.kind == operationEnd {
+								return false
+							}
+							s.take(c)
+							s.answer(c, unreachable(c))
+							return true
+						})
+						if !errors.Is(err, org.ErrUnavailable) {
+							return
+						}
+						unavailable++
+						for key, c := range s.durable.counts {
+							if c.Total != 0 {
+								t.Errorf("call %d: %d attempts of %s after %v", n, c.Total, key, err)
+							}
+						}
+					})
+				}
+				if unavailable < 3 {
+					t.Errorf("%d calls led to ErrUnavailable", unavailable)
+				}
+			})
+		}
+	}
 }

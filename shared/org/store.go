@@ -31,7 +31,7 @@ type Store interface {
 	AdminStore
 	SessionStore
 	TicketStore
-	AttemptStore
+	CountStore
 	CollectionStore
 	IndexStore
 	MigrationStore
@@ -136,7 +136,7 @@ type SessionStore interface {
 	DeleteSessions(ctx context.Context, organizationID string) error
 	// DeleteSessionsOf deletes the sessions of the admin for the organization.
 	DeleteSessionsOf(ctx context.Context, adminID, organizationID string) error
-	// DeleteExpired deletes the sessions, the tickets and the counts of attempts
+	// DeleteExpired deletes the sessions, the tickets and the counts of events
 	// that have expired before now.
 	DeleteExpired(ctx context.Context, now time.Time) error
 }
@@ -158,15 +158,19 @@ type TicketStore interface {
 	DeleteTickets(ctx context.Context, organizationID string) error
 }
 
-// AttemptStore counts attempts to prove a password.
-type AttemptStore interface {
-	// CountAttempt counts one attempt and returns the count after it. A new
-	// count begins at now and may be deleted after expires.
-	CountAttempt(ctx context.Context, key string, now, expires time.Time) (Attempts, error)
-	// TakeBackAttempt takes one attempt out of the count, if there is one.
-	TakeBackAttempt(ctx context.Context, key string) error
-	// ForgetAttempts deletes the count.
-	ForgetAttempts(ctx context.Context, key string) error
+// CountStore counts events, such as attempts to prove a password.
+type CountStore interface {
+	// CountEvent counts the event and returns the count after it.
+	CountEvent(ctx context.Context, e Event) (Count, error)
+	// CountKnown is CountEvent for a count that RememberKnown has made. If there is
+	// none, it counts nothing and returns ErrNotFound.
+	CountKnown(ctx context.Context, e Event) (Count, error)
+	// RememberKnown makes the count of the event anew, without events.
+	RememberKnown(ctx context.Context, e Event) error
+	// TakeBackEvent takes the event out of its count, if it is there.
+	TakeBackEvent(ctx context.Context, e Event) error
+	// ForgetEvents deletes the count.
+	ForgetEvents(ctx context.Context, key string) error
 }
 
 // CollectionStore manages the organizations' own collections.

@@ -32,10 +32,15 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 	proven := func() error { return nil }
 	if c.CurrentPassword != nil {
 		// With a stolen token, guessing must be no easier than at a login.
-		attempt, err := s.countAttempt(ctx, admin.Email, "")
-		if err != nil {
-			return Organization{}, err
+		attempt, countErr := s.countProof(ctx, admin.ID)
+		if countErr != nil {
+			return Organization{}, countErr
 		}
+		defer func() {
+			if errors.Is(err, ErrUnavailable) {
+				s.takeBack(ctx, attempt)
+			}
+		}()
 		ok, err := s.Passwords.Verify(admin.PasswordHash, *c.CurrentPassword)
 		if err != nil {
 			return Organization{}, err
@@ -43,7 +48,7 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 		if !ok {
 			return Organization{}, refuse(Forbidden, WrongCurrentPassword, "current_password is wrong")
 		}
-		proven = func() error { s.succeeded(ctx, attempt); return nil }
+		proven = func() error { s.succeeded(ctx, &attempt, nil); return nil }
 	}
 	now := s.now()
 	change := adminChange{id: s.Store.NewID(), at: now}

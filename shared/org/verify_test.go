@@ -249,7 +249,7 @@ func TestVerificationMails(t *testing.T) {
 		t.Error(err)
 	}
 	post.confirmation(t, 52)
-	ahead(time.Hour)
+	ahead(70 * time.Minute)
 	if err := f.SendVerification(t.Context(), owner, ""); err != nil {
 		t.Error(err)
 	}
