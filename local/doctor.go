@@ -24,6 +24,10 @@ func doctor(ctx context.Context, p *project, args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unexpected argument %q", args[0])
 	}
+	signUps, err := p.config().SignUps()
+	if err != nil {
+		return err
+	}
 	advised, known := namespaces[strings.ToUpper(p.tier)]
 	if p.tier != "" && !known {
 		return fmt.Errorf("unknown tier %q: there are %s", p.tier, strings.Join(slices.Sorted(maps.Keys(namespaces)), ", "))
@@ -45,11 +49,21 @@ func doctor(ctx context.Context, p *project, args []string) error {
 	if err != nil {
 		return err
 	}
+	organizations, err := store.CountOrganizations(ctx)
+	if err != nil {
+		return err
+	}
 	problems := len(findings)
 	encoder := json.NewEncoder(p.stdout)
 	for _, f := range findings {
 		if err := encoder.Encode(f); err != nil {
 			return err
+		}
+	}
+	if most := int64(signUps.MostOrganizations); most > 0 {
+		fmt.Fprintf(p.stdout, "%d organizations, and MAX_ORGANIZATIONS lets in %d\n", organizations, most)
+		if organizations*10 >= most*9 {
+			problems++
 		}
 	}
 	if known && collections+indexes > advised {

@@ -26,9 +26,10 @@ func TestDoctor(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	most := ""
 	doctor := func(t *testing.T, args ...string) (kinds []string, summary string, err error) {
 		t.Helper()
-		out, err := call(t, "", []string{"MONGO_URL=" + db.URL, "MASTER_DB=" + db.Name}, append(args, "doctor")...)
+		out, err := call(t, "", []string{"MONGO_URL=" + db.URL, "MASTER_DB=" + db.Name, "MAX_ORGANIZATIONS=" + most}, append(args, "doctor")...)
 		for line := range strings.Lines(out) {
 			var f org.Finding
 			if json.Unmarshal([]byte(line), &f) == nil {
@@ -44,6 +45,16 @@ func TestDoctor(t *testing.T) {
 		kinds, summary, err := doctor(t, "-tier", "m10")
 		if err != nil || len(kinds) > 0 || !strings.Contains(summary, "9 collections and ") || !strings.Contains(summary, "no problems") {
 			t.Errorf("%v, %s, %v", kinds, summary, err)
+		}
+	})
+	t.Run("nearly full", func(t *testing.T) {
+		defer func() { most = "" }()
+		for n, full := range map[string]bool{"3": true, "4": false, "0": false} {
+			most = n
+			_, summary, err := doctor(t)
+			if (err != nil) != full || strings.Contains(summary, "3 organizations, and MAX_ORGANIZATIONS lets in "+most) != (most != "0") {
+				t.Errorf("%s: %v\n%s", most, err, summary)
+			}
 		}
 	})
 	t.Run("unknown tier", func(t *testing.T) {

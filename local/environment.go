@@ -76,7 +76,8 @@ func readEnv(path string) (env map[string]string, warnings []string, err error) 
 // this program reads.
 var names = []string{
 	"MONGO_URL", "MASTER_DB", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS",
-	"JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN", "BCRYPT_COST", "EMAIL_VERIFICATION", "MAIL_FROM", "APP_URL", "SMTP_URL", "PORT", "LOG_LEVEL", "DEBUG", "NO_COLOR",
+	"JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN", "BCRYPT_COST", "EMAIL_VERIFICATION",
+	"SIGNUP", "SIGNUPS_PER_HOUR", "MAX_ORGANIZATIONS", "MAIL_FROM", "APP_URL", "SMTP_URL", "PORT", "LOG_LEVEL", "DEBUG", "NO_COLOR",
 }
 
 // isSetting reports whether a variable of .env has an effect, so far as it is
@@ -123,7 +124,7 @@ func (p *project) settings(ctx context.Context) error {
 	if err := p.secret(); err != nil {
 		return err
 	}
-	for _, name := range []string{"JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS"} {
+	for _, name := range []string{"JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS", "SIGNUPS_PER_HOUR"} {
 		if _, set := p.env[name]; !set {
 			p.env[name] = "" // instead of the value that the template has for the cloud
 		}
@@ -154,6 +155,9 @@ func (p *project) settings(ctx context.Context) error {
 		return errors.New("JWT_PUBLIC_KEYS: must hold the public key of JWT_PRIVATE_KEY")
 	}
 	if _, err = env.EmailVerification(); err != nil {
+		return err
+	}
+	if _, err = env.SignUps(); err != nil {
 		return err
 	}
 	_, err = env.BcryptCost()

@@ -277,6 +277,7 @@ var readers = map[string]func(context.Context, config.Env) error{
 	"wire.Open":      readDatabase,
 	"wire.Passwords": readNeed(wire.Passwords),
 	"wire.Tokens":    readNeed(wire.Tokens),
+	"wire.SignUps":   readNeed(wire.SignUps),
 	"mail.Need":      readNeed(mail.Need),
 	"env.Verifier": func(ctx context.Context, env config.Env) error {
 		_, err := env.Verifier(ctx, true)

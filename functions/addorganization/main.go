@@ -6,4 +6,4 @@ import (
 	"orgservice/shared/wire"
 )
 
-func main() { api.Serve(wire.Handler(api.AddOrganization)) }
+func main() { api.Serve(wire.Handler(api.AddOrganization, wire.SignUps)) }

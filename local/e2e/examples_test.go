@@ -41,6 +41,9 @@ var unprovoked = map[string]string{
 	"accept email-taken":                "somebody must sign up with the email at the same time",
 	"reset organization-busy":           "the admin must change at the same time",
 	"verify organization-busy":          "the admin must change again and again at the same time",
+	"signup-closed":                     "everybody may sign up there",
+	"too-many-organizations":            "any number may sign up there",
+	"too-many-signups":                  "as many from one address",
 	"email-unverified":                  "the service of the story does not require it",
 	"internal-error":                    "a fault that is made here for login, and has the same words everywhere",
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -272,5 +273,32 @@ func TestVerify(t *testing.T) {
 	c.delete(newTenant(c).token).want(t, 200) // nobody must prove anything for that
 	if text := p.out.String(); strings.Contains(strings.ReplaceAll(text, "ticket="+ticket, ""), ticket) {
 		t.Error("the ticket is in the log")
+	}
+}
+
+// TestSignUps runs services where not everybody may sign up.
+func TestSignUps(t *testing.T) {
+	t.Parallel()
+	limited := newLocal(t, "", []string{"SIGNUPS_PER_HOUR=2", "MAX_ORGANIZATIONS=4"})
+	first, second := newLocalClient(t, limited), newLocalClient(t, limited)
+	newTenant(first)
+	owner := newTenant(first)
+	refused := first.create(newRegistration())
+	if ownAddresses {
+		wantProblem(t, refused.want(t, 429), "too-many-signups")
+		if seconds, err := strconv.Atoi(refused.header.Get("Retry-After")); err != nil || seconds < 1 || seconds > 70*60 {
+			t.Errorf("Retry-After %q", refused.header.Get("Retry-After"))
+		}
+		newTenant(second)
+	}
+	second.addOrganization(owner.token, newRegistration().Name).want(t, 201)
+	wantProblem(t, second.create(newRegistration()).want(t, 403), "too-many-organizations")
+	wantProblem(t, second.addOrganization(owner.token, newRegistration().Name).want(t, 403), "too-many-organizations")
+
+	closed := newLocal(t, "", []string{"SIGNUP=closed"})
+	wantProblem(t, newLocalClient(t, closed).create(newRegistration()).want(t, 403), "signup-closed")
+	code, _, errs := runLocal(t, t.TempDir(), []string{"SIGNUP=shut"})
+	if code != 1 || errs != "SIGNUP: \"shut\" is neither open nor closed\n" {
+		t.Errorf("exit %d: %s", code, errs)
 	}
 }

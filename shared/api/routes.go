@@ -17,6 +17,7 @@ var (
 		function: "create", method: "POST", path: "/org/create", status: http.StatusCreated,
 		summary: "Sign up an organization with its first admin",
 		reasons: []org.Reason{
+			org.SignUpClosed, org.TooManyOrganizations, org.TooManySignUps,
 			org.NameTaken, org.EmailTaken, org.NameUnusable, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
 		},
 	}
@@ -86,6 +87,7 @@ var (
 		function: "addorganization", method: "POST", path: "/admin/organizations", caller: admin, status: http.StatusCreated,
 		summary: "Create one more organization, of which the admin is the owner",
 		reasons: []org.Reason{
+			org.SignUpClosed, org.TooManyOrganizations, org.TooManySignUps,
 			org.NameTaken, org.NameUnusable, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
 		},
 	}

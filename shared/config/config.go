@@ -182,6 +182,31 @@ func (env Env) EmailVerification() (required bool, err error) {
 	}
 }
 
+// SignUps says who may sign up an organization.
+type SignUps struct {
+	Closed            bool // SIGNUP: nobody may
+	PerHour           int  // SIGNUPS_PER_HOUR: how many each client and each admin may; 0: any number
+	MostOrganizations int  // MAX_ORGANIZATIONS: how many there may be; 0: any number
+}
+
+// SignUps reads SIGNUP, which is open or closed, SIGNUPS_PER_HOUR and MAX_ORGANIZATIONS.
+func (env Env) SignUps() (SignUps, error) {
+	var s SignUps
+	switch value := env("SIGNUP"); value {
+	case "", "open":
+	case "closed":
+		s.Closed = true
+	default:
+		return s, fmt.Errorf("SIGNUP: %q is neither open nor closed", value)
+	}
+	var err error
+	if s.PerHour, err = env.integer("SIGNUPS_PER_HOUR", 0, 0, 1_000_000); err != nil {
+		return s, err
+	}
+	s.MostOrganizations, err = env.integer("MAX_ORGANIZATIONS", 0, 0, 1_000_000_000)
+	return s, err
+}
+
 var errNotSet = errors.New("is not set")
 
 // required does what resolve does, but it is an error if the value is empty.

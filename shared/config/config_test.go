@@ -244,6 +244,21 @@ func TestEmailVerification(t *testing.T) {
 	}
 }
 
+func TestSignUps(t *testing.T) {
+	got, err := environment(map[string]string{}).SignUps()
+	if got != (config.SignUps{}) || err != nil {
+		t.Errorf("without settings: %+v, %v", got, err)
+	}
+	got, err = environment(map[string]string{"SIGNUP": "open", "SIGNUPS_PER_HOUR": "20", "MAX_ORGANIZATIONS": "500"}).SignUps()
+	if got != (config.SignUps{PerHour: 20, MostOrganizations: 500}) || err != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for name, value := range map[string]string{"SIGNUP": "Closed", "SIGNUPS_PER_HOUR": "1.5", "MAX_ORGANIZATIONS": "-1"} {
+		_, err := environment(map[string]string{name: value}).SignUps()
+		wantErr(t, err, name)
+	}
+}
+
 func TestBcryptCost(t *testing.T) {
 	for _, tt := range []struct {
 		value string

@@ -123,6 +123,11 @@ func (s *Store) Organizations(ctx context.Context) ([]org.Organization, error) {
 	return findAll(ctx, s.organizations, bson.D{}, organizationDoc.organization)
 }
 
+func (s *Store) CountOrganizations(ctx context.Context) (int64, error) {
+	n, err := s.organizations.EstimatedDocumentCount(ctx)
+	return n, convert("count organizations", err)
+}
+
 func (s *Store) UnfinishedOrganizations(ctx context.Context, before time.Time) ([]org.Organization, error) {
 	return findAll(ctx, s.organizations,
 		bson.D{{Key: "operation.touched_at", Value: bson.D{{Key: "$lte", Value: before}}}},

@@ -8,12 +8,55 @@ import (
 	"orgservice/shared/auth"
 )
 
+// SignUps says who may create organizations. Its zero value lets everybody.
+type SignUps struct {
+	Closed            bool  // nobody may
+	PerHour           int64 // how many each client and each admin may; 0: any number
+	MostOrganizations int64 // how many there may be; 0: any number
+}
+
+var (
+	errSignUpClosed = refuse(Forbidden, SignUpClosed, "new organizations can't sign up")
+	errNoMorePlace  = refuse(Forbidden, TooManyOrganizations, "there are as many organizations as there may be")
+)
+
+// admit counts a sign-up of the client or admin, if it is known who it is, and refuses it
+// if it is one too many. Sign-ups at the same moment may exceed the number of organizations
+// by as many. Its errors are ErrForbidden, ErrThrottled and ErrUnavailable.
+func (s *Service) admit(ctx context.Context, client string) error {
+	if s.SignUps.Closed {
+		return errSignUpClosed
+	}
+	return concurrently(
+		func() error {
+			if s.SignUps.PerHour == 0 || client == "" {
+				return nil
+			}
+			return s.countWithin(ctx, limit{"sign-up", s.SignUps.PerHour, time.Hour}, client, TooManySignUps, "too many organizations were created")
+		},
+		func() error {
+			if s.SignUps.MostOrganizations == 0 {
+				return nil
+			}
+			n, err := s.Store.CountOrganizations(ctx)
+			if err == nil && n >= s.SignUps.MostOrganizations {
+				err = errNoMorePlace
+			}
+			return err
+		},
+	)
+}
+
 // Create signs up an organization and its first admin, and mails the admin a ticket to
 // verify the email. Its errors are
-// ErrInvalid, ErrConflict when name or email is taken, and ErrUnavailable.
+// ErrInvalid, ErrForbidden and ErrThrottled as SignUps says, ErrConflict when name or email
+// is taken, and ErrUnavailable.
 func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, error) {
 	name, email, fields := r.parse()
 	if err := invalid(fields); err != nil {
+		return Organization{}, err
+	}
+	if err := s.admit(ctx, addressPrefix(r.ClientAddress)); err != nil {
 		return Organization{}, err
 	}
 	admin := s.newAdmin(email)
@@ -72,8 +115,7 @@ func parseNameField(s string) (Name, []FieldError) {
 }
 
 // CreateOrganization creates one more organization, of which the caller is the owner.
-// Its errors are ErrInvalid, ErrUnauthenticated, ErrConflict when the name is taken,
-// and ErrUnavailable.
+// Its errors are those of Create, and ErrUnauthenticated.
 func (s *Service) CreateOrganization(ctx context.Context, caller auth.Caller, r CreateOrganizationRequest) (Organization, error) {
 	name, fields := r.parse()
 	if err := invalid(fields); err != nil {
@@ -81,6 +123,9 @@ func (s *Service) CreateOrganization(ctx context.Context, caller auth.Caller, r 
 	}
 	current, admin, err := s.authorize(ctx, caller)
 	if err != nil {
+		return Organization{}, err
+	}
+	if err := s.admit(ctx, admin.ID); err != nil {
 		return Organization{}, err
 	}
 	if _, err := s.adopt(ctx, current, admin); err != nil {

@@ -38,6 +38,9 @@ const (
 	NameTaken            Reason = "name-taken"
 	EmailTaken           Reason = "email-taken"
 	EmailUnverified      Reason = "email-unverified"
+	SignUpClosed         Reason = "signup-closed"
+	TooManyOrganizations Reason = "too-many-organizations" // there may be no more
+	TooManySignUps       Reason = "too-many-signups"       // of one client or admin
 	AlreadyVerified      Reason = "already-verified"
 	NameUnusable         Reason = "name-unusable"     // a stray collection has it
 	OrganizationBusy     Reason = "organization-busy" // another change is under way

@@ -37,6 +37,12 @@ func TestRoundTrips(t *testing.T) {
 			_, err := s.Create(ctx, org.CreateRequest{OrganizationName: "Bolt", Email: "admin@bolt.test", Password: password})
 			return err
 		}},
+		{"create, counted", []int{2, 1, 1, 1, 1, 2, 2, 1, 1, 1}, func() error {
+			s.SignUps = org.SignUps{PerHour: 1, MostOrganizations: 10}
+			defer func() { s.SignUps = org.SignUps{} }()
+			_, err := s.Create(ctx, org.CreateRequest{OrganizationName: "Counted", Email: "admin@counted.test", Password: password, ClientAddress: "192.0.2.1"})
+			return err
+		}},
 		{"get", []int{1}, func() error { _, err := s.Get(ctx, "bolt"); return err }},
 		{"login", []int{4, 1, 4}, func() error {
 			tokens, err := s.Login(ctx, org.LoginRequest{Email: "admin@bolt.test", Password: password, ClientAddress: "192.0.2.1"})

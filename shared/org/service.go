@@ -25,6 +25,8 @@ type Service struct {
 	// verify it, and change the own email and password.
 	VerifiedOnly bool
 
+	SignUps SignUps // needed by Create and CreateOrganization
+
 	// Needed by Login and Refresh.
 	Tokens     *auth.Signer
 	TokenTTL   time.Duration // lifetime of an access token, in whole seconds

@@ -530,6 +530,72 @@ func (f *fixture) wantOneComparison(t *testing.T) {
 	}
 }
 
+func TestSignUps(t *testing.T) {
+	f := newFixture(t)
+	now := time.Now().Add(-2 * time.Hour)
+	f.Now, f.TokenTTL = func() time.Time { return now }, 3*time.Hour
+	signUp := func(n int, address string) error {
+		_, err := f.Create(t.Context(), org.CreateRequest{
+			OrganizationName: fmt.Sprint("Acme ", n), Email: fmt.Sprintf("admin%d@acme.test", n), Password: adminPassword, ClientAddress: address,
+		})
+		return err
+	}
+	another := func(c auth.Caller, n int) error {
+		_, err := f.CreateOrganization(t.Context(), c, org.CreateOrganizationRequest{OrganizationName: fmt.Sprint("Bolt ", n)})
+		return err
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := func(what string, err error, kind error, reason org.Reason) {
+		t.Helper()
+		if !errors.Is(err, kind) {
+			t.Errorf("%s: %v; want %v", what, err, kind)
+		}
+		wantReason(t, what, err, reason)
+	}
+	f.SignUps = org.SignUps{PerHour: 3}
+	for n := range 3 {
+		must(signUp(n, fmt.Sprintf("2001:db8::%d", n)))
+	}
+	refused("the fourth of a client", signUp(3, "2001:db8::3"), org.ErrThrottled, org.TooManySignUps)
+	if admins, err := f.Store.AdminsByEmail(t.Context(), "admin3@acme.test"); err != nil || len(admins) > 0 {
+		t.Errorf("%v, %v", admins, err)
+	}
+	must(signUp(3, "192.0.2.1"))
+	must(signUp(4, ""))
+	var e *org.Error
+	if !errors.As(signUp(5, "2001:db8::3"), &e) || e.RetryAfter < time.Minute || e.RetryAfter > 70*time.Minute {
+		t.Errorf("wait %v", e.RetryAfter)
+	}
+	now = now.Add(e.RetryAfter)
+	must(signUp(5, "2001:db8::3"))
+
+	owner := f.mustLogin(t, "admin0@acme.test", adminPassword)
+	for n := range 3 {
+		must(another(owner, n))
+	}
+	refused("the fourth of an admin", another(owner, 3), org.ErrThrottled, org.TooManySignUps)
+	must(another(f.mustLogin(t, "admin1@acme.test", adminPassword), 3))
+
+	f.SignUps = org.SignUps{MostOrganizations: 11}
+	must(signUp(6, ""))
+	refused("the twelfth", signUp(7, ""), org.ErrForbidden, org.TooManyOrganizations)
+	refused("the twelfth, by an admin", another(owner, 4), org.ErrForbidden, org.TooManyOrganizations)
+	if _, err := f.Delete(t.Context(), f.mustLogin(t, "admin6@acme.test", adminPassword), nil); err != nil {
+		t.Fatal(err)
+	}
+	must(another(owner, 4))
+
+	f.SignUps = org.SignUps{Closed: true}
+	refused("closed", signUp(8, ""), org.ErrForbidden, org.SignUpClosed)
+	refused("closed, for an admin", another(owner, 5), org.ErrForbidden, org.SignUpClosed)
+	f.wantNoFindings(t)
+}
+
 func TestLoginErrThrottled(t *testing.T) {
 	f := newFixture(t)
 	f.mustCreate(t, "Acme Inc", "admin@example.com")

@@ -173,6 +173,10 @@ func (h *handle) Organizations(ctx context.Context) ([]org.Organization, error) 
 	return h.findOrganizations(ctx, "Organizations", "", func(org.Organization) bool { return true })
 }
 
+func (h *handle) CountOrganizations(ctx context.Context) (int64, error) {
+	return do(ctx, h, "CountOrganizations", read, "", func(s *state) (int64, error) { return int64(len(s.organizations)), nil })
+}
+
 func (h *handle) UnfinishedOrganizations(ctx context.Context, before time.Time) ([]org.Organization, error) {
 	return h.findOrganizations(ctx, "UnfinishedOrganizations", "", func(o org.Organization) bool {
 		return o.Operation != nil && !o.Operation.TouchedAt.After(before)

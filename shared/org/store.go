@@ -77,6 +77,8 @@ type OrganizationStore interface {
 	OrganizationsByID(ctx context.Context, ids []string) ([]Organization, error)
 	// Organizations returns all organizations.
 	Organizations(ctx context.Context) ([]Organization, error)
+	// CountOrganizations returns about how many there are, from the collection's metadata.
+	CountOrganizations(ctx context.Context) (int64, error)
 	// UnfinishedOrganizations returns those whose operation was last touched
 	// at the time or earlier.
 	UnfinishedOrganizations(ctx context.Context, before time.Time) ([]Organization, error)

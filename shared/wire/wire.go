@@ -33,6 +33,14 @@ func Tokens(ctx context.Context, env config.Env, s *org.Service) error {
 	return err
 }
 
+// SignUps is the [Need] to create organizations. It reads SIGNUP, SIGNUPS_PER_HOUR and
+// MAX_ORGANIZATIONS.
+func SignUps(_ context.Context, env config.Env, s *org.Service) error {
+	read, err := env.SignUps()
+	s.SignUps = org.SignUps{Closed: read.Closed, PerHour: int64(read.PerHour), MostOrganizations: int64(read.MostOrganizations)}
+	return err
+}
+
 // Open returns the service on the database of MONGO_URL and MASTER_DB, which keeps to
 // EMAIL_VERIFICATION, with what the function needs. It does not wait for the database.
 // Its errors begin with the name of the variable that is missing or wrong.

@@ -30,6 +30,9 @@ func settings() map[string]string {
 		"JWT_SECRET":         strings.Repeat("k", auth.MinSecretBytes),
 		"JWT_EXPIRES_IN":     "900",
 		"REFRESH_EXPIRES_IN": "7200",
+		"SIGNUP":             "closed",
+		"SIGNUPS_PER_HOUR":   "7",
+		"MAX_ORGANIZATIONS":  "99",
 	}
 }
 
@@ -95,6 +98,7 @@ func TestOpenReads(t *testing.T) {
 		{"nothing", nil, database},
 		{"passwords", []wire.Need{wire.Passwords}, slices.Concat(database, passwords)},
 		{"tokens", []wire.Need{wire.Tokens}, slices.Concat(database, tokens)},
+		{"sign-ups", []wire.Need{wire.SignUps}, slices.Concat(database, []string{"MAX_ORGANIZATIONS", "SIGNUP", "SIGNUPS_PER_HOUR"})},
 		{"both", []wire.Need{wire.Passwords, wire.Tokens}, slices.Concat(database, passwords, tokens)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -108,6 +112,13 @@ func TestOpenReads(t *testing.T) {
 			}
 			if !s.VerifiedOnly {
 				t.Error("emails need not be verified")
+			}
+			want := org.SignUps{}
+			if slices.Contains(read, "SIGNUP") {
+				want = org.SignUps{Closed: true, PerHour: 7, MostOrganizations: 99}
+			}
+			if s.SignUps != want {
+				t.Errorf("sign-ups %+v; want %+v", s.SignUps, want)
 			}
 			if got, want := s.Passwords != nil, slices.Contains(read, "BCRYPT_COST"); got != want {
 				t.Errorf("has passwords: %v", got)
@@ -130,6 +141,9 @@ func TestOpenErr(t *testing.T) {
 		{"database", map[string]string{"MASTER_DB": "a.b"}, "MASTER_DB"},
 		{"cost", map[string]string{"BCRYPT_COST": "99"}, "BCRYPT_COST"},
 		{"verification", map[string]string{"EMAIL_VERIFICATION": "yes"}, "EMAIL_VERIFICATION"},
+		{"sign-up", map[string]string{"SIGNUP": "no"}, "SIGNUP"},
+		{"sign-ups", map[string]string{"SIGNUPS_PER_HOUR": "many"}, "SIGNUPS_PER_HOUR"},
+		{"organizations", map[string]string{"MAX_ORGANIZATIONS": "-1"}, "MAX_ORGANIZATIONS"},
 		{"no secret", map[string]string{"JWT_SECRET": ""}, "JWT_SECRET"},
 		{"secret", map[string]string{"JWT_SECRET": "short"}, "JWT_SECRET"},
 		{"key", map[string]string{"JWT_PRIVATE_KEY": "x"}, "JWT_PRIVATE_KEY"},
@@ -141,7 +155,7 @@ func TestOpenErr(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			vars := settings()
 			maps.Copy(vars, tt.wrong)
-			s, _, err := open(t, vars, wire.Passwords, wire.Tokens)
+			s, _, err := open(t, vars, wire.Passwords, wire.Tokens, wire.SignUps)
 			if err == nil || s != nil || !strings.HasPrefix(err.Error(), tt.want+": ") {
 				t.Errorf("Open = %v, %v; want an error of %s", s, err, tt.want)
 			}
