@@ -379,7 +379,7 @@ func TestInvalid(t *testing.T) {
 			"a@example.com,b@example.com", "a\u0000@example.com", "a@example.com\r\nBcc: b@example.com",
 			strings.Repeat("e", 243) + "@example.com", // 255 bytes
 		},
-		"password": {"1234567", "Pw-1234", strings.Repeat("p", 73), strings.Repeat("ü", 37)},
+		"password": {"1234567", "Pw-1234", strings.Repeat("Pw-1", 32) + "2", strings.Repeat("üöä", 43), "zzzzzzzzzz", "zyzyzyzyzy"},
 	} {
 		t.Run(field, func(t *testing.T) {
 			c := newClient(t)
@@ -406,7 +406,7 @@ func TestInvalid(t *testing.T) {
 			{Name: strings.Repeat("n", 86) + unique(), Email: unique() + "@example.com", Password: newPassword()},
 			{Name: unique(), Email: strings.Repeat("e", 228) + unique() + "@example.com", Password: newPassword()},
 			{Name: unique(), Email: unique() + "@example.com", Password: "Pw-12345"},
-			{Name: unique(), Email: unique() + "@example.com", Password: secrets.add(unique() + strings.Repeat("p", 58))},
+			{Name: unique(), Email: unique() + "@example.com", Password: secrets.add(unique() + strings.Repeat("ü", 114))},
 		} {
 			a := c.create(r).want(t, 201)
 			if collection := a.text("collection_name"); len(collection) > len("org_")+64 {

@@ -125,7 +125,7 @@ func fieldFor(schema, name string) field {
 // fields has every field, by its name or its schema and name. The service may
 // refuse more than a schema does, but accepts nothing that a schema refuses: a
 // name and an email are normalized before they are measured, so that they have no
-// maximum here, and the maximum of a password is in bytes.
+// maximum here.
 var fields = map[string]field{
 	"id":                {description: "Identifies the organization for ever.", min: 1},
 	"admin_id":          {description: "Identifies the admin for ever.", min: 1},
@@ -136,8 +136,8 @@ var fields = map[string]field{
 	"updated_at":        {description: "When the organization was last changed."},
 	"deleted_at":        {description: "When the organization was deleted."},
 	"email":             {description: "At most 254 bytes. White space around it is removed, and it is compared without case.", min: 1, format: "idn-email"},
-	"password":          {description: "At least 8 characters and at most 72 bytes in UTF-8, and none of the most common passwords.", min: 8, max: 72},
-	"current_password":  {description: "Required with `email` and with `password`, at most 72 bytes in UTF-8. Compared whenever it is given.", min: 1, max: 72},
+	"password":          {description: "From 8 to 128 characters, of which three are different; not the email, a part of it or the name of the organization, and none of the most common passwords.", min: 8, max: 128},
+	"current_password":  {description: "Required with `email` and with `password`. Compared whenever it is given.", min: 1, max: 128},
 	"access_token":      {description: "Valid for `expires_in` seconds, at most. Send it as `Authorization: Bearer …`.", min: 1},
 	"token_type":        {description: "The scheme of the access token.", constant: "bearer"},
 	"expires_in":        {description: "Lifetime of the access token in seconds.", minimum: jsonschema.Ptr(0.0)},
@@ -154,7 +154,7 @@ var fields = map[string]field{
 	"VerifyRequest.ticket":    ofMail,
 	"RoleRequest.role":        {description: "The new role.", enum: []any{"owner", "admin", "member"}},
 	"InviteRequest.role":      {description: "The role as a member.", enum: []any{"owner", "admin", "member"}},
-	"AcceptRequest.password":  {description: "Of the admin with the email of the invitation, or the first one of a new admin: then as for a sign-up. At most 72 bytes in UTF-8.", min: 1, max: 72},
+	"AcceptRequest.password":  {description: "Of the admin with the email of the invitation, or the first one of a new admin: then as for a sign-up.", min: 1, max: 128},
 	"ForgotRequest.email":     {description: "White space around it is removed, and it is compared without case.", min: 1},
 	"invited_by":              {description: "The id of the admin who has invited.", min: 1},
 	"Invitation.id":           {description: "Identifies the invitation.", min: 1},
@@ -181,7 +181,7 @@ var fields = map[string]field{
 
 	"LoginRequest.email":             {description: "White space around it is removed, and it is compared without case.", min: 1},
 	"LoginRequest.organization_name": {description: "The organization that the tokens are for: one of the admin's. Without it, that of the last login or switch.", min: 1},
-	"LoginRequest.password":          {description: "At most 72 bytes in UTF-8.", min: 1, max: 72},
+	"LoginRequest.password":          {description: "The rules for a new one do not apply.", min: 1, max: 128},
 
 	"Problem.type":           {description: "The type of the problem, for programs.", format: "uri-reference"},
 	"Problem.title":          {description: "The name of the status."},

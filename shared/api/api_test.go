@@ -459,7 +459,7 @@ func TestErr(t *testing.T) {
 		{"422 delete of an empty name", remove, as(caller, request("DELETE", "/org/delete", "organization_name=")), 422, []string{"organization_name"}},
 		{"422 delete of two names", remove, as(caller, request("DELETE", "/org/delete", "organization_name=Acme&organization_name=Acme")), 422, []string{"organization_name"}},
 		{"422 login with nothing", login, loginRequest(`{}`), 422, []string{"email", "password"}},
-		{"422 login with 73 bytes", login, loginRequest(`{"email":"admin@example.com","password":"` + strings.Repeat("x", 73) + `"}`), 422, []string{"password"}},
+		{"422 login with 129 characters", login, loginRequest(`{"email":"admin@example.com","password":"` + strings.Repeat("x", 129) + `"}`), 422, []string{"password"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			response := call(t, tt.handler, tt.request)

@@ -163,8 +163,8 @@ func TestFieldErrors(t *testing.T) {
 			{Field: "email", Message: "must be a string"},
 			{Field: "current_password", Message: "is required to change email or password"},
 		}},
-		{"a long current password", api.Update(s), as(caller, updateRequest(`{"organization_name":"Acme","current_password":"`+strings.Repeat("é", 37)+`"}`)), []org.FieldError{
-			{Field: "current_password", Message: "must have at most 72 bytes in UTF-8"},
+		{"a long current password", api.Update(s), as(caller, updateRequest(`{"organization_name":"Acme","current_password":"`+strings.Repeat("é", 129)+`"}`)), []org.FieldError{
+			{Field: "current_password", Message: "must have at most 128 characters"},
 		}},
 		{"update of nothing", api.Update(s), as(caller, updateRequest(`{}`)), []org.FieldError{
 			{Field: "organization_name", Message: "is required if nothing else changes: give at least one of organization_name, email, password"},

@@ -1,6 +1,9 @@
 package auth
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,11 +11,14 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// MaxPasswordBytes is the maximum length of a password. bcrypt reads no more
-// bytes: a longer password would match all that begin with the same 72.
-const MaxPasswordBytes = 72
+// bcryptBytes is how many bytes bcrypt reads: a longer password would match all that
+// begin with the same 72.
+const bcryptBytes = 72
 
-// Passwords hashes and compares passwords with bcrypt.
+// Passwords hashes and compares passwords with bcrypt. Of a password of more than 72
+// bytes it hashes an HMAC, so that every byte counts. The key is public: it only makes
+// the HMAC another value than any hash of the password that somebody may have from
+// elsewhere, who could log in with it otherwise.
 type Passwords struct {
 	// Cost is the cost of bcrypt: one more doubles the time that a hash takes.
 	Cost int
@@ -22,10 +28,9 @@ type Passwords struct {
 	Compare func(hash, password []byte) error
 }
 
-// Hash returns the hash of the password. It is an error if the password is
-// longer than MaxPasswordBytes.
+// Hash returns the hash of the password.
 func (p Passwords) Hash(password string) (string, error) {
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), p.Cost)
+	hash, err := bcrypt.GenerateFromPassword([]byte(shorten(password)), p.Cost)
 	if err != nil {
 		return "", fmt.Errorf("hash password: %w", err)
 	}
@@ -34,10 +39,11 @@ func (p Passwords) Hash(password string) (string, error) {
 
 // Verify reports whether hash is the hash of password. An empty hash stands for
 // an account that does not exist: the result is false, and takes as long as for
-// any other hash. The same holds for a password that is longer than MaxPasswordBytes, and
-// for one that bcrypt takes for a shorter one. It is an error if the hash is malformed.
+// any other hash. The same holds for a password that bcrypt takes for a shorter one. It
+// is an error if the hash is malformed.
 func (p Passwords) Verify(hash, password string) (bool, error) {
-	known := hash != "" && len(password) <= MaxPasswordBytes && !repeats(password)
+	password = shorten(password)
+	known := hash != "" && !repeats(password)
 	if !known {
 		hash = p.dummyHash()
 		password = ""
@@ -54,6 +60,16 @@ func (p Passwords) Verify(hash, password string) (bool, error) {
 		return false, fmt.Errorf("compare password: %w", err)
 	}
 	return known, nil
+}
+
+// shorten returns the password, or its HMAC if bcrypt would cut it.
+func shorten(password string) string {
+	if len(password) <= bcryptBytes {
+		return password
+	}
+	mac := hmac.New(sha256.New, []byte("orgservice: password of more than 72 bytes"))
+	mac.Write([]byte(password))
+	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
 // repeats reports whether bcrypt takes the password for a shorter one. It appends a NUL and

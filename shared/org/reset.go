@@ -107,6 +107,9 @@ func (s *Service) Reset(ctx context.Context, r ResetRequest) error {
 		return err
 	}
 	a, err := s.adminOf(ctx, t)
+	if err == nil {
+		err = checkNewPassword(r.Password, a.Email)
+	}
 	if err == nil && a.Committed == "" {
 		err = s.settleOlder(ctx, a)
 	}

@@ -90,7 +90,7 @@ func (r CreateRequest) parse() (Name, string, []FieldError) {
 	fields.add("organization_name", err)
 	email, err := parseEmail(r.Email)
 	fields.add("email", err)
-	fields.add("password", checkPassword(r.Password))
+	fields.add("password", checkPassword(r.Password, r.Email, r.OrganizationName, name.Slug))
 	return name, email, fields
 }
 
@@ -124,7 +124,7 @@ func (c UpdateRequest) parse() (name Name, email string, _ []FieldError) {
 		fields.add("email", err)
 	}
 	if c.Password != nil {
-		fields.add("password", checkPassword(*c.Password))
+		fields.add("password", checkPassword(*c.Password, email, name.Display, name.Slug))
 	}
 	if c.OrganizationName == nil && c.Email == nil && c.Password == nil {
 		fields.add("organization_name", errors.New("is required if nothing else changes: give at least one of organization_name, email, password"))
@@ -177,9 +177,15 @@ func (f *fieldErrors) add(field string, err error) {
 	}
 }
 
-const minPasswordRunes = 8
+const (
+	minPasswordRunes = 8
+	maxPasswordRunes = 128
+)
 
-func checkPassword(s string) error {
+// checkPassword checks a new password. The context is what others know of its admin,
+// such as the email and the name of the organization: it must not be one of these, in
+// any case (NIST SP 800-63B-4, 3.1.1.2).
+func checkPassword(s string, context ...string) error {
 	switch {
 	case s == "":
 		return errors.New("is required")
@@ -189,6 +195,10 @@ func checkPassword(s string) error {
 		return errors.New("must not hold malformed text")
 	case strings.ContainsRune(s, 0):
 		return errors.New("must not hold the character NUL")
+	case isRepeated(s):
+		return errors.New("must not repeat one or two characters")
+	case isContext(s, context):
+		return errors.New("must not be the email or the name of the organization")
 	case auth.IsCommon(s):
 		return errors.New("is one of the most common passwords: choose another one")
 	}
@@ -199,10 +209,41 @@ func checkGivenPassword(s string) error {
 	switch {
 	case s == "":
 		return errors.New("is required")
-	case len(s) > auth.MaxPasswordBytes:
-		return errors.New("must have at most 72 bytes in UTF-8")
+	case utf8.RuneCountInString(s) > maxPasswordRunes:
+		return errors.New("must have at most 128 characters")
 	}
 	return nil
+}
+
+// checkNewPassword returns ErrInvalid if checkPassword finds the field password wrong.
+func checkNewPassword(s string, context ...string) error {
+	var fields fieldErrors
+	fields.add("password", checkPassword(s, context...))
+	return invalid(fields)
+}
+
+// isRepeated reports whether the text has no more than two different characters.
+func isRepeated(s string) bool {
+	different := map[rune]bool{}
+	for _, r := range s {
+		different[r] = true
+	}
+	return len(different) <= 2
+}
+
+// isContext reports whether the password is one of the texts, or the part of an email
+// before or behind the @, one or more times, whatever the case.
+func isContext(password string, context []string) bool {
+	for _, text := range context {
+		local, domain, _ := strings.Cut(text, "@")
+		for _, part := range []string{text, local, domain} {
+			part = strings.ToLower(strings.TrimSpace(part))
+			if part != "" && strings.ReplaceAll(strings.ToLower(password), part, "") == "" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Ping asks the database for an answer and returns how long that took. Its error

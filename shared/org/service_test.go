@@ -361,14 +361,18 @@ func TestPassword(t *testing.T) {
 		{"OK", "Admin@123", true},
 		{"8 characters", "Xq7-Tz2!", true},
 		{"8 characters of three bytes", "पासवर्डx", true},
-		{"72 bytes", strings.Repeat("Xq7-Tz2!", 9), true},
-		{"72 bytes of 24 characters", strings.Repeat("क", 24), true},
+		{"128 characters", strings.Repeat("Xq7-Tz2!", 16), true},
+		{"128 characters of three bytes", strings.Repeat("पासवर्ड", 18) + "xy", true},
+		{"three characters", "abcabcabc", true},
+		{"one more than the email", "a@example.com1", true},
 		{"white space counts", "  a b c ", true},
 		{"empty", "", false},
 		{"7 characters", "Xq7-Tz2", false},
 		{"7 characters of 21 bytes", strings.Repeat("क", 7), false},
-		{"73 bytes", strings.Repeat("Xq7-Tz2!", 9) + "x", false},
-		{"75 bytes of 25 characters", strings.Repeat("क", 25), false},
+		{"129 characters", strings.Repeat("Xq7-Tz2!", 16) + "x", false},
+		{"129 characters of three bytes", strings.Repeat("पासवर्ड", 18) + "xyz", false},
+		{"one character", "zzzzzzzzzzzz", false},
+		{"two characters", "क1क1क1क1क1", false},
 		{"malformed", "Xq7-Tz2!\xff", false},
 		{"NUL", "Xq7-Tz2!\x00a", false},
 		{"replacement character", "Xq7-Tz2!\ufffd", false},
@@ -388,6 +392,45 @@ func TestPassword(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPasswordContext refuses passwords that everybody guesses who knows the admin.
+func TestPasswordContext(t *testing.T) {
+	f, post, owner, _ := withMail(t)
+	const email = "first.last@acme.test"
+	for _, p := range []string{email, "First.Last@ACME.test", "first.last", "acme.testacme.test", "Meyer & Sons", "meyer_sons", "MEYER_SONSmeyer_sons"} {
+		r := org.CreateRequest{OrganizationName: "Meyer & Sons", Email: email, Password: p}
+		if fields := r.Validate(); len(fields) != 1 || fields[0].Field != "password" {
+			t.Errorf("%q at a sign-up: %v", p, fields)
+		}
+		name, mail := r.OrganizationName, r.Email
+		c := org.UpdateRequest{OrganizationName: &name, Email: &mail, Password: &p, CurrentPassword: new(adminPassword)}
+		if fields := c.Validate(); len(fields) != 1 || fields[0].Field != "password" {
+			t.Errorf("%q in a change: %v", p, fields)
+		}
+	}
+	for _, p := range []string{"owner@acme.test", "Acme Ltd", "acme_ltd"} {
+		_, err := f.Update(t.Context(), owner, org.UpdateRequest{Password: &p, CurrentPassword: new(adminPassword)})
+		wantFields(t, err, "password")
+	}
+	if err := f.Forgot(t.Context(), org.ForgotRequest{Email: "owner@acme.test"}); err != nil {
+		t.Fatal(err)
+	}
+	ticket := post.last(t, 1).Ticket
+	wantFields(t, f.Reset(t.Context(), org.ResetRequest{Ticket: ticket, Password: "owner@acme.test"}), "password")
+	if err := f.Reset(t.Context(), org.ResetRequest{Ticket: ticket, Password: "another of them"}); err != nil {
+		t.Error(err) // the ticket is still good
+	}
+	f.mustInvite(t, f.mustLogin(t, "owner@acme.test", "another of them"), "guest@acme.test", org.RoleMember)
+	ticket = post.last(t, 2).Ticket
+	_, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: ticket, Password: "guest@acme.test"})
+	wantFields(t, err, "password")
+	if _, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: ticket, Password: strings.Repeat("correct horse ", 9)}); err != nil {
+		t.Error(err)
+	}
+	f.mustLogin(t, "guest@acme.test", strings.Repeat("correct horse ", 9))
+	_, err = f.Login(t.Context(), org.LoginRequest{Email: "guest@acme.test", Password: strings.Repeat("correct horse ", 9)[:120]})
+	wantReason(t, "its beginning", err, org.WrongCredentials)
 }
 
 func TestGet(t *testing.T) {
@@ -478,7 +521,7 @@ func TestLogin(t *testing.T) {
 		{"wrong password", "admin@example.com", "Admin@124"},
 		{"password in another case", "admin@example.com", "aDMIN@123"},
 		{"password with white space", "admin@example.com", " " + adminPassword},
-		{"72 bytes", "admin@example.com", strings.Repeat("x", 72)},
+		{"128 characters", "admin@example.com", strings.Repeat("x", 128)},
 		{"unknown email", "nobody@example.com", adminPassword},
 		{"no email", "nobody", adminPassword},
 		{"email with white space", "admin @example.com", adminPassword},
@@ -509,7 +552,7 @@ func TestLogin(t *testing.T) {
 		{"nothing", org.LoginRequest{}, []string{"email", "password"}},
 		{"email", org.LoginRequest{Password: adminPassword}, []string{"email"}},
 		{"password", org.LoginRequest{Email: "admin@example.com"}, []string{"password"}},
-		{"73 bytes", org.LoginRequest{Email: "admin@example.com", Password: strings.Repeat("x", 73)}, []string{"password"}},
+		{"129 characters", org.LoginRequest{Email: "admin@example.com", Password: strings.Repeat("x", 129)}, []string{"password"}},
 	} {
 		t.Run("ErrInvalid "+tt.name, func(t *testing.T) {
 			f.reset()
@@ -793,13 +836,13 @@ func TestUpdateErr(t *testing.T) {
 	}{
 		{"nothing", org.UpdateRequest{}, []string{"organization_name"}},
 		{"only the current password", org.UpdateRequest{CurrentPassword: new(adminPassword)}, []string{"organization_name"}},
-		{"only a long current password", org.UpdateRequest{CurrentPassword: new(strings.Repeat("x", 73))}, []string{"organization_name", "current_password"}},
-		{"a long current password for the name", org.UpdateRequest{OrganizationName: new("New"), CurrentPassword: new(strings.Repeat("x", 73))}, []string{"current_password"}},
+		{"only a long current password", org.UpdateRequest{CurrentPassword: new(strings.Repeat("x", 129))}, []string{"organization_name", "current_password"}},
+		{"a long current password for the name", org.UpdateRequest{OrganizationName: new("New"), CurrentPassword: new(strings.Repeat("x", 129))}, []string{"current_password"}},
 		{"no current password for email", org.UpdateRequest{Email: new("new@example.com")}, []string{"current_password"}},
 		{"no current password for password", org.UpdateRequest{Password: new("Another@123")}, []string{"current_password"}},
 		{"empty", org.UpdateRequest{OrganizationName: new(""), Email: new(""), Password: new(""), CurrentPassword: new("")},
 			[]string{"organization_name", "email", "password", "current_password"}},
-		{"everything", org.UpdateRequest{OrganizationName: new("---"), Email: new("x"), Password: new("short"), CurrentPassword: new(strings.Repeat("x", 73))},
+		{"everything", org.UpdateRequest{OrganizationName: new("---"), Email: new("x"), Password: new("short"), CurrentPassword: new(strings.Repeat("x", 129))},
 			[]string{"organization_name", "email", "password", "current_password"}},
 	} {
 		t.Run("ErrInvalid "+tt.name, func(t *testing.T) {

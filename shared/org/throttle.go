@@ -150,7 +150,8 @@ func (s *Service) countGuess(ctx context.Context, account limit, of, network str
 	return a, nil
 }
 
-// countProof counts a proof of the current password by the admin. Its errors are those of
+// countProof counts a proof of the current password by the admin, and the change that it is
+// for: once it has succeeded, that has cost what it costs. Its errors are those of
 // countAttempt.
 func (s *Service) countProof(ctx context.Context, adminID string) (attempt, error) {
 	var a, change attempt
@@ -342,7 +343,7 @@ func tooEarly(reason Reason, what string, wait time.Duration) *Error {
 // somebody has to wait a little longer.
 func (s *Service) succeeded(ctx context.Context, a *attempt, remember *Event) {
 	done := *a
-	*a = attempt{change: done.change}
+	*a = attempt{}
 	err := concurrently(
 		func() error { return s.Store.ForgetEvents(ctx, done.account.Key) },
 		func() error { return s.takeBackEvent(ctx, done.address) },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"orgservice/shared/auth"
 )
@@ -28,6 +29,11 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 	}
 	if o.Operation != nil {
 		return Organization{}, errBusy
+	}
+	if c.Password != nil {
+		if err := checkNewPassword(*c.Password, admin.Email, o.Name, strings.TrimPrefix(o.Collection, CollectionPrefix)); err != nil {
+			return Organization{}, err
+		}
 	}
 	proven := func() error { return nil }
 	if c.CurrentPassword != nil {
