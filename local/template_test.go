@@ -278,6 +278,7 @@ var readers = map[string]func(context.Context, config.Env) error{
 	"wire.Passwords": readNeed(wire.Passwords),
 	"wire.Tokens":    readNeed(wire.Tokens),
 	"wire.SignUps":   readNeed(wire.SignUps),
+	"wire.Mails":     readNeed(wire.Mails),
 	"mail.Need":      readNeed(mail.Need),
 	"env.Verifier": func(ctx context.Context, env config.Env) error {
 		_, err := env.Verifier(ctx, true)

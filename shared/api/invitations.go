@@ -61,6 +61,7 @@ func Forgot(s *org.Service) http.Handler {
 // Reset handles POST /admin/reset.
 func Reset(s *org.Service) http.Handler {
 	return handler(&resetRoute, func(r request[org.ResetRequest]) (nothing, error) {
+		r.content.ClientAddress = clientAddress(r.http)
 		return nothing{}, s.Reset(r.http.Context(), r.content)
 	})
 }

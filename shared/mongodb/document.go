@@ -2,6 +2,7 @@ package mongodb
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -139,7 +140,16 @@ type migrationDoc struct {
 
 type countDoc struct {
 	Parts map[string]int64 `bson:"parts"`
-	Total int64            `bson:"total"`
+}
+
+func (d countDoc) count() org.Count {
+	c := org.Count{}
+	for part, n := range d.Parts {
+		if number, err := strconv.ParseInt(part, 10, 64); err == nil {
+			c[number] = n
+		}
+	}
+	return c
 }
 
 // nameKey returns the value of name_key, which only older versions of the service

@@ -330,21 +330,16 @@ func (s *Store) DeleteExpired(ctx context.Context, now time.Time) error {
 }
 
 func (s *Store) CountEvent(ctx context.Context, e org.Event) (org.Count, error) {
-	c, err := s.count(ctx, e, true)
+	c, err := s.countEvent(ctx, e)
 	if err != nil && isDuplicateKey(err) { // another request has inserted the document at the same time
-		c, err = s.count(ctx, e, true)
+		c, err = s.countEvent(ctx, e)
 	}
 	return c, convert("count event", err)
 }
 
-func (s *Store) CountKnown(ctx context.Context, e org.Event) (org.Count, error) {
-	c, err := s.count(ctx, e, false)
-	return c, convert("count known event", err)
-}
-
-// count counts the event. It drops as many of the parts that are not needed as there can
-// be within the time after which MongoDB deletes the document.
-func (s *Store) count(ctx context.Context, e org.Event, insert bool) (org.Count, error) {
+// countEvent counts the event. It drops as many of the parts that are not needed as there
+// can be within the two windows after which the document expires.
+func (s *Store) countEvent(ctx context.Context, e org.Event) (org.Count, error) {
 	drop := bson.D{}
 	for part := 2*e.Oldest - e.Part - 2; part < e.Oldest; part++ {
 		drop = append(drop, bson.E{Key: partField(part), Value: ""})
@@ -352,35 +347,45 @@ func (s *Store) count(ctx context.Context, e org.Event, insert bool) (org.Count,
 	var doc countDoc
 	err := s.attempts.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: e.Key}},
 		bson.D{
-			{Key: "$inc", Value: bson.D{{Key: partField(e.Part), Value: int64(1)}, {Key: "total", Value: int64(1)}}},
+			{Key: "$inc", Value: bson.D{{Key: partField(e.Part), Value: int64(1)}}},
 			{Key: "$unset", Value: drop},
 			{Key: "$set", Value: bson.D{{Key: "expires_at", Value: e.Expires}}},
 		},
-		options.FindOneAndUpdate().SetUpsert(insert).SetReturnDocument(options.After)).Decode(&doc)
-	c := org.Count{Parts: map[int64]int64{}, Total: doc.Total}
-	for part, n := range doc.Parts {
-		if number, err := strconv.ParseInt(part, 10, 64); err == nil {
-			c.Parts[number] = n
-		}
-	}
-	return c, err
+		options.FindOneAndUpdate().SetUpsert(true).SetReturnDocument(options.After)).Decode(&doc)
+	return doc.count(), err
 }
 
 func partField(part int64) string { return "parts." + strconv.FormatInt(part, 10) }
 
-func (s *Store) RememberKnown(ctx context.Context, e org.Event) error {
-	_, err := s.attempts.ReplaceOne(ctx, bson.D{{Key: "_id", Value: e.Key}},
-		bson.D{{Key: "expires_at", Value: e.Expires}}, options.Replace().SetUpsert(true))
+func (s *Store) Count(ctx context.Context, key string) (org.Count, error) {
+	doc, err := findOne[countDoc](ctx, s.attempts, bson.D{{Key: "_id", Value: key}})
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		err = nil
+	}
+	return doc.count(), convert("count", err)
+}
+
+func (s *Store) Remember(ctx context.Context, e org.Event) error {
+	_, err := s.attempts.UpdateOne(ctx, bson.D{{Key: "_id", Value: e.Key}},
+		bson.D{{Key: "$set", Value: bson.D{{Key: "expires_at", Value: e.Expires}}}}, options.UpdateOne().SetUpsert(true))
 	if err != nil && isDuplicateKey(err) {
 		err = nil // another request does the same
 	}
 	return convert("remember", err)
 }
 
+func (s *Store) Known(ctx context.Context, key string, at time.Time) (bool, error) {
+	_, err := findOne[countDoc](ctx, s.attempts, bson.D{{Key: "_id", Value: key}, {Key: "expires_at", Value: bson.D{{Key: "$gt", Value: at}}}})
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return false, nil
+	}
+	return err == nil, convert("find known", err)
+}
+
 func (s *Store) TakeBackEvent(ctx context.Context, e org.Event) error {
 	_, err := s.attempts.UpdateOne(ctx,
 		bson.D{{Key: "_id", Value: e.Key}, {Key: partField(e.Part), Value: bson.D{{Key: "$gt", Value: 0}}}},
-		bson.D{{Key: "$inc", Value: bson.D{{Key: partField(e.Part), Value: int64(-1)}, {Key: "total", Value: int64(-1)}}}})
+		bson.D{{Key: "$inc", Value: bson.D{{Key: partField(e.Part), Value: int64(-1)}}}})
 	return convert("take back event", err)
 }
 

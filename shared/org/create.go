@@ -20,10 +20,10 @@ var (
 	errNoMorePlace  = refuse(Forbidden, TooManyOrganizations, "there are as many organizations as there may be")
 )
 
-// admit counts a sign-up of the client or admin, if it is known who it is, and refuses it
+// admitSignUp counts a sign-up of the client or admin, if it is known who it is, and refuses it
 // if it is one too many. Sign-ups at the same moment may exceed the number of organizations
 // by as many. Its errors are ErrForbidden, ErrThrottled and ErrUnavailable.
-func (s *Service) admit(ctx context.Context, client string) error {
+func (s *Service) admitSignUp(ctx context.Context, client string) error {
 	if s.SignUps.Closed {
 		return errSignUpClosed
 	}
@@ -56,7 +56,7 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 	if err := invalid(fields); err != nil {
 		return Organization{}, err
 	}
-	if err := s.admit(ctx, addressPrefix(r.ClientAddress)); err != nil {
+	if err := s.admitSignUp(ctx, addressPrefix(r.ClientAddress)); err != nil {
 		return Organization{}, err
 	}
 	admin := s.newAdmin(email)
@@ -67,6 +67,7 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 	prepare := func() error {
 		return concurrently(
 			func() (err error) { admin.PasswordHash, err = s.Passwords.Hash(r.Password); return err },
+			func() error { s.unlock(ctx, email); return nil },
 			func() (err error) {
 				v, err = s.newVerificationUnlessTooMany(ctx, admin.ID, email, func() error {
 					return s.countVerification(ctx, r.ClientAddress, "", email)
@@ -125,7 +126,7 @@ func (s *Service) CreateOrganization(ctx context.Context, caller auth.Caller, r 
 	if err != nil {
 		return Organization{}, err
 	}
-	if err := s.admit(ctx, admin.ID); err != nil {
+	if err := s.admitSignUp(ctx, admin.ID); err != nil {
 		return Organization{}, err
 	}
 	if _, err := s.adopt(ctx, current, admin); err != nil {

@@ -196,7 +196,12 @@ func (s *Service) Accept(ctx context.Context, r AcceptRequest) (Tokens, error) {
 	if err != nil {
 		return Tokens{}, err
 	}
-	tokens, err := s.begin(ctx, a, o, s.now().Add(s.SessionTTL), func() error { s.deleteTickets(ctx, []string{t.ID}); return nil })
+	tokens, err := s.begin(ctx, a, o, s.now().Add(s.SessionTTL), func() error {
+		return concurrently(
+			func() error { s.deleteTickets(ctx, []string{t.ID}); return nil },
+			func() error { s.remember(ctx, a, addressPrefix(r.ClientAddress)); return nil },
+		)
+	})
 	return tokens, leftOver(unlessUndone(err)) // a login is all that is missing
 }
 
@@ -219,18 +224,28 @@ func (s *Service) invited(ctx context.Context, t Ticket) (Organization, error) {
 // prove checks the password of the admin, who has the right to the claim, and makes
 // the claim the admin's own.
 func (s *Service) prove(ctx context.Context, a Admin, claim Claim, r AcceptRequest) (Admin, error) {
-	attempt, err := s.countAttempt(ctx, a.Email, r.ClientAddress)
+	network := addressPrefix(r.ClientAddress)
+	attempt, err := s.countAttempt(ctx, a.Email, network)
+	if err == nil {
+		err = s.admit(ctx, &attempt, a, network)
+	}
 	if err != nil {
 		return a, err
 	}
-	ok, err := s.Passwords.Verify(a.PasswordHash, r.Password)
+	ok, err := s.compare(ctx, &attempt, a, network, r.Password)
+	if errors.Is(err, ErrUnavailable) {
+		s.takeBack(ctx, attempt.counted()...)
+	}
+	if err == nil && !ok {
+		err = s.failed(ctx, &attempt)
+	}
 	if err == nil && !ok {
 		err = refuse(Unauthenticated, WrongCredentials, "there is an admin with the email of the invitation, who has another password")
 	}
 	if err != nil {
 		return a, err
 	}
-	s.succeeded(ctx, &attempt, s.known(a.Email, r.ClientAddress))
+	s.succeeded(ctx, &attempt)
 	if claim.OrganizationID == "" {
 		return a, nil
 	}
@@ -253,7 +268,10 @@ func (s *Service) newMember(ctx context.Context, organizationID, email, password
 	a.OrganizationID, a.Organizations = organizationID, []string{organizationID}
 	err := s.claim(ctx, []Claim{a.newClaim()})
 	if err == nil {
-		a.PasswordHash, err = s.Passwords.Hash(password)
+		err = concurrently(
+			func() (err error) { a.PasswordHash, err = s.Passwords.Hash(password); return err },
+			func() error { s.unlock(ctx, email); return nil },
+		)
 	}
 	if err == nil {
 		err = s.Store.InsertAdmin(ctx, a)

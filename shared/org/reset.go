@@ -78,6 +78,9 @@ func (s *Service) Forgot(ctx context.Context, r ForgotRequest) error {
 type ResetRequest struct {
 	Ticket   string `json:"ticket"`
 	Password string `json:"password"`
+
+	// ClientAddress is the IP address of the client; empty if it is not known.
+	ClientAddress string `json:"-"`
 }
 
 // Validate returns what is wrong, field by field.
@@ -123,20 +126,29 @@ func (s *Service) Reset(ctx context.Context, r ResetRequest) error {
 		return err
 	}
 	// The new version of the tokens has made the ticket invalid.
-	s.forget(ctx, t, a.Email)
+	a.TokenVersion++
+	s.forget(ctx, t, a, addressPrefix(r.ClientAddress))
 	return nil
 }
 
-// forget deletes a ticket that was used, and clears the count of attempts for the
-// account. A failure is only logged.
-func (s *Service) forget(ctx context.Context, t Ticket, email string) {
-	err := concurrently(
-		func() error { return s.Store.DeleteTicket(ctx, t.ID) },
-		func() error { return s.Store.ForgetEvents(ctx, s.event(accountLimit, email).Key) },
+// forget deletes a ticket that was used for a new password, ends the failures of the account
+// and makes the network known, so that others' attempts don't keep the admin out. A failure
+// is only logged.
+func (s *Service) forget(ctx context.Context, t Ticket, a Admin, network string) {
+	concurrently(
+		func() error {
+			if err := s.Store.DeleteTicket(ctx, t.ID); err != nil {
+				s.log().WarnContext(ctx, "a used ticket is left", "ticket_id", t.ID, "error", err)
+			}
+			return nil
+		},
+		func() error {
+			s.unlock(ctx, a.Email)
+			s.forgetFailures(ctx, s.failures(currentLimit, a.ID).Key)
+			return nil
+		},
+		func() error { s.remember(ctx, a, network); return nil },
 	)
-	if err != nil {
-		s.log().WarnContext(ctx, "a used ticket is left", "ticket_id", t.ID, "error", err)
-	}
 }
 
 // settleOlder finishes the journals of older versions that change the admin: once this

@@ -25,6 +25,9 @@ type Service struct {
 	// verify it, and change the own email and password.
 	VerifiedOnly bool
 
+	// MailsSent says that mails are sent, also where there is no Mailer.
+	MailsSent bool
+
 	SignUps SignUps // needed by Create and CreateOrganization
 
 	// Needed by Login and Refresh.

@@ -63,27 +63,31 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (tokens Tokens, err
 	var admin Admin
 	defer func() {
 		if errors.Is(err, ErrUnavailable) {
-			s.takeBack(ctx, attempt)
+			s.takeBack(ctx, attempt.counted()...)
 		}
 	}()
+	network := addressPrefix(c.ClientAddress)
 	err = concurrently(
-		func() (err error) { attempt, err = s.countAttempt(ctx, stored, c.ClientAddress); return err },
+		func() (err error) { attempt, err = s.countAttempt(ctx, stored, network); return err },
 		func() (err error) { admin, _, err = s.adminByEmail(ctx, stored); return err },
 	)
+	if err == nil {
+		err = s.admit(ctx, &attempt, admin, network)
+	}
 	if err != nil {
 		return Tokens{}, err
 	}
 	var ok bool
 	var all []Organization
 	err = concurrently(
-		func() (err error) { ok, err = s.Passwords.Verify(admin.PasswordHash, c.Password); return err },
+		func() (err error) { ok, err = s.compare(ctx, &attempt, admin, network, c.Password); return err },
 		func() (err error) { all, err = s.Store.OrganizationsByID(ctx, admin.Organizations); return err },
 	)
 	if err != nil {
 		return Tokens{}, err
 	}
 	if !ok {
-		return Tokens{}, errWrongCredentials
+		return Tokens{}, cmp.Or(s.failed(ctx, &attempt), error(errWrongCredentials))
 	}
 	admin.sortByUse(all)
 	for _, o := range all {
@@ -99,8 +103,10 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (tokens Tokens, err
 			continue
 		}
 		tokens, err := s.begin(ctx, now, o, s.now().Add(s.SessionTTL), func() error {
-			s.succeeded(ctx, &attempt, s.known(stored, c.ClientAddress))
-			return nil
+			return concurrently(
+				func() error { s.succeeded(ctx, &attempt); return nil },
+				func() error { s.remember(ctx, now, network); return nil },
+			)
 		})
 		if err == nil && s.Passwords.Outdated(admin.PasswordHash) {
 			s.rehash(ctx, admin, c.Password)
@@ -109,7 +115,7 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (tokens Tokens, err
 	}
 	// The admin's organizations are being deleted, or are suspended. Nothing must tell
 	// that the password was right, not even the count of attempts.
-	return Tokens{}, errWrongCredentials
+	return Tokens{}, cmp.Or(s.failed(ctx, &attempt), error(errWrongCredentials))
 }
 
 // adminByEmail returns the admin of the email and the claim on it, or zero values if

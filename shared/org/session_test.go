@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -390,7 +391,7 @@ func TestThrottle(t *testing.T) {
 			}
 		})
 	}
-	t.Run("the right password must wait too, and clears the count", func(t *testing.T) {
+	t.Run("the right password must wait, too, and frees nobody else", func(t *testing.T) {
 		w, s, _ := setUp(t)
 		for range most {
 			wrong(s, "admin@acme.test", "")
@@ -398,14 +399,20 @@ func TestThrottle(t *testing.T) {
 		right := org.LoginRequest{Email: "ADMIN@acme.test", Password: password}
 		_, err := s.Login(t.Context(), right)
 		w.advance(retryAfter(t, err))
-		if _, err := s.Login(t.Context(), right); err != nil {
-			t.Fatal(err)
-		}
-		for i := range most {
-			if err := wrong(s, "admin@acme.test", ""); !errors.Is(err, org.ErrUnauthenticated) {
-				t.Fatalf("attempt %d after the success: %v", i+1, err)
+		for range 2 * most { // none of these counts
+			if _, err := s.Login(t.Context(), right); err != nil {
+				t.Fatal(err)
 			}
 		}
+		for i := range most {
+			if _, err := s.Login(t.Context(), right); err != nil {
+				t.Fatal(err)
+			}
+			if err := wrong(s, "admin@acme.test", ""); !errors.Is(err, org.ErrUnauthenticated) {
+				t.Fatalf("attempt %d: %v", i+1, err)
+			}
+		}
+		retryAfter(t, wrong(s, "admin@acme.test", ""))
 	})
 	t.Run("no comparison for a refused attempt", func(t *testing.T) {
 		_, s, _ := setUp(t)
@@ -519,42 +526,123 @@ func TestThrottle(t *testing.T) {
 			t.Errorf("another account: %v", err)
 		}
 	})
-	t.Run("the known address gets in, and the others may try again", func(t *testing.T) {
-		_, s, _ := setUp(t)
-		const known = "2001:db8::1"
-		right := org.LoginRequest{Email: "admin@acme.test", Password: password, ClientAddress: known}
-		for range 3 {
-			if _, err := s.Login(t.Context(), right); err != nil {
+	t.Run("the known address gets in, and the others may not try again", func(t *testing.T) {
+		w, s, _ := setUp(t)
+		right := org.LoginRequest{Email: "admin@acme.test", Password: password, ClientAddress: "192.0.2.1"}
+		mapped := right
+		mapped.ClientAddress = "::ffff:192.0.2.1"
+		if _, err := s.Login(t.Context(), right); err != nil {
+			t.Fatal(err)
+		}
+		w.advance(89 * 24 * time.Hour)
+		for range most {
+			wrong(s, "admin@acme.test", "")
+		}
+		for range 30 {
+			if err := wrong(s, "admin@acme.test", ""); !errors.Is(err, org.ErrThrottled) {
 				t.Fatal(err)
 			}
-			for range most {
-				if err := wrong(s, "admin@acme.test", ""); !errors.Is(err, org.ErrUnauthenticated) {
-					t.Fatal(err)
-				}
-			}
-			retryAfter(t, wrong(s, "admin@acme.test", ""))
-			if err := wrong(s, "admin@acme.test", known); !errors.Is(err, org.ErrUnauthenticated) {
+			if _, err := s.Login(t.Context(), mapped); err != nil {
 				t.Fatal(err)
 			}
 		}
 	})
+	t.Run("known for ninety days", func(t *testing.T) {
+		w, s, _ := setUp(t)
+		right := org.LoginRequest{Email: "admin@acme.test", Password: password, ClientAddress: "192.0.2.1"}
+		if _, err := s.Login(t.Context(), right); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			w.advance(45 * 24 * time.Hour)
+			for range most {
+				wrong(s, "admin@acme.test", "")
+			}
+			wrong(s, "admin@acme.test", "192.0.2.1") // which does not prolong it
+		}
+		_, err := s.Login(t.Context(), right)
+		retryAfter(t, err)
+	})
+	t.Run("known to one version of one account", func(t *testing.T) {
+		w, s, o := setUp(t)
+		post := &letters{}
+		s.Mailer = post
+		const squatted, owners = "192.0.2.1", "192.0.2.2"
+		guess := func() (compared int) {
+			for range most {
+				wrong(s, "admin@acme.test", "")
+			}
+			for range 15 {
+				if err := wrong(s, "admin@acme.test", squatted); errors.Is(err, org.ErrUnauthenticated) {
+					compared++
+				}
+			}
+			return compared
+		}
+		login := func(password, address string) error {
+			_, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password, ClientAddress: address})
+			return err
+		}
+		if err := login(password, squatted); err != nil {
+			t.Fatal(err)
+		}
+		if n := guess(); n != 10 {
+			t.Errorf("%d guesses from a known address", n)
+		}
+		if err := s.Forgot(t.Context(), org.ForgotRequest{Email: "admin@acme.test"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Reset(t.Context(), org.ResetRequest{Ticket: post.sent[len(post.sent)-1].Ticket, Password: newPassword, ClientAddress: owners}); err != nil {
+			t.Fatal(err)
+		}
+		if n := guess(); n != 0 {
+			t.Errorf("%d guesses from an address that was known before the reset", n)
+		}
+		if err := login(newPassword, owners); err != nil {
+			t.Errorf("from where the password was reset: %v", err)
+		}
+		w.advance(20 * time.Minute)
+		if err := login(newPassword, squatted); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Delete(t.Context(), w.callerOf(o), nil); err != nil {
+			t.Fatal(err)
+		}
+		w.create(s, "Bolt", "admin@acme.test")
+		if n := guess(); n != 0 {
+			t.Errorf("%d guesses from an address that was known to another account", n)
+		}
+	})
 	for _, mailed := range []bool{true, false} {
 		t.Run(fmt.Sprintf("a hundred failures in a row, mailed=%v", mailed), func(t *testing.T) {
-			w, s, _ := setUp(t)
+			w, s, o := setUp(t)
+			s.MailsSent = mailed
 			post := &letters{}
-			if mailed {
-				s.Mailer = post
-			}
-			failures := 0
-			for ; failures < 110; failures++ {
-				if failures > 0 && failures%most == 0 {
-					w.advance(20 * time.Minute)
+			mailing := w.service()
+			mailing.Mailer = post
+			right := org.LoginRequest{Email: "admin@acme.test", Password: password}
+			elsewhere := org.LoginRequest{Email: "admin@acme.test", Password: password, ClientAddress: "192.0.2.1"}
+			fail := func(most int, guess func() error) (failures int) {
+				for ; failures < most; failures++ {
+					if failures%20 == 0 {
+						w.advance(20 * time.Minute)
+					}
+					if err := guess(); errors.Is(err, org.ErrThrottled) {
+						break
+					} else if err == nil {
+						t.Fatal("a guess is right")
+					}
 				}
-				if err := wrong(s, "admin@acme.test", ""); !errors.Is(err, org.ErrUnauthenticated) {
-					break
-				}
+				w.advance(20 * time.Minute)
+				return failures
 			}
-			_, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password})
+			guess := func() error { return wrong(s, "admin@acme.test", "") }
+			fail(99, guess)
+			if _, err := s.Login(t.Context(), elsewhere); err != nil { // in time
+				t.Fatal(err)
+			}
+			failures := fail(110, guess)
+			_, err := s.Login(t.Context(), right)
 			if !mailed {
 				if failures != 110 || err != nil {
 					t.Fatalf("after %d failures: %v", failures, err)
@@ -565,10 +653,33 @@ func TestThrottle(t *testing.T) {
 				t.Fatalf("after %d failures: %v, wait %v", failures, err, wait)
 			}
 			w.advance(24 * time.Hour)
-			if _, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password}); !errors.Is(err, org.ErrThrottled) {
+			if _, err := s.Login(t.Context(), right); !errors.Is(err, org.ErrThrottled) {
 				t.Errorf("a day later: %v", err)
 			}
-			if err := s.Forgot(t.Context(), org.ForgotRequest{Email: "admin@acme.test"}); err != nil {
+			if _, err := s.Login(t.Context(), elsewhere); err != nil {
+				t.Errorf("from a known address: %v", err)
+			}
+			if _, err := s.Login(t.Context(), right); err != nil {
+				t.Errorf("after that login: %v", err)
+			}
+
+			// Locked both at the login and for the current password.
+			c := w.callerOf(o)
+			c.ExpiresAt = w.clock().Add(365 * 24 * time.Hour)
+			proof := func(current string) error {
+				_, err := s.Update(t.Context(), c, org.UpdateRequest{Password: new("another one"), CurrentPassword: &current})
+				return err
+			}
+			if n := fail(110, func() error { return proof("wrong") }); n != 100 {
+				t.Errorf("%d guesses of the current password", n)
+			}
+			if n := fail(110, guess); n != 100 {
+				t.Errorf("%d guesses at the login", n)
+			}
+			if err := proof(password); !errors.Is(err, org.ErrThrottled) {
+				t.Errorf("the right current password: %v", err)
+			}
+			if err := mailing.Forgot(t.Context(), org.ForgotRequest{Email: "admin@acme.test"}); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Reset(t.Context(), org.ResetRequest{Ticket: post.sent[len(post.sent)-1].Ticket, Password: newPassword}); err != nil {
@@ -577,8 +688,57 @@ func TestThrottle(t *testing.T) {
 			if _, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: newPassword}); err != nil {
 				t.Errorf("with the new password: %v", err)
 			}
+			c.TokenVersion++
+			if err := proof(newPassword); err != nil {
+				t.Errorf("the new current password: %v", err)
+			}
 		})
 	}
+	t.Run("no account is locked before it exists", func(t *testing.T) {
+		w, s, o := setUp(t)
+		s.MailsSent = true
+		lock := func(email string) {
+			t.Helper()
+			for n := range 100 {
+				if n%20 == 0 {
+					w.advance(20 * time.Minute)
+				}
+				wrong(s, email, "")
+			}
+			w.advance(20 * time.Minute)
+			if err := wrong(s, email, ""); !errors.Is(err, org.ErrThrottled) || !strings.Contains(err.Error(), "/admin/forgot") {
+				t.Errorf("%s: %v", email, err)
+			}
+		}
+		lock("b@x.test")
+		w.create(s, "Bolt", "b@x.test")
+		lock("c@x.test")
+		c := w.callerOf(o)
+		c.ExpiresAt = w.clock().Add(time.Hour)
+		if _, err := s.Update(t.Context(), c, org.UpdateRequest{Email: new("c@x.test"), CurrentPassword: new(password)}); err != nil {
+			t.Fatal(err)
+		}
+		for _, email := range []string{"b@x.test", "c@x.test"} {
+			if _, err := s.Login(t.Context(), org.LoginRequest{Email: email, Password: password}); err != nil {
+				t.Errorf("%s: %v", email, err)
+			}
+		}
+	})
+	t.Run("what is refused leaves no failures", func(t *testing.T) {
+		w, s, _ := setUp(t)
+		s.MailsSent = true
+		for n := range 80 {
+			wrong(s, fmt.Sprintf("%d@x.test", n), "192.0.2.1")
+		}
+		kinds := map[string]int{}
+		for _, d := range w.documents("attempts") {
+			kind, _, _ := strings.Cut(fmt.Sprint(d["_id"]), ":")
+			kinds[kind]++
+		}
+		if want := map[string]int{"account": 80, "address": 1, "failures": 50}; !maps.Equal(kinds, want) {
+			t.Errorf("counts %v; want %v", kinds, want)
+		}
+	})
 	t.Run("counts and sessions are deleted", func(t *testing.T) {
 		w, s, o := setUp(t)
 		mustLogin(t, s)

@@ -19,6 +19,7 @@ type state struct {
 	tickets       map[string]org.Ticket
 	ticketOrder   []string // the ids of tickets, as they were inserted
 	counts        map[string]org.Count
+	known         map[string]time.Time
 	migrations    map[int]org.Migration
 	catalog
 
@@ -35,7 +36,7 @@ type state struct {
 func newState() *state {
 	return &state{
 		organizations: map[string]org.Organization{}, admins: map[string]org.Admin{}, claims: map[string]org.Claim{},
-		migrations: map[int]org.Migration{}, sessions: map[string]org.Session{}, tickets: map[string]org.Ticket{}, counts: map[string]org.Count{}, catalog: newCatalog(),
+		migrations: map[int]org.Migration{}, sessions: map[string]org.Session{}, tickets: map[string]org.Ticket{}, counts: map[string]org.Count{}, known: map[string]time.Time{}, catalog: newCatalog(),
 	}
 }
 
@@ -43,7 +44,7 @@ func newState() *state {
 func (s *state) clone() *state {
 	c := *s
 	c.organizations, c.admins, c.claims = maps.Clone(s.organizations), maps.Clone(s.admins), maps.Clone(s.claims)
-	c.sessions, c.counts, c.tickets = maps.Clone(s.sessions), maps.Clone(s.counts), maps.Clone(s.tickets)
+	c.sessions, c.counts, c.known, c.tickets = maps.Clone(s.sessions), maps.Clone(s.counts), maps.Clone(s.known), maps.Clone(s.tickets)
 	c.ticketOrder, c.migrations = slices.Clone(s.ticketOrder), maps.Clone(s.migrations)
 	c.catalog, c.onWrite, c.onAdminWrite = s.catalog.clone(), nil, nil
 	return &c
@@ -392,18 +393,25 @@ func (s *state) deleteTickets(match func(org.Ticket) bool) error {
 	return nil
 }
 
-// countEvent adds n to the count of the event. States share the maps of counts, so it
-// makes a new one.
+// countEvent adds n to the count of the event. States share the counts, so it makes a
+// new one.
 func (s *state) countEvent(e org.Event, n int64) org.Count {
-	c := org.Count{Parts: map[int64]int64{}, Total: s.counts[e.Key].Total + n}
-	for part, n := range s.counts[e.Key].Parts {
+	c := org.Count{}
+	for part, n := range s.counts[e.Key] {
 		if part >= e.Oldest {
-			c.Parts[part] = n
+			c[part] = n
 		}
 	}
-	c.Parts[e.Part] += n
+	c[e.Part] += n
 	s.counts[e.Key] = c
 	return c
+}
+
+func total(c org.Count) (n int64) {
+	for _, in := range c {
+		n += in
+	}
+	return n
 }
 
 // organizationText returns the text of a record for the trace.

@@ -322,22 +322,21 @@ func (h *handle) CountEvent(ctx context.Context, e org.Event) (org.Count, error)
 	return do(ctx, h, "CountEvent", write, "", func(s *state) (org.Count, error) { return s.countEvent(e, 1), nil })
 }
 
-func (h *handle) CountKnown(ctx context.Context, e org.Event) (org.Count, error) {
-	return do(ctx, h, "CountKnown", write, "", func(s *state) (org.Count, error) {
-		if _, ok := s.counts[e.Key]; !ok {
-			return org.Count{}, org.ErrNotFound
-		}
-		return s.countEvent(e, 1), nil
-	})
+func (h *handle) Count(ctx context.Context, key string) (org.Count, error) {
+	return do(ctx, h, "Count", read, "", func(s *state) (org.Count, error) { return maps.Clone(s.counts[key]), nil })
 }
 
-func (h *handle) RememberKnown(ctx context.Context, e org.Event) error {
-	return h.write(ctx, "RememberKnown", "", func(s *state) error { s.counts[e.Key] = org.Count{}; return nil })
+func (h *handle) Remember(ctx context.Context, e org.Event) error {
+	return h.write(ctx, "Remember", "", func(s *state) error { s.known[e.Key] = e.Expires; return nil })
+}
+
+func (h *handle) Known(ctx context.Context, key string, at time.Time) (bool, error) {
+	return do(ctx, h, "Known", read, "", func(s *state) (bool, error) { return s.known[key].After(at), nil })
 }
 
 func (h *handle) TakeBackEvent(ctx context.Context, e org.Event) error {
 	return h.write(ctx, "TakeBackEvent", "", func(s *state) error {
-		if s.counts[e.Key].Parts[e.Part] > 0 {
+		if s.counts[e.Key][e.Part] > 0 {
 			s.countEvent(e, -1)
 		}
 		return nil

@@ -206,7 +206,7 @@ func (s *sim) summary(now bool) string {
 			addf("session of %s", session.OrganizationID)
 		}
 		for key, a := range s.durable.counts {
-			addf("%d attempts of %s", a.Total, key)
+			addf("%d attempts of %s", total(a), key)
 		}
 	}
 	slices.Sort(lines)
@@ -669,7 +669,7 @@ func (w sweep) mayFail(c *call, f fate, answer error) bool {
 		return true // the record of who was removed is left to Reconcile
 	}
 	switch c.method {
-	case "ForgetEvents", "TakeBackEvent", "RememberKnown":
+	case "ForgetEvents", "TakeBackEvent", "Remember":
 		return true // somebody waits a little longer
 	case "ReleaseClaims", "RestClaims":
 		return w.op.recovers && f == denied // of a change that is committed: it is logged

@@ -103,8 +103,8 @@ func TestScriptThrottleUnavailable(t *testing.T) {
 						}
 						unavailable++
 						for key, c := range s.durable.counts {
-							if c.Total != 0 && (!right || !strings.HasPrefix(key, "change:")) { // which has cost two hashes
-								t.Errorf("call %d: %d attempts of %s after %v", n, c.Total, key, err)
+							if total(c) != 0 && (!right || !strings.HasPrefix(key, "change:")) { // which has cost two hashes
+								t.Errorf("call %d: %d attempts of %s after %v", n, total(c), key, err)
 							}
 						}
 					})

@@ -164,11 +164,12 @@ type TicketStore interface {
 type CountStore interface {
 	// CountEvent counts the event and returns the count after it.
 	CountEvent(ctx context.Context, e Event) (Count, error)
-	// CountKnown is CountEvent for a count that RememberKnown has made. If there is
-	// none, it counts nothing and returns ErrNotFound.
-	CountKnown(ctx context.Context, e Event) (Count, error)
-	// RememberKnown makes the count of the event anew, without events.
-	RememberKnown(ctx context.Context, e Event) error
+	// Count returns the count of the key, which is empty if there is none.
+	Count(ctx context.Context, key string) (Count, error)
+	// Remember makes the key known until the event expires.
+	Remember(ctx context.Context, e Event) error
+	// Known reports whether the key is known at that time.
+	Known(ctx context.Context, key string, at time.Time) (bool, error)
 	// TakeBackEvent takes the event out of its count, if it is there.
 	TakeBackEvent(ctx context.Context, e Event) error
 	// ForgetEvents deletes the count.

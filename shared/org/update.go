@@ -1,6 +1,7 @@
 package org
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -44,17 +45,18 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 		}
 		defer func() {
 			if errors.Is(err, ErrUnavailable) {
-				s.takeBack(ctx, attempt)
+				s.takeBack(ctx, attempt.counted()...)
 			}
 		}()
-		ok, err := s.Passwords.Verify(admin.PasswordHash, *c.CurrentPassword)
+		ok, err := s.compare(ctx, &attempt, admin, "", *c.CurrentPassword)
 		if err != nil {
 			return Organization{}, err
 		}
 		if !ok {
-			return Organization{}, refuse(Forbidden, WrongCurrentPassword, "current_password is wrong")
+			wrong := refuse(Forbidden, WrongCurrentPassword, "current_password is wrong")
+			return Organization{}, cmp.Or(s.failed(ctx, &attempt), error(wrong))
 		}
-		proven = func() error { s.succeeded(ctx, &attempt, nil); return nil }
+		proven = func() error { s.succeeded(ctx, &attempt); return nil }
 	}
 	now := s.now()
 	change := adminChange{id: s.Store.NewID(), at: now}
@@ -73,6 +75,12 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 					hash, err = s.Passwords.Hash(*c.Password)
 				}
 				return err
+			},
+			func() (err error) {
+				if change.email != "" {
+					s.unlock(ctx, change.email)
+				}
+				return nil
 			},
 			func() (err error) {
 				if change.email != "" && change.email != admin.VerifiedEmail {

@@ -33,6 +33,13 @@ func Tokens(ctx context.Context, env config.Env, s *org.Service) error {
 	return err
 }
 
+// Mails is the [Need] to know whether mails are sent, by functions that send none. It
+// reads MAIL_FROM.
+func Mails(_ context.Context, env config.Env, s *org.Service) error {
+	s.MailsSent = env("MAIL_FROM") != ""
+	return nil
+}
+
 // SignUps is the [Need] to create organizations. It reads SIGNUP, SIGNUPS_PER_HOUR and
 // MAX_ORGANIZATIONS.
 func SignUps(_ context.Context, env config.Env, s *org.Service) error {

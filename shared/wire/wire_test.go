@@ -33,6 +33,7 @@ func settings() map[string]string {
 		"SIGNUP":             "closed",
 		"SIGNUPS_PER_HOUR":   "7",
 		"MAX_ORGANIZATIONS":  "99",
+		"MAIL_FROM":          "no-reply@example.com",
 	}
 }
 
@@ -98,6 +99,7 @@ func TestOpenReads(t *testing.T) {
 		{"nothing", nil, database},
 		{"passwords", []wire.Need{wire.Passwords}, slices.Concat(database, passwords)},
 		{"tokens", []wire.Need{wire.Tokens}, slices.Concat(database, tokens)},
+		{"mails", []wire.Need{wire.Mails}, slices.Concat(database, []string{"MAIL_FROM"})},
 		{"sign-ups", []wire.Need{wire.SignUps}, slices.Concat(database, []string{"MAX_ORGANIZATIONS", "SIGNUP", "SIGNUPS_PER_HOUR"})},
 		{"both", []wire.Need{wire.Passwords, wire.Tokens}, slices.Concat(database, passwords, tokens)},
 	} {
@@ -112,6 +114,9 @@ func TestOpenReads(t *testing.T) {
 			}
 			if !s.VerifiedOnly {
 				t.Error("emails need not be verified")
+			}
+			if s.MailsSent != slices.Contains(read, "MAIL_FROM") {
+				t.Errorf("mails are sent: %v", s.MailsSent)
 			}
 			want := org.SignUps{}
 			if slices.Contains(read, "SIGNUP") {
