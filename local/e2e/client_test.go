@@ -110,6 +110,18 @@ func (c *client) organizations(token, query string) answer {
 	return c.call("GET", "/admin/organizations"+query, nil, "Authorization", "Bearer "+token)
 }
 
+func (c *client) sessions(token, query string) answer {
+	return c.call("GET", "/admin/sessions"+query, nil, "Authorization", "Bearer "+token)
+}
+
+func (c *client) endSession(token, id string) answer {
+	return c.call("DELETE", "/admin/sessions/"+id, nil, "Authorization", "Bearer "+token)
+}
+
+func (c *client) endSessions(token string) answer {
+	return c.call("DELETE", "/admin/sessions", nil, "Authorization", "Bearer "+token)
+}
+
 func (c *client) addOrganization(token, name string) answer {
 	return c.call("POST", "/admin/organizations", object{"organization_name": name}, "Authorization", "Bearer "+token)
 }

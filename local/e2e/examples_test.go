@@ -138,6 +138,8 @@ var changing = []struct {
 	{regexp.MustCompile(`"since":"\d{4}-[\d:.T-]+Z"`), `"since":"2026-11-25T00:28:58.032Z"`},
 	{regexp.MustCompile(`"created_at":"\d{4}-[\d:.T-]+Z"`), `"created_at":"2026-11-25T00:28:58.032Z"`},
 	{regexp.MustCompile(`"updated_at":"\d{4}-[\d:.T-]+Z"`), `"updated_at":"2026-11-25T00:28:59.113Z"`},
+	{regexp.MustCompile(`"used_at":"\d{4}-[\d:.T-]+Z"`), `"used_at":"2026-11-25T00:28:59.113Z"`},
+	{regexp.MustCompile(`"address":"[\d.]+"`), `"address":"192.0.2.10"`},
 	{regexp.MustCompile(`"deleted_at":"\d{4}-[\d:.T-]+Z"`), `"deleted_at":"2026-11-25T00:29:01.480Z"`},
 	{regexp.MustCompile(`"expires_at":"\d{4}-[\d:.T-]+Z"`), `"expires_at":"2026-11-25T01:28:58.000Z"`},
 	{regexp.MustCompile(`"access_token":"(eyJ[\w-]+)\.[\w-]+\.[\w-]+"`), `"access_token":"eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.…"`},
@@ -228,6 +230,9 @@ func (x *examples) tell(t *testing.T) {
 	c.organizations(token, "").want(t, 200) // of one, because the order of ids may be another one
 	c.addOrganization(token, "Akshay Labs").want(t, 201)
 	c.switchTo(token, "Akshay Labs").want(t, 200)
+	c.endSession(token, "x").want(t, 204)
+	c.endSessions(token).want(t, 204)
+	c.sessions(token, "").want(t, 200) // of one
 	c.invite(token, "colleague@example.com", "member").want(t, 201)
 	c.invitations(token, "").want(t, 200)
 	ticket := p.ticket(t, "colleague@example.com", "/accept-invitation", 1)
@@ -279,7 +284,8 @@ func (x *examples) tell(t *testing.T) {
 		method, path  string
 		authorization []string
 	}{
-		{"GET", "/org/get", nil}, {"DELETE", "/org/delete", authorization}, {"GET", "/admin/me", authorization}, {"GET", "/org/members", authorization}, {"GET", "/admin/organizations", authorization}, {"GET", "/.well-known/jwks.json", nil},
+		{"GET", "/org/get", nil}, {"DELETE", "/org/delete", authorization}, {"GET", "/admin/me", authorization}, {"GET", "/org/members", authorization}, {"GET", "/admin/organizations", authorization},
+		{"GET", "/admin/sessions", authorization}, {"DELETE", "/admin/sessions", authorization}, {"DELETE", "/admin/sessions/x", authorization}, {"GET", "/.well-known/jwks.json", nil},
 		{"DELETE", "/org/members/" + colleagueID, authorization}, {"GET", "/org/invitations", authorization}, {"DELETE", "/org/invitations/x", authorization},
 		{"POST", "/admin/verify/resend", authorization}, {"GET", "/health", nil}, {"GET", "/docs", nil},
 	} {
@@ -290,6 +296,7 @@ func (x *examples) tell(t *testing.T) {
 	c.delete(token, "").want(t, 422)
 	c.members(token, "?limit=0").want(t, 422)
 	c.organizations(token, "?limit=0").want(t, 422)
+	c.sessions(token, "?limit=0").want(t, 422)
 	c.invitations(token, "?limit=0").want(t, 422)
 	c.changeRole(token, "x", "admin").want(t, 404)
 	c.removeMember(token, "x").want(t, 404)
@@ -307,6 +314,7 @@ func (x *examples) tell(t *testing.T) {
 	c.login(akshay.Email, "Admin@124").want(t, 401)
 	c.refresh(first.text("refresh_token")).want(t, 401)
 	for _, request := range [][2]string{{"PUT", "/org/update"}, {"DELETE", "/org/delete"}, {"GET", "/admin/me"}, {"GET", "/org/members"}, {"GET", "/admin/organizations"}, {"POST", "/admin/organizations"}, {"POST", "/admin/switch"},
+		{"GET", "/admin/sessions"}, {"DELETE", "/admin/sessions"}, {"DELETE", "/admin/sessions/x"},
 		{"PUT", "/org/members/x"}, {"DELETE", "/org/members/x"}, {"POST", "/org/invitations"}, {"GET", "/org/invitations"}, {"DELETE", "/org/invitations/x"}, {"POST", "/admin/verify/resend"}} {
 		var body any
 		if request[0] != "GET" && request[0] != "DELETE" {
@@ -414,6 +422,9 @@ func (x *examples) tell(t *testing.T) {
 		func() answer { return c.organizations(token, "") },
 		func() answer { return c.addOrganization(token, "E") },
 		func() answer { return c.switchTo(token, "E") },
+		func() answer { return c.sessions(token, "") },
+		func() answer { return c.endSession(token, "x") },
+		func() answer { return c.endSessions(token) },
 		func() answer { return c.changeRole(token, colleagueID, "member") },
 		func() answer { return c.removeMember(token, colleagueID) },
 		func() answer { return c.invite(token, "e@example.com", "member") },

@@ -1,8 +1,13 @@
 package e2e
 
 import (
+	"encoding/json"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -100,4 +105,86 @@ func TestUpdate(t *testing.T) {
 		t.Errorf("%v; want the name %s", a, want)
 	}
 	c.get(o.Name).want(t, 200)
+}
+
+// TestSessions is the story of a person who finds a login that is somebody else's.
+func TestSessions(t *testing.T) {
+	t.Parallel()
+	c, thief := newClient(t), newClient(t)
+	o, other := newTenant(c), newTenant(c)
+	stolen := thief.call("POST", "/admin/login", object{"email": o.Email, "password": o.Password}, "User-Agent", "Thief/1.0 \u202e"+strings.Repeat("x", 300)).want(t, 200)
+	third := mustLogin(c, o.Email, o.Password)
+
+	type session struct {
+		ID             string    `json:"id"`
+		OrganizationID string    `json:"organization_id"`
+		Name           string    `json:"organization_name"`
+		CreatedAt      time.Time `json:"created_at"`
+		UsedAt         time.Time `json:"used_at"`
+		ExpiresAt      time.Time `json:"expires_at"`
+		Address        string    `json:"address"`
+		UserAgent      string    `json:"user_agent"`
+		Current        bool      `json:"current"`
+	}
+	list := func(token string) (sessions []session, current string) {
+		t.Helper()
+		next := ""
+		for {
+			var page struct {
+				Sessions []session `json:"sessions"`
+				Next     string    `json:"next"`
+			}
+			query := "?limit=2"
+			if next != "" {
+				query += "&after=" + next
+			}
+			if err := json.Unmarshal(c.sessions(token, query).want(t, 200).body, &page); err != nil {
+				t.Fatal(err)
+			}
+			sessions = append(sessions, page.Sessions...)
+			if next = page.Next; next == "" {
+				break
+			}
+		}
+		for _, s := range sessions {
+			if s.OrganizationID != o.id || s.Name != o.Name || s.CreatedAt.IsZero() || !s.UsedAt.Equal(s.CreatedAt) || !s.ExpiresAt.After(s.CreatedAt) || s.Address == "" {
+				t.Errorf("session %+v", s)
+			}
+			if s.Current {
+				current += s.ID
+			}
+		}
+		return sessions, current
+	}
+	all, current := list(o.token)
+	if len(all) != 3 || !slices.IsSortedFunc(all, func(a, b session) int { return strings.Compare(a.ID, b.ID) }) {
+		t.Fatalf("sessions %+v", all)
+	}
+	if claims := parse(t, o.token).Claims.(jwt.MapClaims); current != claims["sid"] {
+		t.Errorf("the current session is %q; the token has %v", current, claims["sid"])
+	}
+	i := slices.IndexFunc(all, func(s session) bool { return strings.HasPrefix(s.UserAgent, "Thief/1.0 xxx") })
+	if i < 0 || len(all[i].UserAgent) > 200 {
+		t.Fatalf("sessions %+v", all)
+	}
+	c.endSession(other.token, all[i].ID).want(t, 204)
+	c.me(stolen.text("access_token")).want(t, 200) // only its own admin ends it
+	c.endSessions(other.token).want(t, 204)
+	c.me(o.token).want(t, 200)
+
+	c.endSession(o.token, all[i].ID).want(t, 204)
+	c.me(stolen.text("access_token")).want(t, 401)
+	c.refresh(stolen.text("refresh_token")).want(t, 401)
+	c.endSession(o.token, all[i].ID).want(t, 204)
+	if left, _ := list(third); len(left) != 2 {
+		t.Errorf("left %+v", left)
+	}
+	c.endSessions(third).want(t, 204)
+	c.me(o.token).want(t, 401)
+	last, current := list(third)
+	if len(last) != 1 || last[0].ID != current {
+		t.Errorf("left %+v", last)
+	}
+	c.endSession(third, current).want(t, 204) // a logout
+	c.me(third).want(t, 401)
 }

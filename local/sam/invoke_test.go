@@ -135,6 +135,17 @@ func TestInvoke(t *testing.T) {
 	i.call(t, "Forgot", sample(t, "forgot"), 204, nil)
 	i.call(t, "Verify", sample(t, "verify"), 401, nil)
 	i.call(t, "Resend", as("resend"), 204, nil)
+	i.call(t, "EndSession", as("endsession"), 204, nil)
+	i.call(t, "EndSessions", as("endsessions"), 204, nil)
+	var logins struct {
+		Sessions []struct {
+			Current bool `json:"current"`
+		} `json:"sessions"`
+	}
+	i.call(t, "Sessions", as("sessions"), 200, &logins)
+	if len(logins.Sessions) != 1 || !logins.Sessions[0].Current {
+		t.Errorf("logins %+v; want the current one", logins)
+	}
 
 	var added struct {
 		ID string `json:"id"`

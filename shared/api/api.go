@@ -63,7 +63,7 @@ func Delete(s *org.Service) http.Handler {
 // Login handles POST /admin/login.
 func Login(s *org.Service) http.Handler {
 	return handler(&loginRoute, func(r request[org.LoginRequest]) (tokens, error) {
-		r.content.ClientAddress = clientAddress(r.http)
+		r.content.ClientAddress, r.content.UserAgent = clientAddress(r.http), userAgent(r.http)
 		tokens, err := s.Login(r.http.Context(), r.content)
 		return newTokens(tokens), err
 	})
@@ -225,6 +225,21 @@ type (
 	memberships struct {
 		Organizations []membership `json:"organizations"`
 		Next          string       `json:"next,omitempty"`
+	}
+	session struct {
+		ID             string `json:"id"`
+		OrganizationID string `json:"organization_id"`
+		Name           string `json:"organization_name"`
+		CreatedAt      Time   `json:"created_at"`
+		UsedAt         Time   `json:"used_at"`
+		ExpiresAt      Time   `json:"expires_at"`
+		Address        string `json:"address,omitempty"`
+		UserAgent      string `json:"user_agent,omitempty"`
+		Current        bool   `json:"current"`
+	}
+	sessions struct {
+		Sessions []session `json:"sessions"`
+		Next     string    `json:"next,omitempty"`
 	}
 	health struct {
 		Status   string          `json:"status"`

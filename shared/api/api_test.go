@@ -971,6 +971,9 @@ func TestHostileExtras(t *testing.T) {
 		"GET /admin/organizations":       {handler: api.Organizations(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
 		"POST /admin/organizations":      {handler: api.AddOrganization(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
 		"POST /admin/switch":             {handler: api.Switch(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
+		"GET /admin/sessions":            {handler: api.Sessions(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
+		"DELETE /admin/sessions/{id}":    {handler: api.EndSession(s), private: true, done: 500},
+		"DELETE /admin/sessions":         {handler: api.EndSessions(s), private: true, done: 500},
 		"GET /.well-known/jwks.json":     {handler: api.JWKS([]byte("{}")), done: 200},
 		"GET /health":                    {handler: api.Health(s), query: "deep=true", done: 500},
 	}

@@ -44,7 +44,7 @@ func Withdraw(s *org.Service) http.Handler {
 // Accept handles POST /invitations/accept.
 func Accept(s *org.Service) http.Handler {
 	return handler(&acceptRoute, func(r request[org.AcceptRequest]) (tokens, error) {
-		r.content.ClientAddress = clientAddress(r.http)
+		r.content.ClientAddress, r.content.UserAgent = clientAddress(r.http), userAgent(r.http)
 		tokens, err := s.Accept(r.http.Context(), r.content)
 		return newTokens(tokens), err
 	})

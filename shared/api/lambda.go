@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
+	"unicode"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
@@ -111,4 +113,19 @@ func callerOf(r *http.Request) (auth.Caller, error) {
 func clientAddress(r *http.Request) string {
 	event, _ := core.GetAPIGatewayV2ContextFromContext(r.Context())
 	return event.HTTP.SourceIP
+}
+
+// userAgent returns the header User-Agent, at most 200 bytes of it, without what is not
+// text.
+func userAgent(r *http.Request) string {
+	text := strings.ToValidUTF8(r.UserAgent(), "")
+	if len(text) > 200 {
+		text = strings.ToValidUTF8(text[:200], "")
+	}
+	return strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return -1
+		}
+		return c
+	}, text)
 }

@@ -96,6 +96,26 @@ var (
 		summary: "Return tokens for another organization of the admin",
 		reasons: []org.Reason{org.OrganizationNotFound, org.DatabaseUnavailable, org.ChangePending},
 	}
+	sessionsRoute = route[nothing, sessions]{
+		function: "sessions", method: "GET", path: "/admin/sessions", caller: unverified, status: http.StatusOK,
+		parameters: []Parameter{
+			{Name: "after", Meaning: "Return what follows this one in the order of ids: `next` of the page before."},
+			{Name: "limit", Meaning: "How many to return at most: 1 to 100, by default 50."},
+		},
+		summary: "List the admin's logins, page by page",
+		reasons: []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
+	}
+	endSessionRoute = route[nothing, nothing]{
+		function: "endsession", method: "DELETE", path: "/admin/sessions/{id}", caller: unverified, status: http.StatusNoContent,
+		parameters: []Parameter{{Name: "id", Required: true, InPath: true, Meaning: "The id of the login."}},
+		summary:    "End a login of the admin: none of its tokens is valid any more",
+		reasons:    []org.Reason{org.DatabaseUnavailable, org.ChangePending},
+	}
+	endSessionsRoute = route[nothing, nothing]{
+		function: "endsessions", method: "DELETE", path: "/admin/sessions", caller: unverified, status: http.StatusNoContent,
+		summary: "End all logins of the admin but the one of the access token",
+		reasons: []org.Reason{org.DatabaseUnavailable, org.ChangePending},
+	}
 	changeRoleRoute = route[org.RoleRequest, listedMember]{
 		function: "changerole", method: "PUT", path: "/org/members/{admin_id}", caller: admin, status: http.StatusOK,
 		parameters: []Parameter{{Name: "admin_id", Required: true, InPath: true, Meaning: "The id of the member."}},
@@ -212,6 +232,7 @@ func Routes() []Route {
 		membersRoute.describe(), changeRoleRoute.describe(), removeMemberRoute.describe(),
 		inviteRoute.describe(), invitationsRoute.describe(), withdrawRoute.describe(), acceptRoute.describe(),
 		organizationsRoute.describe(), addOrganizationRoute.describe(), switchRoute.describe(),
+		sessionsRoute.describe(), endSessionRoute.describe(), endSessionsRoute.describe(),
 		forgotRoute.describe(), resetRoute.describe(), verifyRoute.describe(), resendRoute.describe(), jwksRoute.describe(), healthRoute.describe(),
 	}
 	for _, r := range pageRoutes() {

@@ -71,10 +71,11 @@ type Tokens struct {
 	Signer     *auth.Signer
 	TTL        time.Duration // JWT_EXPIRES_IN: of an access token
 	SessionTTL time.Duration // REFRESH_EXPIRES_IN: of a login, however often it is refreshed
+	Idle       time.Duration // REFRESH_IDLE_EXPIRES_IN: of a login that is not refreshed; 0: as SessionTTL
 }
 
 // Tokens reads JWT_PRIVATE_KEY, which is PEM, or JWT_SECRET if the former is not
-// set, and JWT_EXPIRES_IN and REFRESH_EXPIRES_IN, in seconds.
+// set, and JWT_EXPIRES_IN, REFRESH_EXPIRES_IN and REFRESH_IDLE_EXPIRES_IN, in seconds.
 func (env Env) Tokens(ctx context.Context) (Tokens, error) {
 	var t Tokens
 	private, err := env.resolve(ctx, "JWT_PRIVATE_KEY")
@@ -97,7 +98,11 @@ func (env Env) Tokens(ctx context.Context) (Tokens, error) {
 	if t.TTL, err = env.duration("JWT_EXPIRES_IN", defaultTokenTTL); err != nil {
 		return t, err
 	}
-	t.SessionTTL, err = env.duration("REFRESH_EXPIRES_IN", defaultSessionTTL)
+	if t.SessionTTL, err = env.duration("REFRESH_EXPIRES_IN", defaultSessionTTL); err != nil {
+		return t, err
+	}
+	idle, err := env.integer("REFRESH_IDLE_EXPIRES_IN", 0, 0, int(maxTTL.Seconds()))
+	t.Idle = time.Duration(idle) * time.Second
 	return t, err
 }
 

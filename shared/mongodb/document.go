@@ -115,7 +115,10 @@ type sessionDoc struct {
 	TokenVersion   int64     `bson:"token_version"`
 	RefreshHash    string    `bson:"refresh_hash"`
 	CreatedAt      time.Time `bson:"created_at"`
+	UsedAt         time.Time `bson:"used_at,omitempty"`
 	ExpiresAt      time.Time `bson:"expires_at"`
+	Address        string    `bson:"address,omitempty"`
+	UserAgent      string    `bson:"user_agent,omitempty"`
 }
 
 type ticketDoc struct {
@@ -286,14 +289,16 @@ func (d migrationDoc) migration() org.Migration {
 func newSessionDoc(s org.Session) sessionDoc {
 	return sessionDoc{
 		ID: s.ID, AdminID: objectID(s.AdminID), OrganizationID: objectID(s.OrganizationID), TokenVersion: s.TokenVersion,
-		RefreshHash: s.RefreshHash, CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt,
+		RefreshHash: s.RefreshHash, CreatedAt: s.CreatedAt, UsedAt: s.UsedAt, ExpiresAt: s.ExpiresAt,
+		Address: s.Client.Address, UserAgent: s.Client.UserAgent,
 	}
 }
 
 func (d sessionDoc) session() org.Session {
 	return org.Session{
 		ID: d.ID, AdminID: string(d.AdminID), OrganizationID: string(d.OrganizationID), TokenVersion: d.TokenVersion,
-		RefreshHash: d.RefreshHash, CreatedAt: d.CreatedAt.UTC(), ExpiresAt: d.ExpiresAt.UTC(),
+		RefreshHash: d.RefreshHash, CreatedAt: d.CreatedAt.UTC(), UsedAt: d.UsedAt.UTC(), ExpiresAt: d.ExpiresAt.UTC(),
+		Client: org.Client{Address: d.Address, UserAgent: d.UserAgent},
 	}
 }
 

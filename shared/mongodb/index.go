@@ -26,6 +26,7 @@ func (s *Store) indexes() []index {
 		{collection: s.claims, field: "organization_id"},
 		{collection: s.claims, field: "admin_id"},
 		{collection: s.sessions, field: "organization_id"},
+		{collection: s.sessions, field: "admin_id"},
 		{collection: s.sessions, field: "expires_at", expires: true},
 		{collection: s.tickets, field: "organization_id"},
 		{collection: s.tickets, field: "created_at"},

@@ -31,7 +31,7 @@ const (
 	selectionTimeout = 3 * time.Second
 	connectTimeout   = 3 * time.Second
 	operationTimeout = 3 * time.Second
-	maxPoolSize      = 4 // a function serves one request at a time
+	maxPoolSize      = 5 // a function serves one request at a time, and a login sends five commands at once
 	maxIdleTime      = time.Minute
 	retryAfter       = 5 * time.Second
 )

@@ -259,10 +259,21 @@ func (s *Store) Session(ctx context.Context, id string) (org.Session, error) {
 	return doc.session(), convert("find session", err)
 }
 
-func (s *Store) RotateSession(ctx context.Context, id, old, hash string) (bool, error) {
+func (s *Store) SessionsOf(ctx context.Context, adminID string) ([]org.Session, error) {
+	return findAll(ctx, s.sessions, bson.D{{Key: "admin_id", Value: objectID(adminID)}}, sessionDoc.session)
+}
+
+func (s *Store) DeleteOtherSessions(ctx context.Context, adminID, keep string) error {
+	_, err := s.sessions.DeleteMany(ctx, bson.D{
+		{Key: "admin_id", Value: objectID(adminID)}, {Key: "_id", Value: bson.D{{Key: "$ne", Value: keep}}},
+	})
+	return convert("delete other sessions", err)
+}
+
+func (s *Store) RotateSession(ctx context.Context, id, old, hash string, used time.Time) (bool, error) {
 	res, err := s.sessions.UpdateOne(ctx,
 		bson.D{{Key: "_id", Value: id}, {Key: "refresh_hash", Value: old}},
-		bson.D{{Key: "$set", Value: bson.D{{Key: "refresh_hash", Value: hash}}}})
+		bson.D{{Key: "$set", Value: bson.D{{Key: "refresh_hash", Value: hash}, {Key: "used_at", Value: used}}}})
 	if err != nil {
 		return false, convert("rotate session", err)
 	}
@@ -338,10 +349,11 @@ func (s *Store) CountEvent(ctx context.Context, e org.Event) (org.Count, error) 
 }
 
 // countEvent counts the event. It drops as many of the parts that are not needed as there
-// can be within the two windows after which the document expires.
+// can be: a document expires two windows after its last event, which has left those of
+// one window before it.
 func (s *Store) countEvent(ctx context.Context, e org.Event) (org.Count, error) {
 	drop := bson.D{}
-	for part := 2*e.Oldest - e.Part - 2; part < e.Oldest; part++ {
+	for part := 3*e.Oldest - 2*e.Part - 2; part < e.Oldest; part++ {
 		drop = append(drop, bson.E{Key: partField(part), Value: ""})
 	}
 	var doc countDoc
@@ -382,11 +394,15 @@ func (s *Store) Known(ctx context.Context, key string, at time.Time) (bool, erro
 	return err == nil, convert("find known", err)
 }
 
-func (s *Store) TakeBackEvent(ctx context.Context, e org.Event) error {
-	_, err := s.attempts.UpdateOne(ctx,
-		bson.D{{Key: "_id", Value: e.Key}, {Key: partField(e.Part), Value: bson.D{{Key: "$gt", Value: 0}}}},
-		bson.D{{Key: "$inc", Value: bson.D{{Key: partField(e.Part), Value: int64(-1)}}}})
-	return convert("take back event", err)
+func (s *Store) TakeBackEvents(ctx context.Context, events []org.Event) error {
+	var updates []mongo.WriteModel
+	for _, e := range events {
+		updates = append(updates, mongo.NewUpdateOneModel().
+			SetFilter(bson.D{{Key: "_id", Value: e.Key}, {Key: partField(e.Part), Value: bson.D{{Key: "$gt", Value: 0}}}}).
+			SetUpdate(bson.D{{Key: "$inc", Value: bson.D{{Key: partField(e.Part), Value: int64(-1)}}}}))
+	}
+	_, err := s.attempts.BulkWrite(ctx, updates)
+	return convert("take back events", err)
 }
 
 func (s *Store) ForgetEvents(ctx context.Context, key string) error {

@@ -53,9 +53,10 @@ type attempt struct {
 	change    Event // counted for the change that it is for
 	refusal   error // nil if it does not come too early
 	byAddress bool  // it is refused for the address
+	locked    bool  // there were too many failures
 
-	failures   Event    // to be counted if the password is wrong
-	endsInARow []string // keys of the failures that there are
+	failures Event    // to be counted if the password is wrong
+	inARow   []string // keys of the failures that a success ends
 }
 
 // counted returns the events that are taken back if there is no answer.
@@ -67,6 +68,20 @@ func (s *Service) spend(ctx context.Context, l limit, of string, counted *Event)
 	return l.wait(c, s.now()), err
 }
 
+// readFailures notes whether there were too many failures of those that the attempt may
+// add to. Where no mail is sent, none are counted.
+func (s *Service) readFailures(ctx context.Context, a *attempt) error {
+	if !s.sendsMail() {
+		return nil
+	}
+	c, err := s.Store.Count(ctx, a.failures.Key)
+	if len(c) > 0 {
+		a.inARow = append(a.inARow, a.failures.Key)
+	}
+	a.locked = failureLimit.wait(c, s.now()) > 0
+	return err
+}
+
 // failures returns a failure of an attempt that is counted under that limit.
 func (s *Service) failures(l limit, of string) Event { return s.event(failureLimit, l.kind+" "+of) }
 
@@ -74,7 +89,7 @@ func (s *Service) failures(l limit, of string) Event { return s.event(failureLim
 func (s *Service) sendsMail() bool { return s.MailsSent || s.Mailer != nil }
 
 // countAttempt counts an attempt to log in to the account from the network, which may be
-// empty. Whether it comes too early, admit says. Its error is ErrUnavailable.
+// empty. Whether it is refused, admit says. Its error is ErrUnavailable.
 func (s *Service) countAttempt(ctx context.Context, email, network string) (attempt, error) {
 	a := attempt{failures: s.failures(accountLimit, email)}
 	var wait, addressWait time.Duration
@@ -86,6 +101,7 @@ func (s *Service) countAttempt(ctx context.Context, email, network string) (atte
 			}
 			return err
 		},
+		func() error { return s.readFailures(ctx, &a) },
 	)
 	if err != nil {
 		s.takeBack(ctx, a.counted()...)
@@ -97,31 +113,54 @@ func (s *Service) countAttempt(ctx context.Context, email, network string) (atte
 	return a, nil
 }
 
-// admit refuses an attempt that comes too early, unless the network is known to the admin,
-// who has no id if there is none. Its errors are ErrThrottled and ErrUnavailable.
+// admit refuses an attempt that comes too early or to a locked account, unless the network
+// is known to the admin, who has no id if there is none. Its errors are ErrThrottled and
+// ErrUnavailable.
 func (s *Service) admit(ctx context.Context, a *attempt, admin Admin, network string) error {
-	if a.refusal == nil {
+	if a.refusal == nil && !a.locked {
 		return nil
 	}
-	known, err := false, error(nil)
-	if network != "" && !a.byAddress {
-		known, err = s.Store.Known(ctx, s.known(admin, network).Key, s.now())
-	}
-	if err == nil && !known {
-		err = a.refusal
-	}
-	if err == nil {
-		others := a.window
-		var wait time.Duration
-		wait, err = s.spend(ctx, knownLimit, knownOf(admin, network), &a.window)
-		s.takeBack(ctx, others)
-		if err == nil && wait > 0 {
-			err = throttled(wait)
-		}
-	}
+	err := s.admitKnown(ctx, a, admin, network)
 	if err != nil {
 		s.takeBack(ctx, a.counted()...)
 		*a = attempt{}
+	}
+	return err
+}
+
+func (s *Service) admitKnown(ctx context.Context, a *attempt, admin Admin, network string) error {
+	refusal := a.refusal
+	if a.locked {
+		refusal = errLocked
+	}
+	if network == "" || a.byAddress {
+		return refusal
+	}
+	known, err := s.Store.Known(ctx, s.known(admin, network).Key, s.now())
+	if err != nil {
+		return err
+	}
+	if !known {
+		return refusal
+	}
+	if a.locked {
+		a.failures = s.failures(knownLimit, knownOf(admin, network))
+		if err := s.readFailures(ctx, a); err != nil {
+			return err
+		}
+		if a.locked {
+			return errLocked
+		}
+	}
+	if a.refusal == nil {
+		return nil
+	}
+	others := a.window
+	a.window = Event{}
+	s.takeBack(ctx, others)
+	wait, err := s.spend(ctx, knownLimit, knownOf(admin, network), &a.window)
+	if err == nil && wait > 0 {
+		err = throttled(wait)
 	}
 	return err
 }
@@ -150,15 +189,18 @@ func (s *Service) remember(ctx context.Context, admin Admin, network string) {
 // countProof counts a proof of the current password by the admin, and the change that it is
 // for: once it has succeeded, that has cost what it costs. Its errors are ErrThrottled and
 // ErrUnavailable.
-func (s *Service) countProof(ctx context.Context, adminID string) (attempt, error) {
-	a := attempt{failures: s.failures(currentLimit, adminID)}
+func (s *Service) countProof(ctx context.Context, admin Admin) (attempt, error) {
+	a := attempt{failures: s.failures(currentLimit, admin.ID)}
 	var wait, changeWait time.Duration
 	err := concurrently(
-		func() (err error) { wait, err = s.spend(ctx, currentLimit, adminID, &a.window); return err },
-		func() (err error) { changeWait, err = s.spend(ctx, changeLimit, adminID, &a.change); return err },
+		func() (err error) { wait, err = s.spend(ctx, currentLimit, admin.ID, &a.window); return err },
+		func() (err error) { changeWait, err = s.spend(ctx, changeLimit, admin.ID, &a.change); return err },
+		func() error { return s.readFailures(ctx, &a) },
 	)
 	switch {
 	case err != nil:
+	case a.locked:
+		err = errLocked
 	case wait > 0:
 		err = throttled(wait)
 	case changeWait > 0:
@@ -168,53 +210,21 @@ func (s *Service) countProof(ctx context.Context, adminID string) (attempt, erro
 		s.takeBack(ctx, a.counted()...)
 		return attempt{}, err
 	}
+	if s.sendsMail() { // who proves the password ends the failures at the login, too
+		a.inARow = append(a.inARow, s.failures(accountLimit, admin.Email).Key)
+	}
 	return a, nil
 }
 
-// compare compares the password with that of the admin, who has no id if there is none.
-// Then succeeded or failed must be called. Its errors are ErrThrottled if there were too
-// many failures, unless the network is known, and ErrUnavailable.
-func (s *Service) compare(ctx context.Context, a *attempt, admin Admin, network, password string) (ok bool, err error) {
-	var failures Count
-	err = concurrently(
-		func() (err error) { ok, err = s.Passwords.Verify(admin.PasswordHash, password); return err },
-		func() (err error) {
-			if s.sendsMail() {
-				failures, err = s.Store.Count(ctx, a.failures.Key)
-			}
-			return err
-		},
-	)
-	if len(failures) > 0 {
-		a.endsInARow = append(a.endsInARow, a.failures.Key)
-	}
-	if err != nil || failureLimit.wait(failures, s.now()) == 0 {
-		return ok, err
-	}
-	known := false
-	if network != "" {
-		known, err = s.Store.Known(ctx, s.known(admin, network).Key, s.now())
-	}
-	if err == nil && known {
-		a.failures = s.failures(knownLimit, knownOf(admin, network))
-		failures, err = s.Store.Count(ctx, a.failures.Key)
-		a.endsInARow = append(a.endsInARow, a.failures.Key)
-		known = failureLimit.wait(failures, s.now()) == 0
-	}
-	if err == nil && !known {
-		err = errLocked
-		s.takeBack(ctx, a.counted()...)
-		*a = attempt{}
-	}
-	return ok, err
-}
-
-// failed counts the attempt as a failure. Its error is ErrUnavailable.
+// failed counts the attempt as a failure. The attempt stays counted, also if that fails with
+// ErrUnavailable.
 func (s *Service) failed(ctx context.Context, a *attempt) error {
+	failure := a.failures
+	*a = attempt{}
 	if !s.sendsMail() {
 		return nil
 	}
-	_, err := s.Store.CountEvent(ctx, a.failures)
+	_, err := s.Store.CountEvent(ctx, failure)
 	return err
 }
 
@@ -223,9 +233,8 @@ func (s *Service) succeeded(ctx context.Context, a *attempt) {
 	done := *a
 	*a = attempt{}
 	concurrently(
-		func() error { s.takeBack(ctx, done.window); return nil },
-		func() error { s.takeBack(ctx, done.address); return nil },
-		func() error { s.forgetFailures(ctx, done.endsInARow...); return nil },
+		func() error { s.takeBack(ctx, done.window, done.address); return nil },
+		func() error { s.forgetFailures(ctx, done.inARow...); return nil },
 	)
 }
 

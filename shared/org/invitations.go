@@ -150,6 +150,7 @@ type AcceptRequest struct {
 
 	// ClientAddress is the IP address of the client; empty if it is not known.
 	ClientAddress string `json:"-"`
+	UserAgent     string `json:"-"` // as the client calls itself
 }
 
 // Validate returns what is wrong, field by field. The rules for a new password apply
@@ -196,7 +197,7 @@ func (s *Service) Accept(ctx context.Context, r AcceptRequest) (Tokens, error) {
 	if err != nil {
 		return Tokens{}, err
 	}
-	tokens, err := s.begin(ctx, a, o, s.now().Add(s.SessionTTL), func() error {
+	tokens, err := s.begin(ctx, a, o, Client{r.ClientAddress, r.UserAgent}, s.now().Add(s.SessionTTL), func() error {
 		return concurrently(
 			func() error { s.deleteTickets(ctx, []string{t.ID}); return nil },
 			func() error { s.remember(ctx, a, addressPrefix(r.ClientAddress)); return nil },
@@ -232,10 +233,7 @@ func (s *Service) prove(ctx context.Context, a Admin, claim Claim, r AcceptReque
 	if err != nil {
 		return a, err
 	}
-	ok, err := s.compare(ctx, &attempt, a, network, r.Password)
-	if errors.Is(err, ErrUnavailable) {
-		s.takeBack(ctx, attempt.counted()...)
-	}
+	ok, err := s.Passwords.Verify(a.PasswordHash, r.Password)
 	if err == nil && !ok {
 		err = s.failed(ctx, &attempt)
 	}

@@ -93,5 +93,5 @@ func (s *Service) Switch(ctx context.Context, caller auth.Caller, r SwitchReques
 	if err != nil {
 		return Tokens{}, err
 	}
-	return s.begin(ctx, admin, target, session.ExpiresAt, func() error { return nil })
+	return s.begin(ctx, admin, target, session.Client, session.ExpiresAt, func() error { return nil })
 }

@@ -121,7 +121,17 @@ func (s *Service) Reset(ctx context.Context, r ResetRequest) error {
 	}
 	a.VerifiedEmail = t.Email // the mail with the ticket has arrived
 	change := adminChange{id: s.Store.NewID(), at: s.now()}
-	hash := func() (string, error) { return s.Passwords.Hash(r.Password) }
+	hash := func() (hash string, err error) {
+		err = concurrently(
+			func() (err error) { hash, err = s.Passwords.Hash(r.Password); return err },
+			func() error { // the ticket proves who it is, whatever comes of the change
+				s.unlock(ctx, a.Email)
+				s.forgetFailures(ctx, s.failures(currentLimit, a.ID).Key)
+				return nil
+			},
+		)
+		return hash, err
+	}
 	if err := s.changeAdmin(ctx, a, change, hash, func() error { return nil }); err != nil {
 		return err
 	}
@@ -131,20 +141,14 @@ func (s *Service) Reset(ctx context.Context, r ResetRequest) error {
 	return nil
 }
 
-// forget deletes a ticket that was used for a new password, ends the failures of the account
-// and makes the network known, so that others' attempts don't keep the admin out. A failure
-// is only logged.
+// forget deletes a ticket that was used for a new password, and makes the network known, so
+// that others' attempts don't keep the admin out. A failure is only logged.
 func (s *Service) forget(ctx context.Context, t Ticket, a Admin, network string) {
 	concurrently(
 		func() error {
 			if err := s.Store.DeleteTicket(ctx, t.ID); err != nil {
 				s.log().WarnContext(ctx, "a used ticket is left", "ticket_id", t.ID, "error", err)
 			}
-			return nil
-		},
-		func() error {
-			s.unlock(ctx, a.Email)
-			s.forgetFailures(ctx, s.failures(currentLimit, a.ID).Key)
 			return nil
 		},
 		func() error { s.remember(ctx, a, network); return nil },

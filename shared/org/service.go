@@ -35,6 +35,9 @@ type Service struct {
 	TokenTTL   time.Duration // lifetime of an access token, in whole seconds
 	SessionTTL time.Duration // from the login on, however often it is refreshed
 
+	// SessionIdle is how long a session lasts without a refresh; 0: as long as SessionTTL.
+	SessionIdle time.Duration
+
 	// RecoverTime is how long a failed operation may take to clean up after
 	// itself; 0 means 2 seconds.
 	RecoverTime time.Duration
@@ -148,6 +151,11 @@ type LoginRequest struct {
 
 	// ClientAddress is the IP address of the client; empty if it is not known.
 	ClientAddress string `json:"-"`
+	UserAgent     string `json:"-"` // as the client calls itself
+}
+
+func (c LoginRequest) client() Client {
+	return Client{Address: c.ClientAddress, UserAgent: c.UserAgent}
 }
 
 // Validate returns what is wrong, field by field. The rules for a new email or

@@ -19,7 +19,15 @@ type Session struct {
 	TokenVersion   int64  // of the admin at the login; any other ends the session
 	RefreshHash    string // of the one refresh token that is valid
 	CreatedAt      time.Time
+	UsedAt         time.Time // of the last refresh; zero: never
 	ExpiresAt      time.Time
+	Client         Client // of the login
+}
+
+// Client says from where a person logs in.
+type Client struct {
+	Address   string // IP address; empty if it is not known
+	UserAgent string // as the client calls itself, at most 200 bytes of it
 }
 
 // Tokens are the result of a login and of a refresh.
@@ -80,7 +88,7 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (tokens Tokens, err
 	var ok bool
 	var all []Organization
 	err = concurrently(
-		func() (err error) { ok, err = s.compare(ctx, &attempt, admin, network, c.Password); return err },
+		func() (err error) { ok, err = s.Passwords.Verify(admin.PasswordHash, c.Password); return err },
 		func() (err error) { all, err = s.Store.OrganizationsByID(ctx, admin.Organizations); return err },
 	)
 	if err != nil {
@@ -102,7 +110,7 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (tokens Tokens, err
 		if err != nil || !o.mayAct(now, admin.TokenVersion) {
 			continue
 		}
-		tokens, err := s.begin(ctx, now, o, s.now().Add(s.SessionTTL), func() error {
+		tokens, err := s.begin(ctx, now, o, c.client(), s.now().Add(s.SessionTTL), func() error {
 			return concurrently(
 				func() error { s.succeeded(ctx, &attempt); return nil },
 				func() error { s.remember(ctx, now, network); return nil },
@@ -161,14 +169,22 @@ func (a *Admin) sortByUse(organizations []Organization) {
 }
 
 // begin begins a session of the admin, who may act for the organization, and returns
-// its tokens. It calls also at the same time as the database.
-func (s *Service) begin(ctx context.Context, admin Admin, o Organization, expires time.Time, also func() error) (Tokens, error) {
+// its tokens. It ends the admin's oldest one if there are too many. It calls also at the
+// same time as the database.
+func (s *Service) begin(ctx context.Context, admin Admin, o Organization, from Client, expires time.Time, also func() error) (Tokens, error) {
 	refresh := auth.NewOpaqueToken(auth.NewOpaqueID())
 	session := Session{
 		ID: refresh.SessionID(), AdminID: admin.ID, OrganizationID: o.ID,
-		TokenVersion: admin.TokenVersion, RefreshHash: refresh.Hash(), CreatedAt: s.now(), ExpiresAt: expires,
+		TokenVersion: admin.TokenVersion, RefreshHash: refresh.Hash(), CreatedAt: s.now(), ExpiresAt: expires, Client: from,
 	}
+	var others []Session
 	err := concurrently(
+		func() (err error) {
+			if others, err = s.Store.SessionsOf(ctx, admin.ID); err != nil {
+				s.log().WarnContext(ctx, "sessions not counted", "admin_id", admin.ID, "error", err)
+			}
+			return nil
+		},
 		func() error { return s.Store.InsertSession(ctx, session) },
 		func() error {
 			if o.ID == admin.OrganizationID {
@@ -181,6 +197,7 @@ func (s *Service) begin(ctx context.Context, admin Admin, o Organization, expire
 	if err != nil {
 		return Tokens{}, err
 	}
+	s.endOldest(ctx, session, others)
 	return s.tokens(session, admin, o, refresh)
 }
 
@@ -264,11 +281,11 @@ func (s *Service) Refresh(ctx context.Context, r RefreshRequest) (Tokens, error)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Tokens{}, err
 	}
-	if err != nil || !o.mayAct(admin, session.TokenVersion) || !s.now().Before(session.ExpiresAt) {
+	if err != nil || !o.mayAct(admin, session.TokenVersion) || !s.isAlive(session) {
 		return Tokens{}, s.end(ctx, session)
 	}
 	next := auth.NewOpaqueToken(given.ID)
-	rotated, err := s.Store.RotateSession(ctx, session.ID, session.RefreshHash, next.Hash())
+	rotated, err := s.Store.RotateSession(ctx, session.ID, session.RefreshHash, next.Hash(), s.now())
 	if err != nil {
 		return Tokens{}, err
 	}

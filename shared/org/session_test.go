@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -724,6 +725,69 @@ func TestThrottle(t *testing.T) {
 			}
 		}
 	})
+	t.Run("no comparison for a locked account", func(t *testing.T) {
+		w, s, o := setUp(t)
+		s.MailsSent = true
+		var compared atomic.Int64
+		s.Passwords = auth.Passwords{Cost: bcrypt.MinCost, Compare: func(hash, password []byte) error {
+			compared.Add(1)
+			return bcrypt.CompareHashAndPassword(hash, password)
+		}}
+		c := w.callerOf(o)
+		c.ExpiresAt = w.clock().Add(24 * time.Hour)
+		proof := func(current string) error {
+			_, err := s.Update(t.Context(), c, org.UpdateRequest{Email: new("b@x.test"), CurrentPassword: &current})
+			return err
+		}
+		lock := func(guess func() error) {
+			t.Helper()
+			for n := range 100 {
+				if n%20 == 0 {
+					w.advance(20 * time.Minute)
+				}
+				guess()
+			}
+			w.advance(20 * time.Minute)
+			compared.Store(0)
+			for range 5 {
+				if wait := retryAfter(t, guess()); wait != 0 {
+					t.Errorf("not locked, but for %v", wait)
+				}
+			}
+			if n := compared.Load(); n != 0 {
+				t.Errorf("%d comparisons", n)
+			}
+		}
+		lock(func() error { return wrong(s, "admin@acme.test", "") })
+		if err := proof(password); err != nil { // which ends it
+			t.Fatal(err)
+		}
+		c.TokenVersion++
+		if _, err := s.Login(t.Context(), org.LoginRequest{Email: "b@x.test", Password: password}); err != nil {
+			t.Error(err)
+		}
+		lock(func() error { return proof("wrong") })
+		if _, err := s.Login(t.Context(), org.LoginRequest{Email: "b@x.test", Password: password}); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("parts are dropped", func(t *testing.T) {
+		w, s, _ := setUp(t)
+		for range 12 {
+			for range 7 {
+				wrong(s, "admin@acme.test", "")
+				w.advance(150 * time.Second)
+			}
+			w.advance(25 * time.Minute)
+		}
+		for _, d := range w.documents("attempts") {
+			if parts, ok := d["parts"].(bson.M); ok && len(parts) > 14 {
+				t.Errorf("%d parts of %v", len(parts), d["_id"])
+			} else if parts, ok := d["parts"].(bson.D); ok && len(parts) > 14 {
+				t.Errorf("%d parts of %v", len(parts), d["_id"])
+			}
+		}
+	})
 	t.Run("what is refused leaves no failures", func(t *testing.T) {
 		w, s, _ := setUp(t)
 		s.MailsSent = true
@@ -770,5 +834,83 @@ func TestCommonPasswords(t *testing.T) {
 		if !errors.Is(err, org.ErrInvalid) {
 			t.Errorf("update to %q: %v; want ErrInvalid", common, err)
 		}
+	}
+}
+
+func TestSessionLimits(t *testing.T) {
+	t.Parallel()
+	w, s, o := setUp(t)
+	login := func() org.Tokens {
+		t.Helper()
+		tokens, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.advance(time.Second)
+		return tokens
+	}
+	refresh := func(tokens org.Tokens) (org.Tokens, error) {
+		return s.Refresh(t.Context(), org.RefreshRequest{RefreshToken: tokens.Refresh})
+	}
+	var all []org.Tokens
+	for range 60 {
+		all = append(all, login())
+	}
+	stored, err := s.Store.SessionsOf(t.Context(), o.Admins[0].AdminID)
+	if err != nil || len(stored) != 50 {
+		t.Errorf("%d sessions, %v", len(stored), err)
+	}
+	for i, tokens := range all {
+		if _, err := refresh(tokens); (err == nil) != (i >= 10) {
+			t.Errorf("session %d: %v", i, err)
+		}
+	}
+
+	// Idle ones end, and those that are refreshed don't.
+	s.SessionIdle = time.Hour
+	used := login()
+	for range 3 {
+		w.advance(time.Hour - 2*time.Second)
+		if used, err = refresh(used); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := w.callerOf(o)
+	c.ExpiresAt = w.clock().Add(24 * time.Hour)
+	own := org.Session{
+		ID: c.SessionID, AdminID: c.AdminID, OrganizationID: c.OrganizationID, TokenVersion: c.TokenVersion,
+		CreatedAt: w.clock(), ExpiresAt: c.ExpiresAt,
+	}
+	if err := s.Store.InsertSession(t.Context(), own); err != nil {
+		t.Fatal(err)
+	}
+	sessions, _, err := s.Sessions(t.Context(), c, "", 100)
+	now := w.clock().UTC().Truncate(time.Millisecond)
+	if err != nil || len(sessions) != 2 || !slices.ContainsFunc(sessions, func(l org.ListedSession) bool { return !l.Current && l.UsedAt.Equal(now) }) {
+		t.Errorf("sessions %+v, %v", sessions, err)
+	}
+	w.advance(time.Hour)
+	if _, err := refresh(used); !errors.Is(err, org.ErrUnauthenticated) {
+		t.Errorf("after an hour: %v", err)
+	}
+	s.SessionIdle = 0
+	login()
+
+	// A new password ends them all, and they are not listed any more.
+	if _, err := s.Update(t.Context(), c, org.UpdateRequest{Password: new(newPassword), CurrentPassword: new(password)}); err != nil {
+		t.Fatal(err)
+	}
+	for _, call := range []func() error{
+		func() error { _, _, err := s.Sessions(t.Context(), c, "", 100); return err },
+		func() error { return s.EndSession(t.Context(), c, c.SessionID) },
+		func() error { return s.EndOtherSessions(t.Context(), c) },
+	} {
+		if err := call(); !errors.Is(err, org.ErrUnauthenticated) {
+			t.Errorf("with a revoked token: %v", err)
+		}
+	}
+	c.TokenVersion++
+	if sessions, _, err := s.Sessions(t.Context(), c, "", 100); err != nil || len(sessions) > 0 {
+		t.Errorf("%d sessions of the version before, %v", len(sessions), err)
 	}
 }

@@ -334,12 +334,12 @@ func (s *state) session(id string) (org.Session, error) {
 	return session, nil
 }
 
-func (s *state) rotateSession(id, old, hash string) (bool, error) {
+func (s *state) rotateSession(id, old, hash string, used time.Time) (bool, error) {
 	session, ok := s.sessions[id]
 	if !ok || session.RefreshHash != old {
 		return false, nil
 	}
-	session.RefreshHash = hash
+	session.RefreshHash, session.UsedAt = hash, used
 	s.sessions[id] = session
 	return true, nil
 }

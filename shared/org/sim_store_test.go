@@ -261,8 +261,25 @@ func (h *handle) Session(ctx context.Context, id string) (org.Session, error) {
 	return do(ctx, h, "Session", read, "", func(s *state) (org.Session, error) { return s.session(id) })
 }
 
-func (h *handle) RotateSession(ctx context.Context, id, old, hash string) (bool, error) {
-	return do(ctx, h, "RotateSession", write, "", func(s *state) (bool, error) { return s.rotateSession(id, old, hash) })
+func (h *handle) SessionsOf(ctx context.Context, adminID string) ([]org.Session, error) {
+	return do(ctx, h, "SessionsOf", read, adminID, func(s *state) (all []org.Session, err error) {
+		for _, session := range s.sessions {
+			if session.AdminID == adminID {
+				all = append(all, session)
+			}
+		}
+		return all, nil
+	})
+}
+
+func (h *handle) RotateSession(ctx context.Context, id, old, hash string, used time.Time) (bool, error) {
+	return do(ctx, h, "RotateSession", write, "", func(s *state) (bool, error) { return s.rotateSession(id, old, hash, used) })
+}
+
+func (h *handle) DeleteOtherSessions(ctx context.Context, adminID, keep string) error {
+	return h.write(ctx, "DeleteOtherSessions", adminID, func(s *state) error {
+		return s.deleteSessions(func(session org.Session) bool { return session.AdminID == adminID && session.ID != keep })
+	})
 }
 
 func (h *handle) DeleteSession(ctx context.Context, id string) error {
@@ -334,10 +351,12 @@ func (h *handle) Known(ctx context.Context, key string, at time.Time) (bool, err
 	return do(ctx, h, "Known", read, "", func(s *state) (bool, error) { return s.known[key].After(at), nil })
 }
 
-func (h *handle) TakeBackEvent(ctx context.Context, e org.Event) error {
-	return h.write(ctx, "TakeBackEvent", "", func(s *state) error {
-		if s.counts[e.Key][e.Part] > 0 {
-			s.countEvent(e, -1)
+func (h *handle) TakeBackEvents(ctx context.Context, events []org.Event) error {
+	return h.write(ctx, "TakeBackEvents", "", func(s *state) error {
+		for _, e := range events {
+			if s.counts[e.Key][e.Part] > 0 {
+				s.countEvent(e, -1)
+			}
 		}
 		return nil
 	})

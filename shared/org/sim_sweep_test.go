@@ -669,7 +669,7 @@ func (w sweep) mayFail(c *call, f fate, answer error) bool {
 		return true // the record of who was removed is left to Reconcile
 	}
 	switch c.method {
-	case "ForgetEvents", "TakeBackEvent", "Remember":
+	case "ForgetEvents", "TakeBackEvents", "Remember", "SessionsOf":
 		return true // somebody waits a little longer
 	case "ReleaseClaims", "RestClaims":
 		return w.op.recovers && f == denied // of a change that is committed: it is logged

@@ -129,9 +129,13 @@ type SessionStore interface {
 	InsertSession(ctx context.Context, s Session) error
 	// Session returns ErrNotFound if there is none of that id.
 	Session(ctx context.Context, id string) (Session, error)
-	// RotateSession replaces the hash old of the refresh token. It reports
-	// whether the session still had it.
-	RotateSession(ctx context.Context, id, old, hash string) (bool, error)
+	// SessionsOf returns the sessions of the admin.
+	SessionsOf(ctx context.Context, adminID string) ([]Session, error)
+	// RotateSession replaces the hash old of the refresh token, which was used at that
+	// time. It reports whether the session still had it.
+	RotateSession(ctx context.Context, id, old, hash string, used time.Time) (bool, error)
+	// DeleteOtherSessions deletes the sessions of the admin but the one to keep.
+	DeleteOtherSessions(ctx context.Context, adminID, keep string) error
 	// DeleteSession deletes the session, if there is one.
 	DeleteSession(ctx context.Context, id string) error
 	// DeleteSessions deletes the sessions of the organization.
@@ -170,8 +174,8 @@ type CountStore interface {
 	Remember(ctx context.Context, e Event) error
 	// Known reports whether the key is known at that time.
 	Known(ctx context.Context, key string, at time.Time) (bool, error)
-	// TakeBackEvent takes the event out of its count, if it is there.
-	TakeBackEvent(ctx context.Context, e Event) error
+	// TakeBackEvents takes each event out of its count, if it is there, by one command.
+	TakeBackEvents(ctx context.Context, events []Event) error
 	// ForgetEvents deletes the count.
 	ForgetEvents(ctx context.Context, key string) error
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -188,12 +189,11 @@ const takeBackTime = time.Second
 func (s *Service) takeBack(ctx context.Context, events ...Event) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTime)
 	defer cancel()
-	for _, e := range events {
-		if e.Key == "" {
-			continue
-		}
-		if err := s.Store.TakeBackEvent(ctx, e); err != nil {
-			s.log().WarnContext(ctx, "event not taken back", "error", err)
-		}
+	events = slices.DeleteFunc(events, func(e Event) bool { return e.Key == "" })
+	if len(events) == 0 {
+		return
+	}
+	if err := s.Store.TakeBackEvents(ctx, events); err != nil {
+		s.log().WarnContext(ctx, "events not taken back", "error", err)
 	}
 }

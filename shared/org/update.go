@@ -39,7 +39,7 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 	proven := func() error { return nil }
 	if c.CurrentPassword != nil {
 		// With a stolen token, guessing must be no easier than at a login.
-		attempt, countErr := s.countProof(ctx, admin.ID)
+		attempt, countErr := s.countProof(ctx, admin)
 		if countErr != nil {
 			return Organization{}, countErr
 		}
@@ -48,7 +48,7 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 				s.takeBack(ctx, attempt.counted()...)
 			}
 		}()
-		ok, err := s.compare(ctx, &attempt, admin, "", *c.CurrentPassword)
+		ok, err := s.Passwords.Verify(admin.PasswordHash, *c.CurrentPassword)
 		if err != nil {
 			return Organization{}, err
 		}

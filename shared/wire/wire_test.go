@@ -30,10 +30,12 @@ func settings() map[string]string {
 		"JWT_SECRET":         strings.Repeat("k", auth.MinSecretBytes),
 		"JWT_EXPIRES_IN":     "900",
 		"REFRESH_EXPIRES_IN": "7200",
-		"SIGNUP":             "closed",
-		"SIGNUPS_PER_HOUR":   "7",
-		"MAX_ORGANIZATIONS":  "99",
-		"MAIL_FROM":          "no-reply@example.com",
+
+		"REFRESH_IDLE_EXPIRES_IN": "3600",
+		"SIGNUP":                  "closed",
+		"SIGNUPS_PER_HOUR":        "7",
+		"MAX_ORGANIZATIONS":       "99",
+		"MAIL_FROM":               "no-reply@example.com",
 	}
 }
 
@@ -71,7 +73,7 @@ func TestOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tokens.ExpiresIn != 15*time.Minute || s.SessionTTL != 2*time.Hour {
+	if tokens.ExpiresIn != 15*time.Minute || s.SessionTTL != 2*time.Hour || s.SessionIdle != time.Hour {
 		t.Errorf("the access token lasts %v and the login %v", tokens.ExpiresIn, s.SessionTTL)
 	}
 	verifier, err := config.Env(func(name string) string { return vars[name] }).Verifier(t.Context(), true)
@@ -90,7 +92,7 @@ func TestOpen(t *testing.T) {
 func TestOpenReads(t *testing.T) {
 	database := []string{"EMAIL_VERIFICATION", "MASTER_DB", "MONGO_URL"}
 	passwords := []string{"BCRYPT_COST"}
-	tokens := []string{"JWT_EXPIRES_IN", "JWT_PRIVATE_KEY", "JWT_SECRET", "REFRESH_EXPIRES_IN"}
+	tokens := []string{"JWT_EXPIRES_IN", "JWT_PRIVATE_KEY", "JWT_SECRET", "REFRESH_EXPIRES_IN", "REFRESH_IDLE_EXPIRES_IN"}
 	for _, tt := range []struct {
 		name  string
 		needs []wire.Need
@@ -153,6 +155,7 @@ func TestOpenErr(t *testing.T) {
 		{"secret", map[string]string{"JWT_SECRET": "short"}, "JWT_SECRET"},
 		{"key", map[string]string{"JWT_PRIVATE_KEY": "x"}, "JWT_PRIVATE_KEY"},
 		{"token TTL", map[string]string{"JWT_EXPIRES_IN": "1h"}, "JWT_EXPIRES_IN"},
+		{"idle", map[string]string{"REFRESH_IDLE_EXPIRES_IN": "-1"}, "REFRESH_IDLE_EXPIRES_IN"},
 		{"session TTL", map[string]string{"REFRESH_EXPIRES_IN": "0"}, "REFRESH_EXPIRES_IN"},
 		{"database first", map[string]string{"MONGO_URL": "", "BCRYPT_COST": "99", "JWT_SECRET": ""}, "MONGO_URL"},
 		{"in the order of the needs", map[string]string{"BCRYPT_COST": "99", "JWT_SECRET": ""}, "BCRYPT_COST"},

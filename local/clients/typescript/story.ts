@@ -107,6 +107,15 @@ checkTokens(switched);
 assert.equal(ok(await api.GET("/admin/me", bearer(switched)), 200).organization_id, added.id);
 ok(await api.DELETE("/org/delete", bearer(switched)), 200);
 
+// The logins of the admin, of which one is this one.
+const { sessions } = ok(await api.GET("/admin/sessions", bearer(first)), 200);
+const [session] = sessions.filter((s) => s.current);
+fields(session, "id", "organization_id", "organization_name", "created_at", "used_at", "expires_at", "address", "user_agent", "current");
+assert.equal(session.organization_id, created.id);
+ok(await api.DELETE("/admin/sessions/{id}", { ...bearer(first), params: { path: { id: "none" } } }), 204);
+ok(await api.DELETE("/admin/sessions", bearer(first)), 204);
+assert.deepEqual(ok(await api.GET("/admin/sessions", bearer(first)), 200), { sessions: [session] });
+
 // Invite somebody, and withdraw that. Nobody knows a ticket here.
 const email = `guest-${unique}@example.com`;
 const invited = ok(await api.POST("/org/invitations", { ...bearer(first), body: { email, role: "member" } }), 201);

@@ -1,0 +1,108 @@
+package org
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"orgservice/shared/auth"
+)
+
+// maxSessions is how many sessions a person may have at once.
+const maxSessions = 50
+
+// isAlive reports whether the session can still be refreshed.
+func (s *Service) isAlive(session Session) bool {
+	now := s.now()
+	used := session.UsedAt
+	if used.IsZero() {
+		used = session.CreatedAt
+	}
+	return now.Before(session.ExpiresAt) && (s.SessionIdle == 0 || now.Before(used.Add(s.SessionIdle)))
+}
+
+// endOldest ends the oldest of the others so that, with the new session, a person has
+// no more than maxSessions. A failure is only logged: the next login ends them.
+func (s *Service) endOldest(ctx context.Context, begun Session, others []Session) {
+	others = slices.DeleteFunc(others, func(o Session) bool { return o.ID == begun.ID })
+	if len(others) < maxSessions {
+		return
+	}
+	slices.SortFunc(others, func(a, b Session) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	for _, o := range others[:len(others)-maxSessions+1] {
+		if err := s.Store.DeleteSession(ctx, o.ID); err != nil {
+			s.log().WarnContext(ctx, "a session too many is left", "admin_id", o.AdminID, "session_id", o.ID, "error", err)
+		}
+	}
+}
+
+// ListedSession is a session as its admin sees it.
+type ListedSession struct {
+	Session
+	OrganizationName string
+	Current          bool // the caller's own
+}
+
+// Sessions returns the caller's sessions that are alive and whose ids are greater than
+// after, in the order of their ids and at most limit of them, and whether there are more.
+// Its errors are ErrUnauthenticated and ErrUnavailable.
+func (s *Service) Sessions(ctx context.Context, caller auth.Caller, after string, limit int) (sessions []ListedSession, more bool, err error) {
+	_, admin, err := s.identify(ctx, caller)
+	if err != nil {
+		return nil, false, err
+	}
+	var all []Session
+	var organizations []Organization
+	err = concurrently(
+		func() (err error) { all, err = s.Store.SessionsOf(ctx, admin.ID); return err },
+		func() (err error) {
+			organizations, err = s.Store.OrganizationsByID(ctx, admin.Organizations)
+			return err
+		},
+	)
+	if err != nil {
+		return nil, false, err
+	}
+	slices.SortFunc(all, func(a, b Session) int { return cmp.Compare(a.ID, b.ID) })
+	for _, session := range all {
+		i := slices.IndexFunc(organizations, func(o Organization) bool { return o.ID == session.OrganizationID })
+		if session.ID <= after || i < 0 || !organizations[i].mayAct(admin, session.TokenVersion) || !s.isAlive(session) {
+			continue
+		}
+		if len(sessions) == limit {
+			return sessions, true, nil
+		}
+		sessions = append(sessions, ListedSession{session, organizations[i].Name, session.ID == caller.SessionID})
+	}
+	return sessions, false, nil
+}
+
+// EndSession ends a session of the caller: none of its tokens is valid afterwards. It is
+// no error if the caller has no such session. Its errors are ErrUnauthenticated and
+// ErrUnavailable.
+func (s *Service) EndSession(ctx context.Context, caller auth.Caller, id string) error {
+	var session Session
+	err := concurrently(
+		func() error { _, _, err := s.identify(ctx, caller); return err },
+		func() (err error) { session, err = s.Store.Session(ctx, id); return err },
+	)
+	switch {
+	case errors.Is(err, ErrNotFound), err == nil && session.AdminID != caller.AdminID:
+		return nil
+	case err != nil:
+		return err
+	}
+	return s.Store.DeleteSession(ctx, id)
+}
+
+// EndOtherSessions ends all sessions of the caller but the caller's own. Its errors are
+// ErrUnauthenticated and ErrUnavailable.
+func (s *Service) EndOtherSessions(ctx context.Context, caller auth.Caller) error {
+	if _, _, err := s.identify(ctx, caller); err != nil {
+		return err
+	}
+	return s.Store.DeleteOtherSessions(ctx, caller.AdminID, caller.SessionID)
+}
