@@ -146,7 +146,7 @@ var changing = []struct {
 	{regexp.MustCompile(`"refresh_token":"[\w-]{40,}"`), `"refresh_token":"pQ0cW4mXnT7vB2kLr9sYdA…"`},
 	{regexp.MustCompile(`"request_id":"[\w.=-]+"`), `"request_id":"8476a536-e9f4-11e8-9739-2dfe598c3fcd"`},
 	{regexp.MustCompile(`"ticket":"[\w-]{64}"`), `"ticket":"C59MHS46W2x9jp8KGyw9TgABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"`},
-	{regexp.MustCompile(`"id":"[0-9a-f]{32}"`), `"id":"0b9f4c1d2e3a5b6c7d8e9f0a1b2c3d4e"`},
+	{regexp.MustCompile(`"id":"[0-9a-f]{32,}"`), `"id":"0b9f4c1d2e3a5b6c7d8e9f0a1b2c3d4e"`},
 	{regexp.MustCompile(`"invited_by":"[0-9a-f]{24}"`), `"invited_by":"6b062bca0f6f0e6d4f1c2a30"`},
 	{regexp.MustCompile(`"age":\d+`), `"age":3600`},
 	{regexp.MustCompile(`"latency_ms":[\d.]+`), `"latency_ms":0.412`},
