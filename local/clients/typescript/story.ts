@@ -109,7 +109,8 @@ ok(await api.DELETE("/org/delete", bearer(switched)), 200);
 
 // The logins of the admin, of which one is this one.
 const { sessions } = ok(await api.GET("/admin/sessions", bearer(first)), 200);
-const [session] = sessions.filter((s) => s.current);
+const session = sessions.find((s) => s.current);
+assert.ok(session);
 fields(session, "id", "organization_id", "organization_name", "created_at", "used_at", "expires_at", "address", "user_agent", "current");
 assert.equal(session.organization_id, created.id);
 ok(await api.DELETE("/admin/sessions/{id}", { ...bearer(first), params: { path: { id: "none" } } }), 204);
