@@ -260,7 +260,12 @@ func (s *Store) Session(ctx context.Context, id string) (org.Session, error) {
 }
 
 func (s *Store) SessionsOf(ctx context.Context, adminID string) ([]org.Session, error) {
-	return findAll(ctx, s.sessions, bson.D{{Key: "admin_id", Value: objectID(adminID)}}, sessionDoc.session)
+	return findAll(ctx, s.sessions, bson.D{{Key: "admin_id", Value: objectID(adminID)}}, sessionDoc.session, options.Find().SetLimit(1000))
+}
+
+func (s *Store) EndSessions(ctx context.Context, ids []string) error {
+	_, err := s.sessions.DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
+	return convert("end sessions", err)
 }
 
 func (s *Store) DeleteOtherSessions(ctx context.Context, adminID, keep string) error {
@@ -434,8 +439,8 @@ func findOne[D any](ctx context.Context, c *mongo.Collection, filter bson.D) (D,
 	return doc, err
 }
 
-func findAll[D, T any](ctx context.Context, c *mongo.Collection, filter bson.D, turn func(D) T) ([]T, error) {
-	cursor, err := c.Find(ctx, filter)
+func findAll[D, T any](ctx context.Context, c *mongo.Collection, filter bson.D, turn func(D) T, more ...options.Lister[options.FindOptions]) ([]T, error) {
+	cursor, err := c.Find(ctx, filter, more...)
 	if err != nil {
 		return nil, convert("read "+c.Name(), err)
 	}

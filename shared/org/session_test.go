@@ -852,6 +852,16 @@ func TestSessionLimits(t *testing.T) {
 	refresh := func(tokens org.Tokens) (org.Tokens, error) {
 		return s.Refresh(t.Context(), org.RefreshRequest{RefreshToken: tokens.Refresh})
 	}
+	// An older version has left many.
+	for i := range 300 {
+		old := org.Session{
+			ID: fmt.Sprint("old ", i), AdminID: o.Admins[0].AdminID, OrganizationID: o.ID, TokenVersion: 1,
+			CreatedAt: w.clock().Add(-time.Hour), ExpiresAt: w.clock().Add(24 * time.Hour),
+		}
+		if err := s.Store.InsertSession(t.Context(), old); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var all []org.Tokens
 	for range 60 {
 		all = append(all, login())

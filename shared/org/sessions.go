@@ -32,10 +32,12 @@ func (s *Service) endOldest(ctx context.Context, begun Session, others []Session
 	slices.SortFunc(others, func(a, b Session) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
+	var ids []string
 	for _, o := range others[:len(others)-maxSessions+1] {
-		if err := s.Store.DeleteSession(ctx, o.ID); err != nil {
-			s.log().WarnContext(ctx, "a session too many is left", "admin_id", o.AdminID, "session_id", o.ID, "error", err)
-		}
+		ids = append(ids, o.ID)
+	}
+	if err := s.Store.EndSessions(ctx, ids); err != nil {
+		s.log().WarnContext(ctx, "sessions too many are left", "admin_id", begun.AdminID, "error", err)
 	}
 }
 

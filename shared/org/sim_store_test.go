@@ -276,6 +276,12 @@ func (h *handle) RotateSession(ctx context.Context, id, old, hash string, used t
 	return do(ctx, h, "RotateSession", write, "", func(s *state) (bool, error) { return s.rotateSession(id, old, hash, used) })
 }
 
+func (h *handle) EndSessions(ctx context.Context, ids []string) error {
+	return h.write(ctx, "EndSessions", "", func(s *state) error {
+		return s.deleteSessions(func(session org.Session) bool { return slices.Contains(ids, session.ID) })
+	})
+}
+
 func (h *handle) DeleteOtherSessions(ctx context.Context, adminID, keep string) error {
 	return h.write(ctx, "DeleteOtherSessions", adminID, func(s *state) error {
 		return s.deleteSessions(func(session org.Session) bool { return session.AdminID == adminID && session.ID != keep })

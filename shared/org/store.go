@@ -129,13 +129,16 @@ type SessionStore interface {
 	InsertSession(ctx context.Context, s Session) error
 	// Session returns ErrNotFound if there is none of that id.
 	Session(ctx context.Context, id string) (Session, error)
-	// SessionsOf returns the sessions of the admin.
+	// SessionsOf returns the sessions of the admin, or a thousand of them if there are
+	// more: older versions had no limit.
 	SessionsOf(ctx context.Context, adminID string) ([]Session, error)
 	// RotateSession replaces the hash old of the refresh token, which was used at that
 	// time. It reports whether the session still had it.
 	RotateSession(ctx context.Context, id, old, hash string, used time.Time) (bool, error)
 	// DeleteOtherSessions deletes the sessions of the admin but the one to keep.
 	DeleteOtherSessions(ctx context.Context, adminID, keep string) error
+	// EndSessions deletes those of the sessions that there are.
+	EndSessions(ctx context.Context, ids []string) error
 	// DeleteSession deletes the session, if there is one.
 	DeleteSession(ctx context.Context, id string) error
 	// DeleteSessions deletes the sessions of the organization.
