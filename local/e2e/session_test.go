@@ -163,8 +163,8 @@ func TestSessions(t *testing.T) {
 	if claims := parse(t, o.token).Claims.(jwt.MapClaims); current != claims["sid"] {
 		t.Errorf("the current session is %q; the token has %v", current, claims["sid"])
 	}
-	i := slices.IndexFunc(all, func(s session) bool { return strings.HasPrefix(s.UserAgent, "Thief/1.0 xxx") })
-	if i < 0 || len(all[i].UserAgent) > 200 {
+	i := slices.IndexFunc(all, func(s session) bool { return strings.HasPrefix(s.UserAgent, "Thief/1.0 ") })
+	if i < 0 || len(all[i].UserAgent) > 200 || strings.ContainsRune(all[i].UserAgent, '\u202e') { // SAM CLI decodes it as Latin-1
 		t.Fatalf("sessions %+v", all)
 	}
 	c.endSession(other.token, all[i].ID).want(t, 204)
