@@ -127,3 +127,41 @@ func TestScriptThrottleUnavailable(t *testing.T) {
 		}
 	}
 }
+
+// TestScriptThrottleTakesBackOnce makes the count of a known network fail. The attempt must
+// be taken back once, and none of somebody else.
+func TestScriptThrottleTakesBackOnce(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		login := func(password, address string, hook func(c *call) bool) error {
+			return s.runHooked(s.loginOp(org.LoginRequest{Email: "a@x.test", Password: password, ClientAddress: address}), 0, hook)
+		}
+		const home = "192.0.2.1"
+		if err := login(s.knownPassword(), home, nil); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			login("a guess", "", nil)
+		}
+		counted := 0
+		err := login("a guess", home, func(c *call) bool {
+			if c.method == "CountEvent" {
+				counted++
+			}
+			if c.method != "CountEvent" || counted != 3 { // after those of the account and the address
+				return false
+			}
+			s.take(c)
+			s.answer(c, unreachable(c))
+			return true
+		})
+		if !errors.Is(err, org.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		for key, c := range s.durable.counts {
+			if strings.HasPrefix(key, "account:") && total(c) != 20 {
+				t.Errorf("%d attempts of the account", total(c))
+			}
+		}
+	})
+}
