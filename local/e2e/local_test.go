@@ -551,9 +551,6 @@ func testFailedLogins(t *testing.T) {
 // the one that once shut everybody out, while others log in. The limits are those of the
 // template.
 func testFlood(t *testing.T) {
-	if !ownAddresses {
-		t.Skip("all clients have the same address")
-	}
 	text, err := os.ReadFile(filepath.Join(root, "template.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -603,8 +600,10 @@ func testFlood(t *testing.T) {
 		default:
 		}
 	}
-	elsewhere.login(guessed.Email, guessed.Password).want(t, 429)
-	mustLogin(home, guessed.Email, guessed.Password)
+	if ownAddresses { // otherwise the flood comes from where the owner is
+		elsewhere.login(guessed.Email, guessed.Password).want(t, 429)
+		mustLogin(home, guessed.Email, guessed.Password)
+	}
 	stop()
 	delete(statuses["guess"], 429)
 	for what, want := range map[string]int{"login": 422, "create": 422, "guess": 401} {
