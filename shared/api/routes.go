@@ -9,6 +9,12 @@ import (
 	"orgservice/shared/org"
 )
 
+// pageParameters are those of a list.
+var pageParameters = []Parameter{
+	{Name: "after", Meaning: "Return what follows this one in the order of ids: `next` of the page before."},
+	{Name: "limit", Meaning: "How many to return at most: 1 to 100, by default 50."},
+}
+
 // The table of routes. Each handler is made from its row, and so is the OpenAPI
 // document. A handler whose types are not those of its row does not compile. A
 // row is a variable of its own, so that a function links no other row.
@@ -67,21 +73,15 @@ var (
 	}
 	membersRoute = route[nothing, members]{
 		function: "members", method: "GET", path: "/org/members", caller: admin, status: http.StatusOK,
-		parameters: []Parameter{
-			{Name: "after", Meaning: "Return what follows this one in the order of ids: `next` of the page before."},
-			{Name: "limit", Meaning: "How many to return at most: 1 to 100, by default 50."},
-		},
-		summary: "List the members of the organization, page by page",
-		reasons: []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
+		parameters: pageParameters,
+		summary:    "List the members of the organization, page by page",
+		reasons:    []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
 	}
 	organizationsRoute = route[nothing, memberships]{
 		function: "organizations", method: "GET", path: "/admin/organizations", caller: admin, status: http.StatusOK,
-		parameters: []Parameter{
-			{Name: "after", Meaning: "Return what follows this one in the order of ids: `next` of the page before."},
-			{Name: "limit", Meaning: "How many to return at most: 1 to 100, by default 50."},
-		},
-		summary: "List the organizations of the admin, page by page",
-		reasons: []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
+		parameters: pageParameters,
+		summary:    "List the organizations of the admin, page by page",
+		reasons:    []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
 	}
 	addOrganizationRoute = route[org.CreateOrganizationRequest, createdOrganization]{
 		function: "addorganization", method: "POST", path: "/admin/organizations", caller: admin, status: http.StatusCreated,
@@ -98,12 +98,9 @@ var (
 	}
 	sessionsRoute = route[nothing, sessions]{
 		function: "sessions", method: "GET", path: "/admin/sessions", caller: unverified, status: http.StatusOK,
-		parameters: []Parameter{
-			{Name: "after", Meaning: "Return what follows this one in the order of ids: `next` of the page before."},
-			{Name: "limit", Meaning: "How many to return at most: 1 to 100, by default 50."},
-		},
-		summary: "List the admin's logins, page by page",
-		reasons: []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
+		parameters: pageParameters,
+		summary:    "List the admin's logins, page by page",
+		reasons:    []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
 	}
 	endSessionRoute = route[nothing, nothing]{
 		function: "endsession", method: "DELETE", path: "/admin/sessions/{id}", caller: unverified, status: http.StatusNoContent,
@@ -140,12 +137,9 @@ var (
 	}
 	invitationsRoute = route[nothing, invitations]{
 		function: "invitations", method: "GET", path: "/org/invitations", caller: admin, status: http.StatusOK,
-		parameters: []Parameter{
-			{Name: "after", Meaning: "Return what follows this one in the order of ids: `next` of the page before."},
-			{Name: "limit", Meaning: "How many to return at most: 1 to 100, by default 50."},
-		},
-		summary: "List the open invitations of the organization, page by page",
-		reasons: []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
+		parameters: pageParameters,
+		summary:    "List the open invitations of the organization, page by page",
+		reasons:    []org.Reason{org.InvalidFields, org.DatabaseUnavailable, org.ChangePending},
 	}
 	withdrawRoute = route[nothing, nothing]{
 		function: "withdraw", method: "DELETE", path: "/org/invitations/{id}", caller: admin, status: http.StatusNoContent,
