@@ -86,7 +86,7 @@ func (a *authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomA
 // refuse returns the refusal of a token. No client sees the reason: the gateway
 // writes it to its access log. It quotes nothing of the token.
 func refuse(ctx context.Context, r events.APIGatewayV2CustomAuthorizerV2Request, reason string) events.APIGatewayV2CustomAuthorizerSimpleResponse {
-	slog.InfoContext(ctx, "token refused", "request_id", r.RequestContext.RequestID, "reason", reason)
+	slog.InfoContext(ctx, "token refused", "gateway_request_id", r.RequestContext.RequestID, "source_ip", r.RequestContext.HTTP.SourceIP, "reason", reason)
 	return events.APIGatewayV2CustomAuthorizerSimpleResponse{Context: map[string]any{"reason": reason}}
 }
 

@@ -174,15 +174,17 @@ func TestReasons(t *testing.T) {
 		slog.SetDefault(slog.New(slog.NewJSONHandler(&logged, nil)))
 		answer, err := a.authorize(t.Context(), events.APIGatewayV2CustomAuthorizerV2Request{
 			IdentitySource: []string{header},
-			RequestContext: events.APIGatewayV2HTTPRequestContext{RequestID: "the-id"},
+			RequestContext: events.APIGatewayV2HTTPRequestContext{
+				RequestID: "the-id", HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{SourceIP: "192.0.2.1"},
+			},
 		})
 		slog.SetDefault(before)
 		if err != nil || answer.IsAuthorized || len(answer.Context) != 1 || answer.Context["reason"] != want {
 			t.Errorf("%.20q…: %v, %v; want the reason %q", header, answer, err, want)
 		}
 		lines := strings.Split(strings.TrimSpace(logged.String()), "\n")
-		var line struct{ Request_ID, Reason string }
-		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &line); err != nil || line.Request_ID != "the-id" || line.Reason != want {
+		var line struct{ Gateway_Request_ID, Source_IP, Reason string }
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &line); err != nil || line.Gateway_Request_ID != "the-id" || line.Source_IP != "192.0.2.1" || line.Reason != want {
 			t.Errorf("%.20q…: logged %s", header, &logged)
 		}
 	}

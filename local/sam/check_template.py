@@ -232,6 +232,7 @@ def check_stage(stage):
     equal(ref(logs.get("DestinationArn")), "AccessLogs", "destination of the access log")
     for variable in ("requestId", "routeKey", "status", "identity.sourceIp", "integrationErrorMessage", "authorizer.error", "authorizer.reason"):
         check(f'"$context.{variable}"' in logs.get("Format", ""), f"the access log lacks {variable}")
+    check("userAgent" not in logs.get("Format", ""), "the access log has the user agent, which clients write and the gateway does not escape")
 
 
 def may_read(function, key, resolved):

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/url"
@@ -299,13 +298,12 @@ func serve(success int, f func(*http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		id := requestID(r)
+		r = r.WithContext(withRequestIDs(r.Context(), requestIDs{answered: id, gateway: gatewayID(r)}))
 		header := w.Header()
 		for name, value := range commonHeaders(id) {
 			header.Set(name, value)
 		}
-		body, err := recovered(r, func(r *http.Request) (any, error) {
-			return f(r.WithContext(withRequestID(r.Context(), id)))
-		})
+		body, err := recovered(r, f)
 		status := success
 		if err != nil {
 			p := newProblem(err, id)
@@ -313,7 +311,7 @@ func serve(success int, f func(*http.Request) (any, error)) http.Handler {
 			body, status = p, p.Status
 		}
 		status = respond(w, r, status, body)
-		logRequest(r, id, status, time.Since(start), err)
+		logRequest(r, status, time.Since(start), err)
 	})
 }
 
@@ -382,23 +380,6 @@ func recovered(r *http.Request, f func(*http.Request) (any, error)) (body any, e
 		}
 	}()
 	return f(r.WithContext(context.WithoutCancel(r.Context())))
-}
-
-// logRequest writes one line about the request. Its level is ERROR if the
-// service is at fault, WARN if the database can't be reached, otherwise INFO.
-func logRequest(r *http.Request, id string, status int, duration time.Duration, err error) {
-	level := slog.LevelInfo
-	switch {
-	case status == http.StatusServiceUnavailable:
-		level = slog.LevelWarn
-	case status >= 500:
-		level = slog.LevelError
-	}
-	attrs := []any{"request_id", id, "method", r.Method, "path", r.URL.Path, "status", status, "duration_ms", duration.Milliseconds()}
-	if err != nil {
-		attrs = append(attrs, "error", withoutNames(err))
-	}
-	slog.Log(r.Context(), level, "request", attrs...)
 }
 
 // withoutNames returns what the log says about an error: all, but not the fields and

@@ -671,13 +671,15 @@ func TestLog(t *testing.T) {
 		want    map[string]any
 	}{
 		{"OK", createRequest(registration("Acme", "admin@example.com")),
-			map[string]any{"level": "INFO", "msg": "request", "method": "POST", "path": "/org/create", "status": 201.0}},
+			map[string]any{"level": "INFO", "msg": "request", "method": "POST", "path": "/org/create", "status": 201.0,
+				"source_ip": "192.0.2.1", "user_agent": `curl/8 "x","admin_id":"y`}},
 		{"ErrConflict", createRequest(registration("Acme", "admin@example.com")),
-			map[string]any{"level": "INFO", "msg": "request", "method": "POST", "path": "/org/create", "status": 409.0}},
+			map[string]any{"level": "INFO", "msg": "request", "method": "POST", "path": "/org/create", "status": 409.0,
+				"source_ip": "192.0.2.1", "user_agent": `curl/8 "x","admin_id":"y`, "reason": "name-taken"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			logged := captureLog(t)
-			call(t, api.Create(s), tt.request)
+			call(t, api.Create(s), withHeader(tt.request, "user-agent", "curl/8 \"x\",\n\"admin_id\":\x1b\"y"))
 			lines := logged.lines(t)
 			if len(lines) != 1 {
 				t.Fatalf("logged %s, want one line", logged)
@@ -692,7 +694,7 @@ func TestLog(t *testing.T) {
 			if text, _ := got["error"].(string); (text != "") != (got["status"] != 201.0) {
 				t.Errorf("error = %q", text)
 			}
-			for _, name := range []string{"time", "duration_ms", "error", "request_id"} {
+			for _, name := range []string{"time", "duration_ms", "error", "request_id", "gateway_request_id"} {
 				delete(got, name)
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
@@ -700,6 +702,19 @@ func TestLog(t *testing.T) {
 			}
 		})
 	}
+
+	// Also if the service refuses the token, it was verified.
+	t.Run("the caller", func(t *testing.T) {
+		logged := captureLog(t)
+		c := auth.Caller{AdminID: "a", OrganizationID: "o", SessionID: "s", ExpiresAt: time.Now().Add(time.Hour)}
+		wantStatus(t, call(t, api.Me(s), as(c, request("GET", "/admin/me", ""))), 401)
+		got := logged.lines(t)[0]
+		for name, want := range map[string]string{"admin_id": "a", "organization_id": "o", "session_id": "s", "reason": "token-revoked"} {
+			if got[name] != want {
+				t.Errorf("%s is %v, want %q: %v", name, got[name], want, got)
+			}
+		}
+	})
 
 	t.Run("pages", func(t *testing.T) {
 		h := api.Pages(func(path string) (api.Page, bool) {
@@ -732,7 +747,7 @@ func TestLog(t *testing.T) {
 }
 
 // TestOneRequestID checks that the answer and every line that is logged have the
-// client's id, or otherwise the gateway's.
+// client's id, or otherwise the gateway's, and that every line has the gateway's.
 func TestOneRequestID(t *testing.T) {
 	s, _ := newService(t)
 	mustCreate(t, s, "Acme", "admin@example.com")
@@ -756,8 +771,10 @@ func TestOneRequestID(t *testing.T) {
 			t.Errorf("%d with X-Request-Id %q, want %q", response.StatusCode, got, want)
 		}
 		all := strings.TrimSpace(logged.String())
-		if n := strings.Count(all, fmt.Sprintf(`"request_id":%q`, want)); n != 2 || strings.Count(all, "\n") != 1 {
-			t.Errorf("logged %s, want two lines with request_id %q once each", all, want)
+		for _, id := range []string{fmt.Sprintf(`"request_id":%q`, want), `"gateway_request_id":"id-of-the-gateway="`} {
+			if n := strings.Count(all, id); n != 2 || strings.Count(all, "\n") != 1 {
+				t.Errorf("logged %s, want two lines with %s once each", all, id)
+			}
 		}
 	}
 	// What is no HTTP request is logged, too.
@@ -766,7 +783,7 @@ func TestOneRequestID(t *testing.T) {
 	r.RawPath, r.RequestContext.RequestID = "/\x7f", "id-of-the-gateway="
 	response := callUnchecked(t, api.Get(s), r)
 	lines := logged.lines(t)
-	if headerOf(response, "X-Request-Id") != "id-of-the-gateway=" || len(lines) != 1 || lines[0]["request_id"] != "id-of-the-gateway=" {
+	if headerOf(response, "X-Request-Id") != "id-of-the-gateway=" || len(lines) != 1 || lines[0]["request_id"] != "id-of-the-gateway=" || lines[0]["gateway_request_id"] != "id-of-the-gateway=" {
 		t.Errorf("%v, logged %v", response, lines)
 	}
 }

@@ -40,11 +40,11 @@ func Lambda(h http.Handler) func(context.Context, events.APIGatewayV2HTTPRequest
 	adapter := httpadapter.NewV2(h)
 	return func(ctx context.Context, event events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
 		if !readable(event) {
-			return unreadable(ctx, event.RequestContext.RequestID), nil
+			return unreadable(ctx, event), nil
 		}
 		response, err := adapter.ProxyWithContext(ctx, event)
 		if err != nil {
-			return unreadable(ctx, event.RequestContext.RequestID), nil
+			return unreadable(ctx, event), nil
 		}
 		return response, nil
 	}
@@ -67,9 +67,10 @@ func readable(event events.APIGatewayV2HTTPRequest) bool {
 
 // unreadable returns the response to an event that is not an HTTP request. It logs
 // the request as logRequest does, but not its path.
-func unreadable(ctx context.Context, requestID string) events.APIGatewayV2HTTPResponse {
-	id := orLambdaID(ctx, requestID)
-	slog.InfoContext(ctx, "request", "request_id", id, "status", http.StatusBadRequest, "error", "the request can't be read")
+func unreadable(ctx context.Context, event events.APIGatewayV2HTTPRequest) events.APIGatewayV2HTTPResponse {
+	id, source := orLambdaID(ctx, event.RequestContext.RequestID), event.RequestContext.HTTP.SourceIP
+	ctx = withRequestIDs(ctx, requestIDs{answered: id, gateway: id})
+	slog.InfoContext(ctx, "request", "status", http.StatusBadRequest, "source_ip", source, "error", "the request can't be read")
 	body, _ := json.Marshal(newProblem(badRequest("the request can't be read"), id))
 	headers := commonHeaders(id)
 	headers["Content-Type"] = "application/problem+json"

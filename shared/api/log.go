@@ -3,22 +3,31 @@ package api
 import (
 	"context"
 	"log/slog"
+	"net/http"
+	"strings"
+	"time"
 )
 
-type requestIDKey struct{}
-
-// withRequestID returns a context whose log lines have the request id.
-func withRequestID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestIDKey{}, id)
+// requestIDs are what the log lines of a request have in common.
+type requestIDs struct {
+	answered string // X-Request-Id of the answer
+	gateway  string // in the access log of the gateway
 }
 
-// requestLog adds the request id to what is logged while a request is served.
-// Lambda's own handler adds only Lambda's.
+type requestIDsKey struct{}
+
+// withRequestIDs returns a context whose log lines have the ids.
+func withRequestIDs(ctx context.Context, ids requestIDs) context.Context {
+	return context.WithValue(ctx, requestIDsKey{}, ids)
+}
+
+// requestLog adds the request's ids to what is logged while it is served. Lambda's own
+// handler adds only Lambda's.
 type requestLog struct{ slog.Handler }
 
 func (l requestLog) Handle(ctx context.Context, r slog.Record) error {
-	if id, ok := ctx.Value(requestIDKey{}).(string); ok {
-		r.AddAttrs(slog.String("request_id", id))
+	if ids, ok := ctx.Value(requestIDsKey{}).(requestIDs); ok {
+		r.AddAttrs(slog.String("request_id", ids.answered), slog.String("gateway_request_id", ids.gateway))
 	}
 	return l.Handler.Handle(ctx, r)
 }
@@ -29,4 +38,29 @@ func (l requestLog) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (l requestLog) WithGroup(name string) slog.Handler {
 	return requestLog{l.Handler.WithGroup(name)}
+}
+
+// logRequest writes one line about the request: who sent it from where, and why it was
+// refused. Its level is ERROR if the service is at fault, WARN if the database can't be
+// reached, otherwise INFO. It has neither the query nor the body, which may hold secrets.
+func logRequest(r *http.Request, status int, duration time.Duration, err error) {
+	level := slog.LevelInfo
+	switch {
+	case status == http.StatusServiceUnavailable:
+		level = slog.LevelWarn
+	case status >= 500:
+		level = slog.LevelError
+	}
+	attrs := []any{
+		"method", r.Method, "path", r.URL.Path, "status", status, "duration_ms", duration.Milliseconds(),
+		"source_ip", clientAddress(r), "user_agent", userAgent(r),
+	}
+	// The authorizer has verified the token, whatever the service thinks of it now.
+	if caller, err := callerOf(r); err == nil {
+		attrs = append(attrs, "admin_id", caller.AdminID, "organization_id", caller.OrganizationID, "session_id", caller.SessionID)
+	}
+	if err != nil {
+		attrs = append(attrs, "reason", strings.TrimPrefix(newProblem(err, "").Type, problemPath), "error", withoutNames(err))
+	}
+	slog.Log(r.Context(), level, "request", attrs...)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -86,6 +87,8 @@ type Signer struct {
 	method jwt.SigningMethod
 	keyID  string
 	key    any
+
+	pseudonyms []byte // the key of pseudonyms
 }
 
 // NewSigner returns a signer that signs with the secret (HS256). The secret must
@@ -94,7 +97,7 @@ func NewSigner(secret []byte) (*Signer, error) {
 	if err := checkSecret(secret); err != nil {
 		return nil, err
 	}
-	return &Signer{method: jwt.SigningMethodHS256, keyID: secretKeyID(secret), key: secret}, nil
+	return &Signer{method: jwt.SigningMethodHS256, keyID: secretKeyID(secret), key: secret, pseudonyms: derive(secret, "pseudonyms")}, nil
 }
 
 // NewPrivateKeySigner returns a signer that signs with the private key in data,
@@ -108,7 +111,17 @@ func NewPrivateKeySigner(data []byte) (*Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Signer{method: public.method, keyID: public.jwk.KeyID, key: private}, nil
+	encoded, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, err
+	}
+	return &Signer{method: public.method, keyID: public.jwk.KeyID, key: private, pseudonyms: derive(encoded, "pseudonyms")}, nil
+}
+
+// Pseudonym returns a text that stands for s in a log: always the same one, as long as the
+// signer has the same key, without which nobody can find s by trying.
+func (s *Signer) Pseudonym(text string) string {
+	return hex.EncodeToString(derive(s.pseudonyms, text)[:8])
 }
 
 // Sign returns a token for the caller, which is valid from now until
@@ -297,7 +310,12 @@ func checkSecret(secret []byte) error {
 
 // secretKeyID returns a key id for the secret that reveals nothing about it.
 func secretKeyID(secret []byte) string {
-	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte("key id"))
-	return hex.EncodeToString(mac.Sum(nil)[:8])
+	return hex.EncodeToString(derive(secret, "key id")[:8])
+}
+
+// derive returns the HMAC of the text.
+func derive(key []byte, text string) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(text))
+	return mac.Sum(nil)
 }

@@ -603,3 +603,33 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// TestPseudonym checks that a pseudonym depends on the key and on nothing else.
+func TestPseudonym(t *testing.T) {
+	signers := []*auth.Signer{}
+	for _, letter := range []string{"a", "b"} {
+		s, err := auth.NewSigner([]byte(strings.Repeat(letter, auth.MinSecretBytes)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		signers = append(signers, s)
+	}
+	for range 2 {
+		private, _ := keyPair(t, newEd25519(t))
+		s, err := auth.NewPrivateKeySigner(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signers = append(signers, s)
+	}
+	seen := map[string]bool{}
+	for _, s := range signers {
+		for _, text := range []string{"ann@example.com", "bob@example.com"} {
+			p := s.Pseudonym(text)
+			if p != s.Pseudonym(text) || seen[p] || len(p) != 16 {
+				t.Errorf("%s is %q", text, p)
+			}
+			seen[p] = true
+		}
+	}
+}

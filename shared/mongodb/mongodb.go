@@ -165,11 +165,13 @@ func convert(doing string, err error) error {
 		return &org.Error{Kind: org.NotFound, Message: "not found", Err: err}
 	}
 	if isDuplicateKey(err) {
-		// One of the unique indexes that older versions of the service made.
+		// One of the unique indexes that older versions of the service made. The text of the
+		// server has the value, such as an email, which is not for the log.
+		cause := fmt.Errorf("%s: a unique index refuses it", doing)
 		if strings.Contains(err.Error(), "email") {
-			return &org.Error{Kind: org.Conflict, Reason: org.EmailTaken, Message: "the email is taken", Err: err}
+			return &org.Error{Kind: org.Conflict, Reason: org.EmailTaken, Message: "the email is taken", Err: cause}
 		}
-		return &org.Error{Kind: org.Conflict, Reason: org.NameTaken, Message: "the organization name is taken", Err: err}
+		return &org.Error{Kind: org.Conflict, Reason: org.NameTaken, Message: "the organization name is taken", Err: cause}
 	}
 	var server mongo.ServerError
 	if errors.As(err, &server) && !isTransient(server) {

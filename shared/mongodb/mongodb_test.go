@@ -178,3 +178,14 @@ func TestObjectID(t *testing.T) {
 		t.Error("a string is read as an id")
 	}
 }
+
+// TestConvertHidesValue checks that an error of a unique index does not have the value, which
+// may be an email and would be logged.
+func TestConvertHidesValue(t *testing.T) {
+	const text = `E11000 duplicate key error collection: master.admins index: email_1 dup key: { email: "ann@example.com" }`
+	err := convert("insert admin", mongo.WriteException{WriteErrors: mongo.WriteErrors{{Code: 11000, Message: text}}})
+	var e *org.Error
+	if !errors.As(err, &e) || e.Reason != org.EmailTaken || strings.Contains(err.Error(), "ann@") || !strings.Contains(err.Error(), "insert admin") {
+		t.Errorf("%v", err)
+	}
+}

@@ -78,6 +78,9 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 	}
 	created, err := s.create(ctx, o, []Claim{claim}, prepare, func() error { return s.Store.InsertAdmin(ctx, admin) })
 	s.mailVerification(ctx, v, err)
+	if err == nil {
+		s.log().InfoContext(ctx, "signed up", "admin_id", admin.ID, "organization_id", o.ID, "source_ip", r.ClientAddress)
+	}
 	return created, err
 }
 

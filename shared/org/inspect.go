@@ -3,6 +3,7 @@ package org
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"maps"
 	"slices"
 	"time"
@@ -41,6 +42,19 @@ type Finding struct {
 	database   string
 	collection Collection
 }
+
+// String returns what the finding says in JSON, without the records that it holds: they have
+// emails and the hashes of passwords.
+func (f Finding) String() string {
+	text, err := json.Marshal(f)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// GoString returns the same, for the verb %#v.
+func (f Finding) GoString() string { return f.String() }
 
 // same reports whether two inspections have found the same inconsistency,
 // unchanged.

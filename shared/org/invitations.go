@@ -224,7 +224,8 @@ func (s *Service) invited(ctx context.Context, t Ticket) (Organization, error) {
 
 // prove checks the password of the admin, who has the right to the claim, and makes
 // the claim the admin's own.
-func (s *Service) prove(ctx context.Context, a Admin, claim Claim, r AcceptRequest) (Admin, error) {
+func (s *Service) prove(ctx context.Context, a Admin, claim Claim, r AcceptRequest) (_ Admin, err error) {
+	defer func() { s.logRefusal(ctx, a, a.Email, r.ClientAddress, err) }()
 	network := addressPrefix(r.ClientAddress)
 	attempt, err := s.countAttempt(ctx, a.Email, network)
 	if err == nil {

@@ -73,6 +73,7 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (tokens Tokens, err
 		if errors.Is(err, ErrUnavailable) {
 			s.takeBack(ctx, attempt.counted()...)
 		}
+		s.logRefusal(ctx, admin, stored, c.ClientAddress, err)
 	}()
 	network := addressPrefix(c.ClientAddress)
 	err = concurrently(
@@ -198,6 +199,7 @@ func (s *Service) begin(ctx context.Context, admin Admin, o Organization, from C
 		return Tokens{}, err
 	}
 	s.endOldest(ctx, session, others)
+	s.logLogin(ctx, session)
 	return s.tokens(session, admin, o, refresh)
 }
 
