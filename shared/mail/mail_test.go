@@ -330,6 +330,17 @@ func checkNamed(t testing.TB, m message, name string) {
 	}
 }
 
+// TestDomains checks that the domain of a recipient is one for every mail server.
+func TestDomains(t *testing.T) {
+	m := testMail
+	for _, m.To = range []string{"kate@münchen.de", "kate@xn--mnchen-3ya.de"} {
+		got, arrived := sent(t, nil, m)
+		if want := []string{"kate@xn--mnchen-3ya.de"}; !slices.Equal(arrived.To, want) || got.header["To"] != "<"+want[0]+">" {
+			t.Errorf("%s: to %q, in the header %q", m.To, arrived.To, got.header["To"])
+		}
+	}
+}
+
 func TestLinks(t *testing.T) {
 	for _, tt := range []struct{ app, want string }{
 		{"https://app.example.org", "https://app.example.org/accept-invitation?ticket=x"},

@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	gomail "github.com/wneessen/go-mail"
+	"golang.org/x/net/idna"
 	"golang.org/x/text/unicode/norm"
 
 	"orgservice/shared/org"
@@ -53,6 +54,10 @@ func recipient(s string) (*mail.Address, error) {
 	a, err := mail.ParseAddress(s)
 	if err != nil || a.Name != "" || a.Address != s {
 		return nil, errors.New("the recipient is not an email address")
+	}
+	// In this form every server takes it, also without SMTPUTF8 (RFC 6531).
+	if ascii, err := idna.Lookup.ToASCII(domain(s)); err == nil {
+		a.Address = strings.TrimSuffix(s, domain(s)) + ascii
 	}
 	return a, nil
 }

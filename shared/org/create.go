@@ -107,7 +107,10 @@ func (r CreateOrganizationRequest) Validate() []FieldError {
 }
 
 func (r CreateOrganizationRequest) parse() (Name, []FieldError) {
-	return parseNameField(r.OrganizationName)
+	var fields fieldErrors
+	name, err := parseNewName(r.OrganizationName)
+	fields.add("organization_name", err)
+	return name, fields
 }
 
 // parseNameField parses the field organization_name of a request.

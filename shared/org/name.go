@@ -4,7 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"net/mail"
+	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -14,9 +15,8 @@ import (
 )
 
 const (
-	maxNameRunes  = 100
-	maxSlugBytes  = 64
-	maxEmailBytes = 254 // RFC 5321, section 4.5.3.1.3, without the angle brackets
+	maxNameRunes = 100
+	maxSlugBytes = 64
 )
 
 // CollectionPrefix begins the name of every organization's collection.
@@ -63,6 +63,59 @@ func ParseName(s string) (Name, error) {
 // replacement character of text that could not be decoded.
 func isForbidden(r rune) bool {
 	return unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Bidi_Control, r) || r == utf8.RuneError
+}
+
+// mixable are the scripts that words of one language may mix, besides one script alone: the
+// level "Highly Restrictive" of Unicode Technical Standard #39, section 5.2.
+var mixable = [][]string{
+	{"Latin", "Han", "Hiragana", "Katakana"},
+	{"Latin", "Han", "Bopomofo"},
+	{"Latin", "Han", "Hangul"},
+}
+
+// checkNewName refuses a name for an organization that did not have it before, if one of its
+// words mixes scripts, as Pаypal with a Cyrillic а does: it may look like another name. Its
+// error is as that of [ParseName].
+func checkNewName(n Name) error {
+	for word := range strings.FieldsFuncSeq(n.Display, func(r rune) bool {
+		return !unicode.In(r, unicode.L, unicode.M, unicode.Nd) && !isInvisible(r)
+	}) {
+		scripts := scriptsOf(word)
+		if len(scripts) > 1 && !slices.ContainsFunc(mixable, func(together []string) bool {
+			return !slices.ContainsFunc(scripts, func(s string) bool { return !slices.Contains(together, s) })
+		}) {
+			return fmt.Errorf("must not mix %s in one word", strings.Join(scripts, " and "))
+		}
+	}
+	return nil
+}
+
+// parseNewName returns the name of an organization that did not have it before.
+func parseNewName(s string) (Name, error) {
+	n, err := ParseName(s)
+	if err == nil {
+		err = checkNewName(n)
+	}
+	return n, err
+}
+
+// scriptsOf returns the names of the scripts in the text, sorted, but for characters that
+// several scripts have.
+func scriptsOf(text string) []string {
+	var found []string
+	for _, r := range text {
+		if r <= unicode.MaxASCII && unicode.IsLetter(r) {
+			found = append(found, "Latin")
+			continue
+		}
+		for name, table := range unicode.Scripts {
+			if name != "Common" && name != "Inherited" && unicode.Is(table, r) {
+				found = append(found, name)
+			}
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // slugOf returns the slug of a normalized name. It is the name in the form that
@@ -112,24 +165,3 @@ func slugOf(name string) string {
 func isInvisible(r rune) bool {
 	return unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 }
-
-// parseEmail returns the address in the form in which it is stored and compared,
-// without white space around it. Its error is the end of a sentence, as that of
-// [ParseName].
-func parseEmail(s string) (string, error) {
-	s = strings.TrimSpace(s)
-	switch {
-	case s == "":
-		return "", errors.New("is required")
-	case len(s) > maxEmailBytes:
-		return "", errors.New("must have at most 254 bytes")
-	}
-	address, err := mail.ParseAddress(s)
-	if err != nil || address.Name != "" || address.Address != s || strings.ContainsFunc(s, isForbidden) {
-		return "", errors.New("must be an email address such as admin@example.com")
-	}
-	return emailKey(s), nil
-}
-
-// emailKey returns the form in which an address is compared: without case.
-func emailKey(s string) string { return strings.ToLower(norm.NFC.String(s)) }

@@ -3,6 +3,7 @@ package org_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
@@ -266,58 +267,71 @@ func FuzzParseName(f *testing.F) {
 	})
 }
 
-func TestEmail(t *testing.T) {
-	local := strings.Repeat("a", 64)
-	long := func(n int) string { // an address of n bytes
-		return local + "@" + strings.Repeat("b", n-len(local)-len("@")-len(".com")) + ".com"
-	}
+// TestMixedScripts checks that a new name has no word that mixes scripts, whereas one of an
+// older version is found by it.
+func TestMixedScripts(t *testing.T) {
 	for _, tt := range []struct {
-		name, email string
-		ok          bool
+		name string
+		want string // the scripts that the message names; empty: the name is good
 	}{
-		{"OK", "admin@example.com", true},
-		{"upper case", "Admin@Example.COM", true},
-		{"plus and dots", "first.last+tag@mail.example.co.uk", true},
-		{"apostrophe", "o'brien@example.com", true},
-		{"letters of other scripts", "админ@пример.рф", true},
-		{"no dot in the domain", "admin@localhost", true},
-		{"254 bytes", long(254), true},
-		{"255 bytes", long(255), false},
-		{"empty", "", false},
-		{"no @", "admin.example.com", false},
-		{"no local part", "@example.com", false},
-		{"no domain", "admin@", false},
-		{"two @", "admin@one@example.com", false},
-		{"two dots", "a..b@example.com", false},
-		{"display name", "Admin <admin@example.com>", false},
-		{"angle brackets", "<admin@example.com>", false},
-		{"comment", "admin@example.com (Admin)", false},
-		{"two addresses", "admin@example.com, root@example.com", false},
-		{"white space around", " \t\u00a0admin@example.com\u3000\r\n", true},
-		{"254 bytes and white space", " " + long(254) + " ", true},
-		{"only white space", " \u3000", false},
-		{"white space inside", "ad min@example.com", false},
-		{"line end", "admin@example.com\r\nBcc: all@example.com", false},
-		{"NUL", "admin\x00@example.com", false},
-		{"right-to-left override", "admin\u202e@example.com", false},
-		{"malformed", "admin\xff@example.com", false},
-		{"replacement character", "admin\ufffd@example.com", false},
-		{"operator", `{"$ne": null}`, false},
-		{"pattern", ".*", false},
+		{"Paypal", ""},
+		{"P\u0430ypal", "Cyrillic and Latin"},
+		{"Group P\u0430ypal Ltd", "Cyrillic and Latin"},
+		{"P\u200d\u0430ypal", "Cyrillic and Latin"},
+		{"\U0001d4ab\u0430", "Cyrillic and Latin"}, // a mathematical P
+		{"\uff30\u0430", "Cyrillic and Latin"},     // one in full width
+		{"\u03bfffice", "Greek and Latin"},
+		{"日本\u0430", "Cyrillic and Han"},
+		{"ㄅひ", "Bopomofo and Hiragana"},
+		{"한ア", "Hangul and Katakana"},
+		{"Альфа Bank", ""},
+		{"Альфа-Bank", ""},
+		{"Яндекс 360", ""},
+		{"Tシャツ工房", ""},
+		{"日本語テスト", ""},
+		{"株式会社ABC", ""},
+		{"삼성SDI", ""},
+		{"漢字한글", ""},
+		{"राम 3M", ""},
+		{"Café Zoë", ""},
+		{"Cafe\u0301", ""},
+		{"שָׁלוֹם", ""},
+		{"3M₂", ""},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			r := org.CreateRequest{OrganizationName: "Acme", Email: tt.email, Password: "Admin@123"}
-			var fields []string
-			for _, f := range r.Validate() {
-				fields = append(fields, f.Field)
-			}
-			var want []string
-			if !tt.ok {
-				want = []string{"email"}
-			}
-			if diff := cmp.Diff(want, fields); diff != "" {
-				t.Errorf("wrong fields (-want +got):\n%s", diff)
-			}
-		})
+		r := org.CreateRequest{OrganizationName: tt.name, Email: "a@example.com", Password: adminPassword}
+		var want []org.FieldError
+		if tt.want != "" {
+			want = []org.FieldError{{Field: "organization_name", Message: "must not mix " + tt.want + " in one word"}}
+		}
+		if diff := cmp.Diff(want, r.Validate()); diff != "" {
+			t.Errorf("%+q (-want +got):\n%s", tt.name, diff)
+		}
+		if diff := cmp.Diff(want, org.CreateOrganizationRequest{OrganizationName: tt.name}.Validate()); diff != "" {
+			t.Errorf("one more organization %+q (-want +got):\n%s", tt.name, diff)
+		}
+	}
+
+	const older, other = "P\u0430ypal", "\u0410cme"
+	f := newFixture(t)
+	o := f.insertOldNamed(t, older, "a@example.com")
+	caller := f.mustLogin(t, "a@example.com", adminPassword)
+	rename := func(name string) error {
+		_, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: &name})
+		return err
+	}
+	if got, err := f.Get(t.Context(), older); err != nil || got.ID != o.id.Hex() {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if err := rename("  " + older); err != nil { // what it is called
+		t.Error(err)
+	}
+	if err := rename(other); !errors.Is(err, org.ErrInvalid) || !strings.Contains(err.Error(), "Cyrillic and Latin") {
+		t.Errorf("rename: %v", err)
+	}
+	if _, err := f.Login(t.Context(), org.LoginRequest{Email: "a@example.com", Password: adminPassword, OrganizationName: new(older)}); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.Delete(t.Context(), caller, new(older)); err != nil {
+		t.Error(err)
 	}
 }

@@ -44,9 +44,12 @@ func (s *Service) Forgot(ctx context.Context, r ForgotRequest) error {
 	over := time.After(forgotTime)
 	limited, cancel := context.WithTimeout(ctx, mailingTime)
 	defer cancel()
-	email := emailKey(strings.TrimSpace(r.Email))
+	email, err := s.storedEmail(ctx, r.Email)
+	if err != nil {
+		return err
+	}
 	var a Admin
-	err := concurrently(
+	err = concurrently(
 		func() error {
 			err := s.countMailOf(ctx, ResetMail, addressPrefix(r.ClientAddress), mailsPerClient)
 			if err == nil {

@@ -92,7 +92,7 @@ func (r CreateRequest) Validate() []FieldError {
 
 func (r CreateRequest) parse() (Name, string, []FieldError) {
 	var fields fieldErrors
-	name, err := ParseName(r.OrganizationName)
+	name, err := parseNewName(r.OrganizationName)
 	fields.add("organization_name", err)
 	email, err := parseEmail(r.Email)
 	fields.add("email", err)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"orgservice/shared/auth"
@@ -54,18 +53,9 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (tokens Tokens, err
 	if err := invalid(fields); err != nil {
 		return Tokens{}, err
 	}
-	email := emailKey(strings.TrimSpace(c.Email))
-	stored := email
-	if given := emailKey(c.Email); given != email {
-		// Older versions trimmed nothing and took addresses that begin or end with
-		// white space such as U+00A0.
-		admins, err := s.Store.AdminsByEmail(ctx, given)
-		if err != nil {
-			return Tokens{}, err
-		}
-		if len(admins) > 0 {
-			stored = given
-		}
+	stored, err := s.storedEmail(ctx, c.Email)
+	if err != nil {
+		return Tokens{}, err
 	}
 	var attempt attempt
 	var admin Admin

@@ -31,6 +31,11 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 	if o.Operation != nil {
 		return Organization{}, errBusy
 	}
+	if c.OrganizationName != nil && name.Collection() != o.Collection {
+		if err := checkNewName(name); err != nil {
+			return Organization{}, invalid([]FieldError{{Field: "organization_name", Message: err.Error()}})
+		}
+	}
 	if c.Password != nil {
 		if err := checkNewPassword(*c.Password, admin.Email, o.Name, strings.TrimPrefix(o.Collection, CollectionPrefix)); err != nil {
 			return Organization{}, err

@@ -2,6 +2,7 @@ package org_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +52,25 @@ func (f *fixture) insertOld(t *testing.T, status, key string, operation bson.D) 
 	f.insert(t, "organizations", b.record)
 	f.insertOldClaims(t, b, "org_acme", "email:a@example.com")
 	f.replaceOldAdmin(t, b, "a@example.com", adminPassword, 1)
+	return b
+}
+
+// insertOldNamed inserts an organization of the previous version with another name and email.
+func (f *fixture) insertOldNamed(t *testing.T, name, email string) oldRecord {
+	t.Helper()
+	b := f.insertOld(t, "active", "acme", nil)
+	collection := mustParseName(t, name).Collection()
+	claims := []string{collection, "email:" + email}
+	if _, err := f.db.Client.Database(f.db.Name).Collection("claims").DeleteMany(t.Context(), bson.D{{Key: "organization_id", Value: b.id}}); err != nil {
+		t.Fatal(err)
+	}
+	f.insertOldClaims(t, b, claims...)
+	f.set(t, "organizations", b.id.Hex(), bson.D{
+		{Key: "organization_name", Value: name}, {Key: "name_key", Value: strings.TrimPrefix(collection, "org_")},
+		{Key: "collection_name", Value: collection}, {Key: "claims", Value: claims},
+	})
+	f.replaceOldAdmin(t, b, email, adminPassword, 1)
+	f.fillTenant(t, collection)
 	return b
 }
 
@@ -189,14 +209,7 @@ func TestUpgrade(t *testing.T) {
 func TestUpgradeUntrimmedEmail(t *testing.T) {
 	const email, untrimmed = "a@example.com", "a@example.com\u00a0"
 	f := newFixture(t)
-	b := f.insertOld(t, "active", "acme", nil)
-	if _, err := f.db.Client.Database(f.db.Name).Collection("claims").DeleteOne(t.Context(), bson.D{{Key: "_id", Value: "email:" + email}}); err != nil {
-		t.Fatal(err)
-	}
-	f.insertOldClaims(t, b, "email:"+untrimmed)
-	f.set(t, "organizations", b.id.Hex(), bson.D{{Key: "claims", Value: bson.A{"org_acme", "email:" + untrimmed}}})
-	f.replaceOldAdmin(t, b, untrimmed, adminPassword, 1)
-	f.fillTenant(t, "org_acme")
+	b := f.insertOldNamed(t, "Acme", untrimmed)
 	other := f.mustCreate(t, "Other", email)
 	for given, want := range map[string]string{untrimmed: b.id.Hex(), email: other.ID, email + "\u3000": other.ID} {
 		if got := f.mustLogin(t, given, adminPassword).OrganizationID; got != want {

@@ -1,0 +1,85 @@
+package org
+
+import (
+	"context"
+	"errors"
+	"net/mail"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/text/unicode/norm"
+)
+
+const maxEmailBytes = 254 // RFC 5321, section 4.5.3.1.3, without the angle brackets
+
+var errEmail = errors.New("must be an email address such as admin@example.com")
+
+// parseEmail returns the address in the form in which it is stored and compared,
+// without white space around it. Its error is the end of a sentence, as that of
+// [ParseName].
+func parseEmail(s string) (string, error) {
+	s = strings.TrimSpace(s)
+	switch {
+	case s == "":
+		return "", errors.New("is required")
+	case len(s) > maxEmailBytes:
+		return "", errors.New("must have at most 254 bytes")
+	case strings.ContainsFunc(s, isForbidden) || strings.ContainsFunc(s, isInvisible):
+		return "", errEmail
+	case strings.ContainsRune(s, 'İ'): // its lower case is i, for older versions and for Go
+		return "", errEmail
+	}
+	email := olderEmailKey(s)
+	local, domain, _ := cutAddress(email)
+	// A domain has one form (RFC 5891, with the mapping of UTS #46), and no IP address, with or
+	// without brackets, stands for it.
+	domain, err := idna.Lookup.ToUnicode(domain)
+	if _, notIP := netip.ParseAddr(domain); err != nil || notIP == nil {
+		return "", errEmail
+	}
+	// Only now it is clear where the dots are.
+	email = local + "@" + domain
+	address, err := mail.ParseAddress(email)
+	if err != nil || address.Name != "" || address.Address != email || len(email) > maxEmailBytes {
+		return "", errEmail
+	}
+	return email, nil
+}
+
+func cutAddress(email string) (local, domain string, ok bool) {
+	i := strings.LastIndexByte(email, '@')
+	if i < 0 {
+		return email, "", false
+	}
+	return email[:i], email[i+1:], true
+}
+
+// emailKey returns the form in which an address is compared: without white space around it
+// and without case, and with a domain such as xn--mnchen-3ya.de in letters. What is no
+// address any more, but was one for older versions, stays as it is but for these.
+func emailKey(s string) string {
+	if email, err := parseEmail(s); err == nil {
+		return email
+	}
+	return olderEmailKey(strings.TrimSpace(s))
+}
+
+// olderEmailKey returns the form in which older versions compared an address.
+func olderEmailKey(s string) string { return strings.ToLower(norm.NFC.String(s)) }
+
+// storedEmail returns the form in which the email of a request is stored if there is an
+// account. Older versions trimmed nothing, took addresses that begin or end with white space
+// such as U+00A0, and took xn--mnchen-3ya.de for another domain. Its error is ErrUnavailable.
+func (s *Service) storedEmail(ctx context.Context, given string) (string, error) {
+	email := emailKey(given)
+	older := olderEmailKey(given)
+	if older == email {
+		return email, nil
+	}
+	admins, err := s.Store.AdminsByEmail(ctx, older)
+	if len(admins) > 0 {
+		email = older
+	}
+	return email, err
+}
