@@ -40,6 +40,7 @@ func TestImports(t *testing.T) {
 	)
 	rules := map[string][]string{
 		"./shared/auth":          {"orgservice/", driver, adapter, lambda, sdk},
+		"./shared/breach":        {"orgservice/", driver, adapter, lambda, sdk},
 		"./shared/org":           {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/config", driver, adapter, lambda, sdk, "net/http"},
 		"./shared/mongodb":       {"orgservice/shared/api", "orgservice/shared/config", adapter, lambda, sdk},
 		"./shared/config":        {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/org", driver, adapter, lambda, sdkHeavy, mailer, ses, smtp},

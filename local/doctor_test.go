@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -16,7 +17,7 @@ func TestDoctor(t *testing.T) {
 	db := mongodbtest.New(t) // before newProject changes the folder
 	newProject(t)
 	store := db.Open(t)
-	service := &org.Service{Store: store, Database: db.Name, Passwords: auth.Passwords{Cost: 4}}
+	service := &org.Service{Store: store, Database: db.Name, Passwords: auth.Passwords{Cost: 4}, Log: slog.New(slog.DiscardHandler)}
 	if failed, err := store.EnsureIndexes(t.Context()); err != nil || len(failed) > 0 {
 		t.Fatal(failed, err)
 	}

@@ -20,6 +20,7 @@ import (
 	"orgservice/shared/auth"
 	"orgservice/shared/config"
 	"orgservice/shared/mongodb"
+	"orgservice/shared/org"
 )
 
 // export is what a shell needs before a name.
@@ -76,7 +77,7 @@ func readEnv(path string) (env map[string]string, warnings []string, err error) 
 // this program reads.
 var names = []string{
 	"MONGO_URL", "MASTER_DB", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS",
-	"JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN", "REFRESH_IDLE_EXPIRES_IN", "BCRYPT_COST", "EMAIL_VERIFICATION",
+	"JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN", "REFRESH_IDLE_EXPIRES_IN", "BCRYPT_COST", "PASSWORD_MIN_LENGTH", "BREACHED_PASSWORDS_URL", "EMAIL_VERIFICATION",
 	"SIGNUP", "SIGNUPS_PER_HOUR", "MAX_ORGANIZATIONS", "MAIL_FROM", "APP_URL", "SMTP_URL", "PORT", "LOG_LEVEL", "DEBUG", "NO_COLOR",
 }
 
@@ -155,6 +156,9 @@ func (p *project) settings(ctx context.Context) error {
 		return errors.New("JWT_PUBLIC_KEYS: must hold the public key of JWT_PRIVATE_KEY")
 	}
 	if _, err = env.EmailVerification(); err != nil {
+		return err
+	}
+	if _, err = env.PasswordRules(org.MinPasswordRunes); err != nil {
 		return err
 	}
 	if _, err = env.SignUps(); err != nil {

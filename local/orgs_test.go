@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 func TestOrgs(t *testing.T) {
 	db := mongodbtest.New(t) // before newProject changes the folder
 	newProject(t)
-	service := &org.Service{Store: db.Open(t), Database: db.Name, Passwords: auth.Passwords{Cost: 4}}
+	service := &org.Service{Store: db.Open(t), Database: db.Name, Passwords: auth.Passwords{Cost: 4}, Log: slog.New(slog.DiscardHandler)}
 	orgs := func(args ...string) (string, error) {
 		return call(t, "", []string{"MONGO_URL=" + db.URL, "MASTER_DB=" + db.Name}, append([]string{"orgs"}, args...)...)
 	}

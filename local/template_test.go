@@ -278,8 +278,10 @@ var readers = map[string]func(context.Context, config.Env) error{
 	"wire.Passwords": readNeed(wire.Passwords),
 	"wire.Tokens":    readNeed(wire.Tokens),
 	"wire.SignUps":   readNeed(wire.SignUps),
-	"wire.Mails":     readNeed(wire.Mails),
-	"mail.Need":      readNeed(mail.Need),
+
+	"wire.PasswordRules": readNeed(wire.PasswordRules),
+	"wire.Mails":         readNeed(wire.Mails),
+	"mail.Need":          readNeed(mail.Need),
 	"env.Verifier": func(ctx context.Context, env config.Env) error {
 		_, err := env.Verifier(ctx, true)
 		return err

@@ -6,4 +6,4 @@ import (
 	"orgservice/shared/wire"
 )
 
-func main() { api.Serve(wire.Handler(api.Reset, wire.Mails, wire.Passwords)) }
+func main() { api.Serve(wire.Handler(api.Reset, wire.Mails, wire.Passwords, wire.PasswordRules)) }

@@ -7,4 +7,4 @@ import (
 	"orgservice/shared/wire"
 )
 
-func main() { api.Serve(wire.Handler(api.Update, wire.Passwords, mail.Need)) }
+func main() { api.Serve(wire.Handler(api.Update, wire.Passwords, wire.PasswordRules, mail.Need)) }

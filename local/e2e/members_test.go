@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"crypto/sha1"
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
@@ -273,6 +277,39 @@ func TestVerify(t *testing.T) {
 	c.delete(newTenant(c).token).want(t, 200) // nobody must prove anything for that
 	if text := p.out.String(); strings.Contains(strings.ReplaceAll(text, "ticket="+ticket, ""), ticket) {
 		t.Error("the ticket is in the log")
+	}
+}
+
+// TestPasswordRules runs a service with rules for passwords of its own.
+func TestPasswordRules(t *testing.T) {
+	t.Parallel()
+	const breached = "a breached password"
+	digits := strings.ToUpper(fmt.Sprintf("%x", sha1.Sum([]byte(breached))))
+	corpus := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/range/"+digits[:5] {
+			fmt.Fprintf(w, "%s:2\r\n", digits[5:])
+		}
+	}))
+	defer corpus.Close()
+	p := newLocal(t, "", []string{"PASSWORD_MIN_LENGTH=15", "BREACHED_PASSWORDS_URL=" + corpus.URL + "/range/"})
+	c := newLocalClient(t, p)
+	r := newRegistration()
+	for password, want := range map[string]string{
+		"fourteen chars": "must have at least 15 characters",
+		breached:         "is known from a breach of some service: choose another one",
+	} {
+		r.Password = password
+		a := c.create(r).want(t, 422)
+		wantProblem(t, a, "invalid-fields")
+		if !strings.HasSuffix(a.text("detail"), "password "+want) {
+			t.Errorf("%v", a)
+		}
+	}
+	r.Password = "an unknown password"
+	c.create(r).want(t, 201)
+	code, _, errs := runLocal(t, t.TempDir(), []string{"PASSWORD_MIN_LENGTH=3"})
+	if code != 1 || errs != "PASSWORD_MIN_LENGTH: \"3\" is not a whole number from 8 to 64\n" {
+		t.Errorf("exit %d: %s", code, errs)
 	}
 }
 

@@ -9,13 +9,15 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/text/unicode/norm"
 )
 
 // bcryptBytes is how many bytes bcrypt reads: a longer password would match all that
 // begin with the same 72.
 const bcryptBytes = 72
 
-// Passwords hashes and compares passwords with bcrypt. Of a password of more than 72
+// Passwords hashes and compares passwords with bcrypt, in Unicode's form NFC: one keyboard
+// writes é as one character and another one as two. Of a password of more than 72
 // bytes it hashes an HMAC, so that every byte counts. The key is public: it only makes
 // the HMAC another value than any hash of the password that somebody may have from
 // elsewhere, who could log in with it otherwise.
@@ -30,18 +32,31 @@ type Passwords struct {
 
 // Hash returns the hash of the password.
 func (p Passwords) Hash(password string) (string, error) {
-	hash, err := bcrypt.GenerateFromPassword([]byte(shorten(password)), p.Cost)
+	hash, err := bcrypt.GenerateFromPassword([]byte(shorten(normalize(password))), p.Cost)
 	if err != nil {
 		return "", fmt.Errorf("hash password: %w", err)
 	}
 	return string(hash), nil
 }
 
-// Verify reports whether hash is the hash of password. An empty hash stands for
+// normalize returns the form of a password that is hashed.
+func normalize(password string) string { return norm.NFC.String(password) }
+
+// Verify reports whether hash is the hash of password. It compares once, or twice if the
+// password is not in NFC, since older versions hashed it as it was. An empty hash stands for
 // an account that does not exist: the result is false, and takes as long as for
 // any other hash. The same holds for a password that bcrypt takes for a shorter one. It
 // is an error if the hash is malformed.
 func (p Passwords) Verify(hash, password string) (bool, error) {
+	normalized := normalize(password)
+	ok, err := p.verify(hash, normalized)
+	if err == nil && !ok && password != normalized {
+		ok, err = p.verify(hash, password)
+	}
+	return ok, err
+}
+
+func (p Passwords) verify(hash, password string) (bool, error) {
 	password = shorten(password)
 	known := hash != "" && !repeats(password)
 	if !known {

@@ -192,3 +192,38 @@ func BenchmarkVerify(b *testing.B) {
 		})
 	}
 }
+
+// TestPasswordForms checks that a password is the same in each of Unicode's forms, and that a
+// hash of another form than NFC, which older versions made, stays good.
+func TestPasswordForms(t *testing.T) {
+	const composed, decomposed = "p\u00e4ssw\u00f6rter", "pa\u0308sswo\u0308rter"
+	p := auth.Passwords{Cost: testCost}
+	older, err := bcrypt.GenerateFromPassword([]byte(decomposed), testCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat(decomposed, 5)
+	for _, tt := range []struct {
+		name, hash, password string
+		want                 bool
+		comparisons          int
+	}{
+		{"composed", mustHash(t, p, composed), composed, true, 1},
+		{"composed, given decomposed", mustHash(t, p, composed), decomposed, true, 1},
+		{"decomposed, given composed", mustHash(t, p, decomposed), composed, true, 1},
+		{"more than 72 bytes", mustHash(t, p, long), strings.Repeat(composed, 5), true, 1},
+		{"an older hash", string(older), decomposed, true, 2},
+		{"an older hash, given composed", string(older), composed, false, 1},
+		{"another one", mustHash(t, p, composed), decomposed + "x", false, 2},
+		{"compatible", mustHash(t, p, "of\ufb01ce hours"), "office hours", false, 1},
+		{"no account", "", decomposed, false, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var c comparisons
+			got, err := auth.Passwords{Cost: testCost, Compare: c.compare}.Verify(tt.hash, tt.password)
+			if got != tt.want || err != nil || len(c.hashes) != tt.comparisons {
+				t.Errorf("Verify = %v, %v after %d comparisons; want %v after %d", got, err, len(c.hashes), tt.want, tt.comparisons)
+			}
+		})
+	}
+}

@@ -212,6 +212,33 @@ func (env Env) SignUps() (SignUps, error) {
 	return s, err
 }
 
+// PasswordRules are the rules for new passwords, besides those that always hold.
+type PasswordRules struct {
+	MinLength int    // PASSWORD_MIN_LENGTH, in characters
+	Breaches  string // BREACHED_PASSWORDS_URL: of a corpus, see package breach; empty: none
+}
+
+// maxMinLength is the length that every service should permit (NIST SP 800-63B-4, 3.1.1.2).
+const maxMinLength = 64
+
+// PasswordRules reads PASSWORD_MIN_LENGTH, from least to 64 and by default least, and
+// BREACHED_PASSWORDS_URL, which must be https unless it is on this machine.
+func (env Env) PasswordRules(least int) (PasswordRules, error) {
+	var r PasswordRules
+	var err error
+	if r.MinLength, err = env.integer("PASSWORD_MIN_LENGTH", least, least, maxMinLength); err != nil {
+		return r, err
+	}
+	r.Breaches = env("BREACHED_PASSWORDS_URL")
+	if r.Breaches == "" {
+		return r, nil
+	}
+	if _, err := parseAppURL(r.Breaches); err != nil || !strings.HasSuffix(r.Breaches, "/") {
+		return r, fmt.Errorf("BREACHED_PASSWORDS_URL: %q is no https URL that ends with /, such as https://api.pwnedpasswords.com/range/", r.Breaches)
+	}
+	return r, nil
+}
+
 var errNotSet = errors.New("is not set")
 
 // required does what resolve does, but it is an error if the value is empty.

@@ -259,6 +259,31 @@ func TestSignUps(t *testing.T) {
 	}
 }
 
+func TestPasswordRules(t *testing.T) {
+	for _, tt := range []struct {
+		length, corpus string
+		want           config.PasswordRules
+	}{
+		{"", "", config.PasswordRules{MinLength: 8}},
+		{"8", "https://api.pwnedpasswords.com/range/", config.PasswordRules{MinLength: 8, Breaches: "https://api.pwnedpasswords.com/range/"}},
+		{"64", "http://127.0.0.1:1/", config.PasswordRules{MinLength: 64, Breaches: "http://127.0.0.1:1/"}},
+	} {
+		got, err := environment(map[string]string{"PASSWORD_MIN_LENGTH": tt.length, "BREACHED_PASSWORDS_URL": tt.corpus}).PasswordRules(8)
+		if got != tt.want || err != nil {
+			t.Errorf("%+v, %v; want %+v", got, err, tt.want)
+		}
+	}
+	for name, values := range map[string][]string{
+		"PASSWORD_MIN_LENGTH":    {"7", "65", "0", "many"},
+		"BREACHED_PASSWORDS_URL": {"http://example.com/", "https://example.com", "https://example.com/?range=/", "example.com/", "ftp://example.com/", "https:///"},
+	} {
+		for _, value := range values {
+			_, err := environment(map[string]string{name: value}).PasswordRules(8)
+			wantErr(t, err, name)
+		}
+	}
+}
+
 func TestBcryptCost(t *testing.T) {
 	for _, tt := range []struct {
 		value string

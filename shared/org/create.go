@@ -56,7 +56,11 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 	if err := invalid(fields); err != nil {
 		return Organization{}, err
 	}
-	if err := s.admitSignUp(ctx, addressPrefix(r.ClientAddress)); err != nil {
+	err := s.admitSignUp(ctx, addressPrefix(r.ClientAddress))
+	if err == nil {
+		err = s.checkNewPassword(ctx, r.Password, email, name.Display, name.Slug)
+	}
+	if err != nil {
 		return Organization{}, err
 	}
 	admin := s.newAdmin(email)

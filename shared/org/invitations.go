@@ -260,7 +260,7 @@ func (s *Service) prove(ctx context.Context, a Admin, claim Claim, r AcceptReque
 
 // newMember makes a new admin, whom the organization does not list yet.
 func (s *Service) newMember(ctx context.Context, organizationID, email, password string) (Admin, error) {
-	if err := checkNewPassword(password, email); err != nil {
+	if err := s.checkNewPassword(ctx, password, email); err != nil {
 		return Admin{}, err
 	}
 	a := s.newAdmin(email)

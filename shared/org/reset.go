@@ -114,7 +114,7 @@ func (s *Service) Reset(ctx context.Context, r ResetRequest) error {
 	}
 	a, err := s.adminOf(ctx, t)
 	if err == nil {
-		err = checkNewPassword(r.Password, a.Email)
+		err = s.checkNewPassword(ctx, r.Password, a.Email)
 	}
 	if err == nil && a.Committed == "" {
 		err = s.settleOlder(ctx, a)

@@ -3,12 +3,15 @@ package org
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 
 	"orgservice/shared/auth"
 )
@@ -29,6 +32,8 @@ type Service struct {
 	MailsSent bool
 
 	SignUps SignUps // needed by Create and CreateOrganization
+
+	PasswordRules PasswordRules // needed by what sets a password
 
 	// Needed by Login and Refresh.
 	Tokens     *auth.Signer
@@ -188,20 +193,30 @@ func (f *fieldErrors) add(field string, err error) {
 	}
 }
 
-const (
-	minPasswordRunes = 8
-	maxPasswordRunes = 128
-)
+// MinPasswordRunes is the least length of a new password that a rule can ask for.
+const MinPasswordRunes = 8
 
-// checkPassword checks a new password. The context is what others know of its admin,
+const maxPasswordRunes = 128
+
+// PasswordRules are the rules for new passwords, besides those that always hold.
+type PasswordRules struct {
+	MinRunes int // 0: MinPasswordRunes
+
+	// Breached, if it is not nil, reports whether the password is known from a breach. A
+	// password about which it fails is good.
+	Breached func(ctx context.Context, password string) (bool, error)
+}
+
+// checkPassword checks a new password by what always holds. The context is what others know of its admin,
 // such as the email and the name of the organization: it must not be one of these, in
 // any case (NIST SP 800-63B-4, 3.1.1.2).
 func checkPassword(s string, context ...string) error {
+	s = norm.NFC.String(s)
 	switch {
 	case s == "":
 		return errors.New("is required")
-	case utf8.RuneCountInString(s) < minPasswordRunes:
-		return errors.New("must have at least 8 characters")
+	case utf8.RuneCountInString(s) < MinPasswordRunes:
+		return tooShort(MinPasswordRunes)
 	case slices.Contains([]rune(s), utf8.RuneError):
 		return errors.New("must not hold malformed text")
 	case strings.ContainsRune(s, 0):
@@ -216,6 +231,8 @@ func checkPassword(s string, context ...string) error {
 	return checkGivenPassword(s)
 }
 
+func tooShort(minRunes int) error { return fmt.Errorf("must have at least %d characters", minRunes) }
+
 func checkGivenPassword(s string) error {
 	switch {
 	case s == "":
@@ -226,11 +243,30 @@ func checkGivenPassword(s string) error {
 	return nil
 }
 
-// checkNewPassword returns ErrInvalid if checkPassword finds the field password wrong.
-func checkNewPassword(s string, context ...string) error {
+// checkNewPassword returns ErrInvalid if the field password is wrong by checkPassword or the
+// rules of the service.
+func (s *Service) checkNewPassword(ctx context.Context, password string, context ...string) error {
+	err := checkPassword(password, context...)
+	if err == nil && utf8.RuneCountInString(norm.NFC.String(password)) < s.PasswordRules.MinRunes {
+		err = tooShort(s.PasswordRules.MinRunes)
+	}
+	if err == nil && s.isBreached(ctx, password) {
+		err = errors.New("is known from a breach of some service: choose another one")
+	}
 	var fields fieldErrors
-	fields.add("password", checkPassword(s, context...))
+	fields.add("password", err)
 	return invalid(fields)
+}
+
+func (s *Service) isBreached(ctx context.Context, password string) bool {
+	if s.PasswordRules.Breached == nil {
+		return false
+	}
+	breached, err := s.PasswordRules.Breached(ctx, password)
+	if err != nil {
+		s.log().WarnContext(ctx, "a new password was not looked up", "error", err)
+	}
+	return breached && err == nil
 }
 
 // isRepeated reports whether the text has no more than two different characters.
@@ -248,7 +284,7 @@ func isContext(password string, context []string) bool {
 	for _, text := range context {
 		local, domain, _ := strings.Cut(text, "@")
 		for _, part := range []string{text, local, domain} {
-			part = strings.ToLower(strings.TrimSpace(part))
+			part = strings.ToLower(strings.TrimSpace(norm.NFC.String(part)))
 			if part != "" && strings.ReplaceAll(strings.ToLower(password), part, "") == "" {
 				return true
 			}

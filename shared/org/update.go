@@ -37,7 +37,7 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 		}
 	}
 	if c.Password != nil {
-		if err := checkNewPassword(*c.Password, admin.Email, o.Name, strings.TrimPrefix(o.Collection, CollectionPrefix)); err != nil {
+		if err := s.checkNewPassword(ctx, *c.Password, admin.Email, o.Name, strings.TrimPrefix(o.Collection, CollectionPrefix)); err != nil {
 			return Organization{}, err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"orgservice/shared/auth"
+	"orgservice/shared/breach"
 	"orgservice/shared/config"
 	"orgservice/shared/mongodb"
 	"orgservice/shared/org"
@@ -38,6 +39,17 @@ func Tokens(ctx context.Context, env config.Env, s *org.Service) error {
 func Mails(_ context.Context, env config.Env, s *org.Service) error {
 	s.MailsSent = env("MAIL_FROM") != ""
 	return nil
+}
+
+// PasswordRules is the [Need] to set passwords. It reads PASSWORD_MIN_LENGTH and
+// BREACHED_PASSWORDS_URL.
+func PasswordRules(_ context.Context, env config.Env, s *org.Service) error {
+	rules, err := env.PasswordRules(org.MinPasswordRunes)
+	s.PasswordRules.MinRunes = rules.MinLength
+	if rules.Breaches != "" {
+		s.PasswordRules.Breached = breach.Corpus{URL: rules.Breaches}.Contains
+	}
+	return err
 }
 
 // SignUps is the [Need] to create organizations. It reads SIGNUP, SIGNUPS_PER_HOUR and

@@ -35,6 +35,8 @@ func settings() map[string]string {
 		"SIGNUP":                  "closed",
 		"SIGNUPS_PER_HOUR":        "7",
 		"MAX_ORGANIZATIONS":       "99",
+		"PASSWORD_MIN_LENGTH":     "15",
+		"BREACHED_PASSWORDS_URL":  "https://breaches.example/range/",
 		"MAIL_FROM":               "no-reply@example.com",
 	}
 }
@@ -103,6 +105,7 @@ func TestOpenReads(t *testing.T) {
 		{"tokens", []wire.Need{wire.Tokens}, slices.Concat(database, tokens)},
 		{"mails", []wire.Need{wire.Mails}, slices.Concat(database, []string{"MAIL_FROM"})},
 		{"sign-ups", []wire.Need{wire.SignUps}, slices.Concat(database, []string{"MAX_ORGANIZATIONS", "SIGNUP", "SIGNUPS_PER_HOUR"})},
+		{"password rules", []wire.Need{wire.PasswordRules}, slices.Concat(database, []string{"BREACHED_PASSWORDS_URL", "PASSWORD_MIN_LENGTH"})},
 		{"both", []wire.Need{wire.Passwords, wire.Tokens}, slices.Concat(database, passwords, tokens)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -126,6 +129,9 @@ func TestOpenReads(t *testing.T) {
 			}
 			if s.SignUps != want {
 				t.Errorf("sign-ups %+v; want %+v", s.SignUps, want)
+			}
+			if rules := slices.Contains(read, "PASSWORD_MIN_LENGTH"); rules != (s.PasswordRules.MinRunes == 15) || rules != (s.PasswordRules.Breached != nil) {
+				t.Errorf("rules for passwords: %+v", s.PasswordRules)
 			}
 			if got, want := s.Passwords != nil, slices.Contains(read, "BCRYPT_COST"); got != want {
 				t.Errorf("has passwords: %v", got)
@@ -151,6 +157,8 @@ func TestOpenErr(t *testing.T) {
 		{"sign-up", map[string]string{"SIGNUP": "no"}, "SIGNUP"},
 		{"sign-ups", map[string]string{"SIGNUPS_PER_HOUR": "many"}, "SIGNUPS_PER_HOUR"},
 		{"organizations", map[string]string{"MAX_ORGANIZATIONS": "-1"}, "MAX_ORGANIZATIONS"},
+		{"length", map[string]string{"PASSWORD_MIN_LENGTH": "7"}, "PASSWORD_MIN_LENGTH"},
+		{"corpus", map[string]string{"BREACHED_PASSWORDS_URL": "http://breaches.example/range/"}, "BREACHED_PASSWORDS_URL"},
 		{"no secret", map[string]string{"JWT_SECRET": ""}, "JWT_SECRET"},
 		{"secret", map[string]string{"JWT_SECRET": "short"}, "JWT_SECRET"},
 		{"key", map[string]string{"JWT_PRIVATE_KEY": "x"}, "JWT_PRIVATE_KEY"},
@@ -163,7 +171,7 @@ func TestOpenErr(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			vars := settings()
 			maps.Copy(vars, tt.wrong)
-			s, _, err := open(t, vars, wire.Passwords, wire.Tokens, wire.SignUps)
+			s, _, err := open(t, vars, wire.Passwords, wire.Tokens, wire.SignUps, wire.PasswordRules)
 			if err == nil || s != nil || !strings.HasPrefix(err.Error(), tt.want+": ") {
 				t.Errorf("Open = %v, %v; want an error of %s", s, err, tt.want)
 			}

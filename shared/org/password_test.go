@@ -1,0 +1,69 @@
+package org_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"orgservice/shared/org"
+)
+
+// TestPasswordRules checks that every way to set a password keeps to the rules of the
+// service, and that nothing depends on an answer of the corpus.
+func TestPasswordRules(t *testing.T) {
+	f, post, owner, _ := withMail(t)
+	f.mustInvite(t, owner, "guest@acme.test", org.RoleMember)
+	invitation := post.last(t, 1).Ticket
+	if err := f.Forgot(t.Context(), org.ForgotRequest{Email: "owner@acme.test"}); err != nil {
+		t.Fatal(err)
+	}
+	reset := post.last(t, 2).Ticket
+	f.PasswordRules = org.PasswordRules{MinRunes: 13, Breached: func(_ context.Context, password string) (bool, error) {
+		return password != "a good password", map[string]error{"an unanswered one": errors.New("no answer")}[password]
+	}}
+	current := adminPassword
+	ways := map[string]func(password string) error{
+		"create": func(password string) error {
+			_, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "New " + password, Email: "new@example.com", Password: password})
+			return err
+		},
+		"update": func(password string) error {
+			_, err := f.Update(t.Context(), owner, org.UpdateRequest{Password: &password, CurrentPassword: &current})
+			return err
+		},
+		"accept": func(password string) error {
+			_, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: invitation, Password: password})
+			return err
+		},
+		"reset": func(password string) error {
+			return f.Reset(t.Context(), org.ResetRequest{Ticket: reset, Password: password})
+		},
+	}
+	for name, set := range ways {
+		for password, want := range map[string]string{
+			"Twelve chars":        "must have at least 13 characters",
+			"Twelve cha\u0308rs":  "must have at least 13 characters", // ä is one
+			"a breached password": "is known from a breach of some service: choose another one",
+		} {
+			var e *org.Error
+			if err := set(password); !errors.As(err, &e) || e.Kind != org.Invalid || len(e.Fields) != 1 || e.Fields[0] != (org.FieldError{Field: "password", Message: want}) {
+				t.Errorf("%s %q: %v; want the password to be refused, because it %s", name, password, err, want)
+			}
+		}
+	}
+	if _, err := f.Get(t.Context(), "New Twelve chars"); !errors.Is(err, org.ErrNotFound) {
+		t.Errorf("a refused sign-up: %v", err)
+	}
+	// An update makes the ticket for a new password void.
+	for _, name := range []string{"create", "accept", "reset"} {
+		if err := ways[name]("an unanswered one"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	current = "an unanswered one"
+	owner = f.mustLogin(t, "owner@acme.test", current)
+	if err := ways["update"]("a good password"); err != nil {
+		t.Error(err)
+	}
+	f.mustLogin(t, "owner@acme.test", "a good password")
+}
