@@ -18,11 +18,13 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Every access token has these values (RFC 9068), and every verifier requires
-// them.
+// Every access token has these values (RFC 9068), and every verifier requires all but the
+// client, which tokens of older versions don't have. There is one client: whoever has logged in
+// here.
 const (
 	Issuer    = "organization-management-service"
 	Audience  = "organization-management-service"
+	clientID  = "organization-management-service"
 	tokenType = "at+jwt"
 )
 
@@ -76,6 +78,7 @@ func refusalOf(err error) Refusal {
 type claims struct {
 	jwt.RegisteredClaims
 	OrganizationID string   `json:"org"`
+	ClientID       string   `json:"client_id"`      // RFC 8693, section 4.3
 	Roles          []string `json:"roles"`          // RFC 9068, section 2.2.3.1
 	EmailVerified  bool     `json:"email_verified"` // OpenID Connect Core 1.0, section 5.1
 	TokenVersion   *int64   `json:"ver"`
@@ -84,6 +87,9 @@ type claims struct {
 
 // Signer signs access tokens.
 type Signer struct {
+	// Audiences are those of other services that take the tokens, besides Audience.
+	Audiences []string
+
 	method jwt.SigningMethod
 	keyID  string
 	key    any
@@ -130,7 +136,7 @@ func (s *Signer) Sign(c Caller, now time.Time) (string, error) {
 	token := jwt.NewWithClaims(s.method, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer:    Issuer,
-			Audience:  jwt.ClaimStrings{Audience},
+			Audience:  append(jwt.ClaimStrings{Audience}, s.Audiences...),
 			Subject:   c.AdminID,
 			IssuedAt:  jwt.NewNumericDate(now),
 			NotBefore: jwt.NewNumericDate(now),
@@ -138,6 +144,7 @@ func (s *Signer) Sign(c Caller, now time.Time) (string, error) {
 			ID:        rand.Text(),
 		},
 		OrganizationID: c.OrganizationID,
+		ClientID:       clientID,
 		Roles:          []string{c.Role},
 		EmailVerified:  c.EmailVerified,
 		TokenVersion:   &c.TokenVersion,

@@ -121,6 +121,7 @@ func TestTokenHoldsNothingElse(t *testing.T) {
 		"ver":   3.0,
 		"sid":   c.SessionID,
 
+		"client_id":      "organization-management-service",
 		"email_verified": true,
 
 		"iat": float64(now.Unix()),
@@ -631,5 +632,31 @@ func TestPseudonym(t *testing.T) {
 			}
 			seen[p] = true
 		}
+	}
+}
+
+// TestAudiences checks that a token may be for other services, too.
+func TestAudiences(t *testing.T) {
+	secret := []byte(strings.Repeat("k", auth.MinSecretBytes))
+	s, err := auth.NewSigner(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Audiences = []string{"https://billing.example.com", "reports"}
+	token, err := s.Sign(someCaller(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var payload struct{ Aud []string }
+	decodePart(t, strings.Split(token, ".")[1], &payload)
+	if diff := cmp.Diff([]string{auth.Audience, "https://billing.example.com", "reports"}, payload.Aud); diff != "" {
+		t.Errorf("aud (-want +got):\n%s", diff)
+	}
+	v, err := auth.NewVerifier(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Verify(token); err != nil {
+		t.Error(err)
 	}
 }

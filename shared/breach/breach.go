@@ -25,8 +25,8 @@ type Corpus struct {
 }
 
 const (
-	timeLimit     = time.Second
-	maxBytes = 1 << 20
+	timeLimit = time.Second
+	maxBytes  = 1 << 20
 )
 
 // client follows no redirect, which might leave HTTPS.

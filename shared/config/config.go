@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,7 +76,8 @@ type Tokens struct {
 }
 
 // Tokens reads JWT_PRIVATE_KEY, which is PEM, or JWT_SECRET if the former is not
-// set, and JWT_EXPIRES_IN, REFRESH_EXPIRES_IN and REFRESH_IDLE_EXPIRES_IN, in seconds.
+// set, JWT_AUDIENCE, and JWT_EXPIRES_IN, REFRESH_EXPIRES_IN and REFRESH_IDLE_EXPIRES_IN, in
+// seconds.
 func (env Env) Tokens(ctx context.Context) (Tokens, error) {
 	var t Tokens
 	private, err := env.resolve(ctx, "JWT_PRIVATE_KEY")
@@ -95,6 +97,9 @@ func (env Env) Tokens(ctx context.Context) (Tokens, error) {
 			return t, fmt.Errorf("JWT_SECRET: %w", err)
 		}
 	}
+	if t.Signer.Audiences, err = parseAudiences(env("JWT_AUDIENCE")); err != nil {
+		return t, fmt.Errorf("JWT_AUDIENCE: %w", err)
+	}
 	if t.TTL, err = env.duration("JWT_EXPIRES_IN", defaultTokenTTL); err != nil {
 		return t, err
 	}
@@ -104,6 +109,19 @@ func (env Env) Tokens(ctx context.Context) (Tokens, error) {
 	idle, err := env.integer("REFRESH_IDLE_EXPIRES_IN", 0, 0, int(maxTTL.Seconds()))
 	t.Idle = time.Duration(idle) * time.Second
 	return t, err
+}
+
+const maxAudiences = 10
+
+// parseAudiences returns the audiences in a text that has white space between them.
+func parseAudiences(s string) ([]string, error) {
+	audiences := strings.Fields(s)
+	for i, a := range audiences {
+		if len(audiences) > maxAudiences || len(a) > 200 || a == auth.Audience || slices.Contains(audiences[:i], a) || strings.ContainsFunc(a, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return nil, fmt.Errorf("must be at most %d different texts in ASCII with spaces between them, of at most 200 characters each, and without %s", maxAudiences, auth.Audience)
+		}
+	}
+	return audiences, nil
 }
 
 // Verifier reads JWT_PUBLIC_KEYS, JWT_SECRET and JWT_SECRET_PREVIOUS and returns

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -256,6 +257,27 @@ func TestSignUps(t *testing.T) {
 	for name, value := range map[string]string{"SIGNUP": "Closed", "SIGNUPS_PER_HOUR": "1.5", "MAX_ORGANIZATIONS": "-1"} {
 		_, err := environment(map[string]string{name: value}).SignUps()
 		wantErr(t, err, name)
+	}
+}
+
+func TestAudiences(t *testing.T) {
+	read := func(value string) ([]string, error) {
+		tokens, err := environment(map[string]string{"JWT_SECRET": testSecret, "JWT_AUDIENCE": value}).Tokens(t.Context())
+		if err != nil {
+			return nil, err
+		}
+		return tokens.Signer.Audiences, nil
+	}
+	for value, want := range map[string][]string{
+		"": {}, "  ": {}, "https://billing.example.com": {"https://billing.example.com"}, " a  b\t": {"a", "b"},
+	} {
+		if got, err := read(value); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: %q, %v", value, got, err)
+		}
+	}
+	for _, value := range []string{"a a", "ä", auth.Audience, strings.Repeat("a", 201), "a b c d e f g h i j k"} {
+		_, err := read(value)
+		wantErr(t, err, "JWT_AUDIENCE")
 	}
 }
 

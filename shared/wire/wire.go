@@ -27,7 +27,7 @@ func Passwords(_ context.Context, env config.Env, s *org.Service) error {
 }
 
 // Tokens is the [Need] to sign access tokens. It reads JWT_PRIVATE_KEY or
-// JWT_SECRET, JWT_EXPIRES_IN, REFRESH_EXPIRES_IN and REFRESH_IDLE_EXPIRES_IN.
+// JWT_SECRET, JWT_AUDIENCE, JWT_EXPIRES_IN, REFRESH_EXPIRES_IN and REFRESH_IDLE_EXPIRES_IN.
 func Tokens(ctx context.Context, env config.Env, s *org.Service) error {
 	tokens, err := env.Tokens(ctx)
 	s.Tokens, s.TokenTTL, s.SessionTTL, s.SessionIdle = tokens.Signer, tokens.TTL, tokens.SessionTTL, tokens.Idle

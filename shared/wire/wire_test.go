@@ -28,6 +28,7 @@ func settings() map[string]string {
 		"EMAIL_VERIFICATION": "required",
 		"JWT_PRIVATE_KEY":    "",
 		"JWT_SECRET":         strings.Repeat("k", auth.MinSecretBytes),
+		"JWT_AUDIENCE":       "https://billing.example.com",
 		"JWT_EXPIRES_IN":     "900",
 		"REFRESH_EXPIRES_IN": "7200",
 
@@ -94,7 +95,7 @@ func TestOpen(t *testing.T) {
 func TestOpenReads(t *testing.T) {
 	database := []string{"EMAIL_VERIFICATION", "MASTER_DB", "MONGO_URL"}
 	passwords := []string{"BCRYPT_COST"}
-	tokens := []string{"JWT_EXPIRES_IN", "JWT_PRIVATE_KEY", "JWT_SECRET", "REFRESH_EXPIRES_IN", "REFRESH_IDLE_EXPIRES_IN"}
+	tokens := []string{"JWT_AUDIENCE", "JWT_EXPIRES_IN", "JWT_PRIVATE_KEY", "JWT_SECRET", "REFRESH_EXPIRES_IN", "REFRESH_IDLE_EXPIRES_IN"}
 	for _, tt := range []struct {
 		name  string
 		needs []wire.Need
@@ -162,6 +163,7 @@ func TestOpenErr(t *testing.T) {
 		{"no secret", map[string]string{"JWT_SECRET": ""}, "JWT_SECRET"},
 		{"secret", map[string]string{"JWT_SECRET": "short"}, "JWT_SECRET"},
 		{"key", map[string]string{"JWT_PRIVATE_KEY": "x"}, "JWT_PRIVATE_KEY"},
+		{"audience", map[string]string{"JWT_AUDIENCE": "a a"}, "JWT_AUDIENCE"},
 		{"token TTL", map[string]string{"JWT_EXPIRES_IN": "1h"}, "JWT_EXPIRES_IN"},
 		{"idle", map[string]string{"REFRESH_IDLE_EXPIRES_IN": "-1"}, "REFRESH_IDLE_EXPIRES_IN"},
 		{"session TTL", map[string]string{"REFRESH_EXPIRES_IN": "0"}, "REFRESH_EXPIRES_IN"},
