@@ -203,7 +203,7 @@ func (p *project) gateway(output io.Writer) gateway.Config {
 	return gateway.Config{
 		Root:       p.root,
 		Env:        p.env,
-		Parameters: p.parameters,
+		Parameters: p.templateParameters(),
 		Output:     output,
 		LogLevel:   p.level,
 		Debug:      p.debug(),

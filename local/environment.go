@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -78,7 +79,7 @@ func readEnv(path string) (env map[string]string, warnings []string, err error) 
 var names = []string{
 	"MONGO_URL", "MASTER_DB", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS",
 	"JWT_AUDIENCE", "JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN", "REFRESH_IDLE_EXPIRES_IN", "BCRYPT_COST", "PASSWORD_MIN_LENGTH", "BREACHED_PASSWORDS_URL", "EMAIL_VERIFICATION",
-	"SIGNUP", "SIGNUPS_PER_HOUR", "MAX_ORGANIZATIONS", "MAIL_FROM", "APP_URL", "SMTP_URL", "PORT", "LOG_LEVEL", "DEBUG", "NO_COLOR",
+	"SIGNUP", "SIGNUPS_PER_HOUR", "MAX_ORGANIZATIONS", "MAIL_FROM", "APP_URL", "SMTP_URL", "PORT", "CORS_ORIGINS", "LOG_LEVEL", "DEBUG", "NO_COLOR",
 }
 
 // isSetting reports whether a variable of .env has an effect, so far as it is
@@ -112,6 +113,14 @@ func (p *project) logLevel() (string, error) {
 		return "", fmt.Errorf("LOG_LEVEL is %q: it must be DEBUG, INFO, WARN or ERROR", level)
 	}
 	return strings.ToUpper(level), nil
+}
+
+// templateParameters returns the values of the template's parameters that are not those of
+// the cloud.
+func (p *project) templateParameters() map[string]string {
+	values := map[string]string{"CorsOrigins": cmp.Or(p.env["CORS_ORIGINS"], "*")}
+	maps.Copy(values, p.parameters)
+	return values
 }
 
 // config returns the settings as a function reads them.

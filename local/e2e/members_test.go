@@ -332,8 +332,16 @@ func TestSignUps(t *testing.T) {
 	wantProblem(t, second.create(newRegistration()).want(t, 403), "too-many-organizations")
 	wantProblem(t, second.addOrganization(owner.token, newRegistration().Name).want(t, 403), "too-many-organizations")
 
-	closed := newLocal(t, "", []string{"SIGNUP=closed"})
-	wantProblem(t, newLocalClient(t, closed).create(newRegistration()).want(t, 403), "signup-closed")
+	closed := newLocalClient(t, newLocal(t, "", []string{"SIGNUP=closed", "CORS_ORIGINS=https://app.example.com,https://other.example.com"}))
+	wantProblem(t, closed.create(newRegistration()).want(t, 403), "signup-closed")
+	for origin, want := range map[string]string{
+		"https://app.example.com": "https://app.example.com", "https://other.example.com": "https://other.example.com", "https://example.com": "",
+	} {
+		a := closed.call("GET", "/health", nil, "Origin", origin)
+		if got := a.header.Get("Access-Control-Allow-Origin"); got != want {
+			t.Errorf("%s is allowed as %q, want %q", origin, got, want)
+		}
+	}
 	code, _, errs := runLocal(t, t.TempDir(), []string{"SIGNUP=shut"})
 	if code != 1 || errs != "SIGNUP: \"shut\" is neither open nor closed\n" {
 		t.Errorf("exit %d: %s", code, errs)

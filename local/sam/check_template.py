@@ -6,6 +6,7 @@ usage: check_template.py TEMPLATE SAMCONFIG
 
 import os
 import re
+import re
 import sys
 import tomllib
 
@@ -212,6 +213,7 @@ def check_routes(api):
     names = authorizer.get("authorizerUri", {}).get("Fn::Sub", ["", {}])[1]
     equal([ref(value) for value in names.values()], ["AuthorizerFunction"], "function of the authorizer")
 
+    # That browsers of others' pages can't call the API is the default.
     cors = body["x-amazon-apigateway-cors"]
     equal(cors.get("allowOrigins"), ["https://a.example", "https://b.example"], "allowed origins")
     equal(cors.get("allowCredentials", False), False, "AllowCredentials of CORS")
@@ -377,6 +379,26 @@ def check_samconfig(path):
                 check(key in commands.get(name, ()), f"samconfig.toml: {name} has no parameter {key}")
 
 
+def check_parameters(parameters):
+    """The stack can't be made with a database that is reached without TLS, and by default no page may call the API."""
+    pattern = re.compile(parameters["MongoUrl"]["AllowedPattern"])
+    for url, good in {
+        "mongodb+srv://user:password@cluster.example.mongodb.net/?retryWrites=true": True,
+        "mongodb://user:password@db.example:27017/?tls=true&replicaSet=rs0": True,
+        "mongodb://db.example/?replicaSet=rs0&SSL=TRUE": True,
+        "mongodb+srv://cluster.example.mongodb.net/?tls=false": False,
+        "mongodb+srv://cluster.example.mongodb.net/?retryWrites=true&SSL=False": False,
+        "mongodb+srv://cluster.example.mongodb.net/?tlsInsecure=true": False,
+        "mongodb://db.example/?tls=true&tlsAllowInvalidCertificates=true": False,
+        "mongodb://db.example/": False,
+        "mongodb://tls=true@db.example/": False,
+        "db.example": False,
+        "": False,
+    }.items():
+        equal(bool(pattern.fullmatch(url)), good, f"whether MongoUrl may be {url}")
+    equal(parameters["CorsOrigins"]["Default"], "https://cors.invalid", "origins by default")
+
+
 def main(template_path, samconfig_path):
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # the translator needs it
     with open(template_path) as file:
@@ -396,6 +418,7 @@ def main(template_path, samconfig_path):
         check_mail_policy(resources["AWS::IAM::ManagedPolicy"], resolved)
         check_permissions(resources["AWS::Lambda::Permission"], resources.get("AWS::Events::Rule", {}))
         check_rest(resources, template)
+    check_parameters(template["Parameters"])
     check_samconfig(samconfig_path)
     for failure in failures:
         print(failure, file=sys.stderr)

@@ -83,7 +83,7 @@ invoke() {
 
 start_service() {
   # SAM CLI delays an answer by a second if many log lines come at once.
-  start_api service "$home/test/template.yaml" LogLevel=WARN
+  start_api service "$home/test/template.yaml" LogLevel=WARN 'CorsOrigins=*'
   # The first request to each function starts its container. At once they would wait for each other.
   local url
   url=$(cat "$temp/service.url")
