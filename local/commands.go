@@ -203,7 +203,8 @@ func (p *project) gateway(output io.Writer) gateway.Config {
 	return gateway.Config{
 		Root:       p.root,
 		Env:        p.env,
-		Parameters: p.templateParameters(),
+		Parameters: p.parameters,
+		Origins:    p.origins(),
 		Output:     output,
 		LogLevel:   p.level,
 		Debug:      p.debug(),

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -115,12 +114,17 @@ func (p *project) logLevel() (string, error) {
 	return strings.ToUpper(level), nil
 }
 
-// templateParameters returns the values of the template's parameters that are not those of
-// the cloud.
-func (p *project) templateParameters() map[string]string {
-	values := map[string]string{"CorsOrigins": cmp.Or(p.env["CORS_ORIGINS"], "*")}
-	maps.Copy(values, p.parameters)
-	return values
+// origins returns the setting CORS_ORIGINS, unless a parameter of the template says what it
+// stands for.
+func (p *project) origins() []string {
+	if p.parameters["CorsOrigins"] != "" {
+		return nil
+	}
+	origins := strings.Split(cmp.Or(p.env["CORS_ORIGINS"], "*"), ",")
+	for i := range origins {
+		origins[i] = strings.TrimSpace(origins[i])
+	}
+	return origins
 }
 
 // config returns the settings as a function reads them.

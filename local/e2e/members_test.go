@@ -313,6 +313,47 @@ func TestPasswordRules(t *testing.T) {
 	}
 }
 
+// TestVerifiedSignUp runs a service where an email must be proved first.
+func TestVerifiedSignUp(t *testing.T) {
+	t.Parallel()
+	p := newLocal(t, "", []string{"SIGNUP=verified"})
+	c := newLocalClient(t, p)
+	r := newRegistration()
+	password := secrets.add("Her own " + unique())
+	ask := func(number int) string {
+		a := c.create(r).want(t, 204)
+		if len(a.body) > 0 || a.header.Get("Location") != "" {
+			t.Errorf("%v", a)
+		}
+		return p.ticket(t, r.Email, "/finish-sign-up", number)
+	}
+	ticket := ask(1)
+	c.get(r.Name).want(t, 404)
+	c.login(r.Email, r.Password).want(t, 401)
+	page := c.call("GET", "/finish-sign-up?ticket="+ticket, nil)
+	if page.status != 200 {
+		t.Errorf("%v", page)
+	}
+	token := c.accept(ticket, password).want(t, 200).text("access_token")
+	me := c.me(token).want(t, 200)
+	if me.text("organization_name") != r.Name || me.text("role") != "owner" || me.object()["email_verified"] != true {
+		t.Errorf("%v", me)
+	}
+	c.login(r.Email, r.Password).want(t, 401)
+	c.accept(ticket, password).want(t, 401)
+	wantProblem(t, c.create(r).want(t, 409), "name-taken")
+
+	// With an account everything looks the same, and there is one more organization.
+	r.Name = unique()
+	ticket = ask(2)
+	wantProblem(t, c.accept(ticket, r.Password).want(t, 401), "wrong-credentials")
+	c.accept(ticket, password).want(t, 200)
+	c.get(r.Name).want(t, 200)
+	if strings.Contains(strings.ReplaceAll(p.out.String(), "ticket="+ticket, ""), ticket) {
+		t.Error("the ticket is in the log")
+	}
+}
+
 // TestSignUps runs services where not everybody may sign up.
 func TestSignUps(t *testing.T) {
 	t.Parallel()
@@ -343,7 +384,7 @@ func TestSignUps(t *testing.T) {
 		}
 	}
 	code, _, errs := runLocal(t, t.TempDir(), []string{"SIGNUP=shut"})
-	if code != 1 || errs != "SIGNUP: \"shut\" is neither open nor closed\n" {
+	if code != 1 || errs != "SIGNUP: \"shut\" is not open, verified or closed\n" {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 }

@@ -30,6 +30,7 @@ func TestPages(t *testing.T) {
 		"/verify-email?ticket=x": "text/html; charset=utf-8",
 		"/reset-password":        "text/html; charset=utf-8",
 		"/accept-invitation":     "text/html; charset=utf-8",
+		"/finish-sign-up":        "text/html; charset=utf-8",
 		"/openapi.json":          "application/json",
 		"/openapi.yaml":          "application/yaml",
 		"/assets/docs.js":        "text/javascript; charset=utf-8",

@@ -43,6 +43,9 @@ type Config struct {
 	Env map[string]string
 	// Parameters has values of parameters of the template.
 	Parameters map[string]string
+	// Origins are the origins of pages that may call the API, in place of those of the
+	// template, which are for the cloud; nil: those of the template.
+	Origins []string
 	// Output gets the access log, the logs of the functions and the messages of
 	// the gateway, in whole lines; they are discarded if it is nil.
 	Output io.Writer
@@ -180,7 +183,11 @@ func (g *Gateway) open(ctx context.Context) (err error) {
 }
 
 func (g *Gateway) readTemplate() (*template, error) {
-	return readTemplate(g.config.Template, g.config.region, g.config.Parameters, g.config.Env)
+	t, err := readTemplate(g.config.Template, g.config.region, g.config.Parameters, g.config.Env)
+	if err == nil && t.cors != nil && g.config.Origins != nil {
+		t.cors.origins = g.config.Origins
+	}
+	return t, err
 }
 
 // install serves t from now on, with new processes for the changed binaries.

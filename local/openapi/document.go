@@ -207,6 +207,9 @@ func (d *document) operation(r api.Route, failures map[string]*failure) (operati
 		success.Content = map[string]content{jsonType: {Schema: reference("KeySet"), Example: example.Response}}
 	}
 	o.Responses[strconv.Itoa(r.Status)] = success
+	if r.NoContent != "" {
+		o.Responses["204"] = response{Description: r.NoContent, Headers: d.headersOf(http.StatusNoContent, false)}
+	}
 	for _, p := range r.Problems {
 		if err := d.addProblem(p); err != nil {
 			return o, err

@@ -59,6 +59,7 @@ ROUTES = {
     "GET /verify-email": (OPEN, "DocsFunction"),
     "GET /reset-password": (OPEN, "DocsFunction"),
     "GET /accept-invitation": (OPEN, "DocsFunction"),
+    "GET /finish-sign-up": (OPEN, "DocsFunction"),
 }
 HASHING = {"CreateFunction", "UpdateFunction", "LoginFunction", "AcceptFunction", "ResetFunction"}  # they run bcrypt
 MAILING = {"CreateFunction", "UpdateFunction", "InviteFunction", "ForgotFunction", "ResendFunction", "ReconcileFunction"}  # they send mail

@@ -332,6 +332,10 @@ func respond(w http.ResponseWriter, r *http.Request, status int, body any) int {
 	case cacheable:
 		header.Set("Cache-Control", "public, max-age=300")
 	case createdOrganization:
+		if body.ID == "" { // a link was mailed
+			w.WriteHeader(http.StatusNoContent)
+			return http.StatusNoContent
+		}
 		header.Set("Location", "/org/get?organization_name="+url.QueryEscape(body.Name))
 	case invitation:
 		header.Set("Location", "/org/invitations/"+body.ID)

@@ -21,9 +21,10 @@ var pageParameters = []Parameter{
 var (
 	createRoute = route[org.CreateRequest, createdOrganization]{
 		function: "create", method: "POST", path: "/org/create", status: http.StatusCreated,
-		summary: "Sign up an organization with its first admin",
+		summary:   "Sign up an organization with its first admin",
+		noContent: "Where an email must be proved first, a link was mailed there, to `POST /invitations/accept`, which creates the organization and takes the password.",
 		reasons: []org.Reason{
-			org.SignUpClosed, org.TooManyOrganizations, org.TooManySignUps,
+			org.SignUpClosed, org.TooManyOrganizations, org.TooManySignUps, org.TooManyMails, org.MailUnavailable,
 			org.NameTaken, org.EmailTaken, org.NameUnusable, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
 		},
 	}
@@ -150,8 +151,9 @@ var (
 	}
 	acceptRoute = route[org.AcceptRequest, tokens]{
 		function: "accept", method: "POST", path: "/invitations/accept", status: http.StatusOK,
-		summary: "Accept an invitation, with the password of the admin with its email or the first one of a new admin",
+		summary: "Accept an invitation or finish a sign-up, with the password of the admin with its email or the first one of a new admin",
 		reasons: []org.Reason{
+			org.SignUpClosed, org.TooManyOrganizations, org.NameTaken, org.NameUnusable,
 			org.TicketInvalid, org.WrongCredentials, org.EmailTaken, org.TooManyAttempts, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
 		},
 	}
@@ -203,6 +205,7 @@ func pageRoutes() []route[nothing, Page] {
 		page("/verify-email", http.StatusOK, "Confirm an email by a link in a mail", "text/html", ticketOfLink),
 		page("/reset-password", http.StatusOK, "Choose a new password by a link in a mail", "text/html", ticketOfLink),
 		page("/accept-invitation", http.StatusOK, "Accept an invitation by a link in a mail", "text/html", ticketOfLink),
+		page("/finish-sign-up", http.StatusOK, "Finish a sign-up by a link in a mail", "text/html", ticketOfLink),
 	}
 }
 
@@ -249,6 +252,7 @@ type row struct {
 	status     int    // of a success
 	mediaType  string // of a response that is a page
 	summary    string
+	noContent  string       // when the status is 204 instead, in a sentence; empty: never
 	reasons    []org.Reason // of the service; read has others
 }
 
@@ -276,6 +280,7 @@ type Route struct {
 	Page       bool         // the response is a [Page]
 	Status     int          // of a success
 	Summary    string
+	NoContent  string    // when the status is 204 instead, in a sentence; empty: never
 	Problems   []Problem // every one that the service may answer with, in the order of the table of problems
 }
 
@@ -314,7 +319,7 @@ func (e *route[T, R]) describe() Route {
 func (e *row) describe(request, response reflect.Type) Route {
 	r := Route{
 		Function: e.function, Method: e.method, Path: e.path, Admin: e.caller != anybody, Action: e.action, Parameters: e.parameters,
-		Status: e.status, Summary: e.summary,
+		Status: e.status, Summary: e.summary, NoContent: e.noContent,
 	}
 	// What read refuses, on every route.
 	reasons := append(slices.Clone(e.reasons), malformedRequest, invalidParameters, internalError)

@@ -208,19 +208,22 @@ func (env Env) EmailVerification() (required bool, err error) {
 // SignUps says who may sign up an organization.
 type SignUps struct {
 	Closed            bool // SIGNUP: nobody may
+	Verified          bool // SIGNUP: only whoever gets the mails to the email
 	PerHour           int  // SIGNUPS_PER_HOUR: how many each client and each admin may; 0: any number
 	MostOrganizations int  // MAX_ORGANIZATIONS: how many there may be; 0: any number
 }
 
-// SignUps reads SIGNUP, which is open or closed, SIGNUPS_PER_HOUR and MAX_ORGANIZATIONS.
+// SignUps reads SIGNUP, which is open, verified or closed, SIGNUPS_PER_HOUR and MAX_ORGANIZATIONS.
 func (env Env) SignUps() (SignUps, error) {
 	var s SignUps
 	switch value := env("SIGNUP"); value {
 	case "", "open":
+	case "verified":
+		s.Verified = true
 	case "closed":
 		s.Closed = true
 	default:
-		return s, fmt.Errorf("SIGNUP: %q is neither open nor closed", value)
+		return s, fmt.Errorf("SIGNUP: %q is not open, verified or closed", value)
 	}
 	var err error
 	if s.PerHour, err = env.integer("SIGNUPS_PER_HOUR", 0, 0, 1_000_000); err != nil {

@@ -80,6 +80,11 @@ func (s *Mailer) content(m org.Mail) (c content, err error) {
 			c.why += " Your role there will be " + string(m.Role) + "."
 		}
 		c.action = "Accept the invitation"
+	case org.SignUpMail:
+		path = "finish-sign-up"
+		c.subject = "Finish your sign-up"
+		c.why = "Somebody asked to sign up the organization " + shown(m.Organization) + " with this email address."
+		c.action = "Create it and choose the password"
 	case org.ResetMail:
 		path = "reset-password"
 		c.subject = "Reset your password"

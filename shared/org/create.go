@@ -11,6 +11,7 @@ import (
 // SignUps says who may create organizations. Its zero value lets everybody.
 type SignUps struct {
 	Closed            bool  // nobody may
+	Verified          bool  // only whoever gets the mails to the email
 	PerHour           int64 // how many each client and each admin may; 0: any number
 	MostOrganizations int64 // how many there may be; 0: any number
 }
@@ -34,21 +35,26 @@ func (s *Service) admitSignUp(ctx context.Context, client string) error {
 			}
 			return s.countWithin(ctx, limit{"sign-up", s.SignUps.PerHour, time.Hour}, client, TooManySignUps, "too many organizations were created")
 		},
-		func() error {
-			if s.SignUps.MostOrganizations == 0 {
-				return nil
-			}
-			n, err := s.Store.CountOrganizations(ctx)
-			if err == nil && n >= s.SignUps.MostOrganizations {
-				err = errNoMorePlace
-			}
-			return err
-		},
+		func() error { return s.admitOrganization(ctx) },
 	)
 }
 
+// admitOrganization refuses one more organization if there are as many as there may be. Its
+// errors are ErrForbidden and ErrUnavailable.
+func (s *Service) admitOrganization(ctx context.Context) error {
+	if s.SignUps.MostOrganizations == 0 {
+		return nil
+	}
+	n, err := s.Store.CountOrganizations(ctx)
+	if err == nil && n >= s.SignUps.MostOrganizations {
+		err = errNoMorePlace
+	}
+	return err
+}
+
 // Create signs up an organization and its first admin, and mails the admin a ticket to
-// verify the email. Its errors are
+// verify the email. Where emails must be proved first, it only mails a ticket for [Service.Accept],
+// which does not keep the password of the request, and the result has no id. Its errors are
 // ErrInvalid, ErrForbidden and ErrThrottled as SignUps says, ErrConflict when name or email
 // is taken, and ErrUnavailable.
 func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, error) {
@@ -63,27 +69,36 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 	if err != nil {
 		return Organization{}, err
 	}
+	if s.SignUps.Verified {
+		return Organization{}, s.askByMail(ctx, name, email, r.ClientAddress)
+	}
 	admin := s.newAdmin(email)
+	var v verification
+	created, err := s.createFirst(ctx, name, &admin, r.Password, r.ClientAddress, func() (err error) {
+		v, err = s.newVerificationUnlessTooMany(ctx, admin.ID, email, func() error {
+			return s.countVerification(ctx, r.ClientAddress, "", email)
+		})
+		return err
+	})
+	s.mailVerification(ctx, v, err)
+	return created, err
+}
+
+// createFirst creates the first organization of a new admin, who gets the password. It calls also
+// at the same time as it hashes that.
+func (s *Service) createFirst(ctx context.Context, name Name, admin *Admin, password, clientAddress string, also func() error) (Organization, error) {
 	o := s.newOrganization(name, admin.ID, admin.CreatedAt)
 	admin.OrganizationID, admin.Organizations = o.ID, []string{o.ID}
-	claim := admin.newClaim()
-	var v verification
 	prepare := func() error {
 		return concurrently(
-			func() (err error) { admin.PasswordHash, err = s.Passwords.Hash(r.Password); return err },
-			func() error { s.unlock(ctx, email); return nil },
-			func() (err error) {
-				v, err = s.newVerificationUnlessTooMany(ctx, admin.ID, email, func() error {
-					return s.countVerification(ctx, r.ClientAddress, "", email)
-				})
-				return err
-			},
+			func() (err error) { admin.PasswordHash, err = s.Passwords.Hash(password); return err },
+			func() error { s.unlock(ctx, admin.Email); return nil },
+			also,
 		)
 	}
-	created, err := s.create(ctx, o, []Claim{claim}, prepare, func() error { return s.Store.InsertAdmin(ctx, admin) })
-	s.mailVerification(ctx, v, err)
+	created, err := s.create(ctx, o, []Claim{admin.newClaim()}, prepare, func() error { return s.Store.InsertAdmin(ctx, *admin) })
 	if err == nil {
-		s.log().InfoContext(ctx, "signed up", "admin_id", admin.ID, "organization_id", o.ID, "source_ip", r.ClientAddress)
+		s.log().InfoContext(ctx, "signed up", "admin_id", admin.ID, "organization_id", o.ID, "source_ip", clientAddress)
 	}
 	return created, err
 }
@@ -133,6 +148,9 @@ func (s *Service) CreateOrganization(ctx context.Context, caller auth.Caller, r 
 		return Organization{}, err
 	}
 	current, admin, err := s.authorize(ctx, caller)
+	if err == nil && s.SignUps.Verified && !admin.Verified() {
+		err = errUnverified
+	}
 	if err != nil {
 		return Organization{}, err
 	}
@@ -142,6 +160,11 @@ func (s *Service) CreateOrganization(ctx context.Context, caller auth.Caller, r 
 	if _, err := s.adopt(ctx, current, admin); err != nil {
 		return Organization{}, err
 	}
+	return s.createMore(ctx, name, admin)
+}
+
+// createMore creates one more organization of the admin.
+func (s *Service) createMore(ctx context.Context, name Name, admin Admin) (Organization, error) {
 	o := s.newOrganization(name, admin.ID, s.now())
 	return s.create(ctx, o, nil, func() error { return nil }, func() error { return s.join(ctx, admin, o.ID) })
 }

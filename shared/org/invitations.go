@@ -162,7 +162,10 @@ func (r AcceptRequest) Validate() []FieldError {
 	return fields
 }
 
-// Accept makes who has the ticket of an invitation a member, and returns tokens for the
+func (r AcceptRequest) client() Client { return Client{r.ClientAddress, r.UserAgent} }
+
+// Accept makes who has the ticket of an invitation a member, or who has that of a sign-up the
+// owner of a new organization, and returns tokens for the
 // organization. If there is an admin with the email of the invitation, the password
 // must be the admin's. Otherwise it is the password of a new one. Its errors are
 // ErrInvalid, ErrUnauthenticated if the ticket is not valid or the password is wrong,
@@ -171,9 +174,12 @@ func (s *Service) Accept(ctx context.Context, r AcceptRequest) (Tokens, error) {
 	if err := invalid(r.Validate()); err != nil {
 		return Tokens{}, err
 	}
-	t, err := s.ticket(ctx, r.Ticket, InvitationMail)
+	t, err := s.ticket(ctx, r.Ticket, InvitationMail, SignUpMail)
 	if err != nil {
 		return Tokens{}, err
+	}
+	if t.Kind == SignUpMail {
+		return s.finishSignUp(ctx, t, r)
 	}
 	var a Admin
 	var claim Claim
@@ -197,7 +203,7 @@ func (s *Service) Accept(ctx context.Context, r AcceptRequest) (Tokens, error) {
 	if err != nil {
 		return Tokens{}, err
 	}
-	tokens, err := s.begin(ctx, a, o, Client{r.ClientAddress, r.UserAgent}, s.now().Add(s.SessionTTL), func() error {
+	tokens, err := s.begin(ctx, a, o, r.client(), s.now().Add(s.SessionTTL), func() error {
 		return concurrently(
 			func() error { s.deleteTickets(ctx, []string{t.ID}); return nil },
 			func() error { s.remember(ctx, a, addressPrefix(r.ClientAddress)); return nil },

@@ -10,7 +10,7 @@ import (
 type Mail struct {
 	Kind         MailKind
 	To           string
-	Organization string        // its name; of an invitation
+	Organization string        // its name; of an invitation and of a sign-up
 	Role         Role          // of an invitation
 	Ticket       string        // a secret
 	ValidFor     time.Duration // of the ticket
@@ -24,6 +24,7 @@ const (
 	InvitationMail   MailKind = "invitation"
 	ResetMail        MailKind = "reset"
 	VerificationMail MailKind = "verification"
+	SignUpMail       MailKind = "sign-up"
 )
 
 // ErrUndeliverable is the error of a mail that the server refuses for good, such as

@@ -288,6 +288,7 @@ func (s *sim) commandExecuted(c *call, err error) {
 var allowed = map[string][]error{
 	"Create":         {org.ErrConflict},
 	"Create another": {org.ErrUnauthenticated, org.ErrConflict},
+	"Finish sign-up": {org.ErrUnauthenticated, org.ErrConflict, org.ErrThrottled},
 	"Update":         {org.ErrUnauthenticated, org.ErrForbidden, org.ErrThrottled, org.ErrConflict},
 	"Delete":         {org.ErrUnauthenticated, org.ErrConflict},
 	"Login":          {org.ErrUnauthenticated, org.ErrThrottled},

@@ -215,6 +215,28 @@ func (s *sim) createAnotherOp(o org.Organization, slug string) *operation {
 		}}
 }
 
+// finishSignUpOp finishes the sign-up of an organization by the mail to the email, which a new
+// admin has or the one who has it.
+func (s *sim) finishSignUpOp(slug, email string) *operation {
+	secret := auth.NewOpaqueToken(auth.NewOpaqueID())
+	r := org.CreateRequest{OrganizationName: spelling(slug, len(s.ops)+1), Email: email, Password: fmt.Sprint("password ", len(s.ops)+1)}
+	s.durable.insertTicket(org.Ticket{
+		ID: secret.ID, Kind: org.SignUpMail, Email: email, OrganizationName: r.OrganizationName,
+		Hashes: []string{secret.Hash()}, Mailed: true, CreatedAt: time.Now(), ExpiresAt: time.Now().Add(24 * time.Hour),
+	})
+	op := &operation{kind: "Finish sign-up", createRequest: &r, ticketOf: email}
+	for _, a := range s.durable.findAdmins(func(a org.Admin) bool { return a.Email == email }) {
+		r.Password = strings.TrimPrefix(a.PasswordHash, "hash of ")
+		op.admin, op.callerVersion = a.ID, a.TokenVersion
+	}
+	op.args = fmt.Sprint(r)
+	op.run = func(ctx context.Context, service *org.Service) error {
+		_, err := service.Accept(ctx, org.AcceptRequest{Ticket: secret.Text(), Password: r.Password})
+		return err
+	}
+	return op
+}
+
 func (s *sim) switchOp(o org.Organization, name string) *operation {
 	caller := s.caller(o)
 	return &operation{kind: "Switch", args: fmt.Sprint(o.ID, " to ", name), run: func(ctx context.Context, service *org.Service) error {

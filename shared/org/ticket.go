@@ -18,13 +18,15 @@ type Ticket struct {
 	ID             string
 	Kind           MailKind
 	OrganizationID string // of an invitation
-	AdminID        string // of all others
+	AdminID        string // of a new password and a verification
 	TokenVersion   int64  // of the admin; not of a verification
 	Email          string
 	Hashes         []string // of the secrets that were mailed, or may have been: each is valid
 	Mailed         bool     // or it will never be
 	CreatedAt      time.Time
 	ExpiresAt      time.Time
+
+	OrganizationName string // of a sign-up
 }
 
 const (
@@ -51,14 +53,14 @@ func (s *Service) newTicket(t Ticket, ttl time.Duration) (Ticket, auth.OpaqueTok
 	return t, secret
 }
 
-// ticket returns the ticket of the secret, or errInvalidTicket.
-func (s *Service) ticket(ctx context.Context, secret string, kind MailKind) (Ticket, error) {
+// ticket returns the ticket of the secret, which has one of the kinds, or errInvalidTicket.
+func (s *Service) ticket(ctx context.Context, secret string, kinds ...MailKind) (Ticket, error) {
 	given, ok := auth.ParseOpaqueToken(secret)
 	if !ok {
 		return Ticket{}, errInvalidTicket
 	}
 	t, err := s.Store.Ticket(ctx, given.ID)
-	if errors.Is(err, ErrNotFound) || err == nil && (t.Kind != kind || !slices.ContainsFunc(t.Hashes, given.Matches) || !s.now().Before(t.ExpiresAt)) {
+	if errors.Is(err, ErrNotFound) || err == nil && (!slices.Contains(kinds, t.Kind) || !slices.ContainsFunc(t.Hashes, given.Matches) || !s.now().Before(t.ExpiresAt)) {
 		err = errInvalidTicket
 	}
 	return t, err
@@ -67,7 +69,7 @@ func (s *Service) ticket(ctx context.Context, secret string, kind MailKind) (Tic
 // mail mails the secret of the ticket, and notes that. If that fails, Reconcile mails
 // another one.
 func (s *Service) mail(ctx context.Context, t Ticket, secret auth.OpaqueToken, o Organization) {
-	m := Mail{Kind: t.Kind, To: t.Email, Ticket: secret.Text(), ValidFor: t.ExpiresAt.Sub(s.now()).Round(time.Minute)}
+	m := Mail{Kind: t.Kind, To: t.Email, Ticket: secret.Text(), ValidFor: t.ExpiresAt.Sub(s.now()).Round(time.Minute), Organization: t.OrganizationName}
 	if i := o.invitation(t.ID, s.now()); i != nil {
 		m.Organization, m.Role = o.Name, i.Role
 	}
@@ -133,7 +135,10 @@ func (s *Service) checkTicket(ctx context.Context, t Ticket) (o Organization, er
 	if !s.now().Before(t.ExpiresAt) {
 		return o, errInvalidTicket
 	}
-	if t.Kind == InvitationMail {
+	switch t.Kind {
+	case SignUpMail:
+		return o, nil
+	case InvitationMail:
 		o, err = s.Store.Organization(ctx, t.OrganizationID)
 		switch {
 		case errors.Is(err, ErrNotFound), err == nil && o.invitation(t.ID, s.now()) == nil:

@@ -41,7 +41,7 @@ func Find(path string) (api.Page, bool) {
 			return api.Page{Type: html, Content: asset("noredoc.html")}, true
 		}
 		return api.Page{Type: html, Content: asset("redoc.html"), Styles: true}, true
-	case "/verify-email", "/reset-password", "/accept-invitation":
+	case "/verify-email", "/reset-password", "/accept-invitation", "/finish-sign-up":
 		return api.Page{Type: html, Content: asset("ticket.html")}, true
 	case "/openapi.json":
 		return api.Page{Type: "application/json", Content: api.Document()}, true

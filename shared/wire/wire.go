@@ -56,7 +56,7 @@ func PasswordRules(_ context.Context, env config.Env, s *org.Service) error {
 // MAX_ORGANIZATIONS.
 func SignUps(_ context.Context, env config.Env, s *org.Service) error {
 	read, err := env.SignUps()
-	s.SignUps = org.SignUps{Closed: read.Closed, PerHour: int64(read.PerHour), MostOrganizations: int64(read.MostOrganizations)}
+	s.SignUps = org.SignUps{Closed: read.Closed, Verified: read.Verified, PerHour: int64(read.PerHour), MostOrganizations: int64(read.MostOrganizations)}
 	return err
 }
 

@@ -15,6 +15,10 @@ const page = {
     title: "Accept the invitation", button: "Accept", url: "/invitations/accept",
     password: "The password of your account or, if you have none, of a new one", done: "You are a member of the organization.",
   },
+  "/finish-sign-up": {
+    title: "Finish your sign-up", button: "Create the organization", url: "/invitations/accept",
+    password: "The password of your account or, if you have none, of a new one", done: "Your organization is there. You can log in now.",
+  },
 }[location.pathname];
 
 const element = (id) => document.getElementById(id);

@@ -1,0 +1,92 @@
+package org
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// signUpTTL is how long the link in a mail leads to a new organization.
+const signUpTTL = 24 * time.Hour
+
+// askByMail mails a ticket for a new organization of that name to the email, where emails
+// must be proved first. Nothing is reserved, and nothing depends on whether there is an account
+// with the email. Its errors are ErrConflict if the name is taken, which everybody can see
+// anyway, ErrThrottled and ErrUnavailable.
+func (s *Service) askByMail(ctx context.Context, name Name, email, clientAddress string) error {
+	if s.Mailer == nil {
+		return errNoMailer
+	}
+	_, err := s.Get(ctx, name.Display)
+	if err == nil {
+		taken, _ := takenErrors(name.Collection())
+		err = taken
+	} else if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	if err == nil {
+		err = s.countMailOf(ctx, SignUpMail, addressPrefix(clientAddress), mailsPerClient)
+	}
+	if err == nil {
+		err = s.countMailTo(ctx, SignUpMail, email)
+	}
+	if err != nil {
+		return err
+	}
+	t, secret := s.newTicket(Ticket{Kind: SignUpMail, Email: email, OrganizationName: name.Display}, signUpTTL)
+	if err := s.Store.InsertTicket(ctx, t); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, mailingTime)
+	defer cancel()
+	s.mail(limited, t, secret, Organization{}) // what is left, Reconcile mails
+	return nil
+}
+
+// finishSignUp creates the organization that the ticket is for. Its owner is who has the
+// ticket: the admin with the email, who proves the password, or a new one, whose password it
+// is. So nobody gets an organization with a password that a stranger has chosen. It returns
+// tokens. Its errors are those of Accept.
+func (s *Service) finishSignUp(ctx context.Context, t Ticket, r AcceptRequest) (Tokens, error) {
+	if s.SignUps.Closed {
+		return Tokens{}, errSignUpClosed
+	}
+	name, err := ParseName(t.OrganizationName)
+	if err != nil {
+		return Tokens{}, err
+	}
+	var a Admin
+	var claim Claim
+	err = concurrently(
+		func() error { return s.admitOrganization(ctx) },
+		func() (err error) { a, claim, err = s.adminByEmail(ctx, t.Email); return err },
+	)
+	var o Organization
+	switch {
+	case err != nil:
+	case a.hasRight(claim):
+		if a, err = s.prove(ctx, a, claim, r); err == nil {
+			a.VerifiedEmail = t.Email // the mail with the ticket has arrived
+			o, err = s.createMore(ctx, name, a)
+		}
+	default:
+		if err = s.checkNewPassword(ctx, r.Password, t.Email, name.Display, name.Slug); err == nil {
+			a = s.newAdmin(t.Email)
+			a.VerifiedEmail = t.Email
+			o, err = s.createFirst(ctx, name, &a, r.Password, r.ClientAddress, func() error { return nil })
+		}
+	}
+	if errors.Is(err, errRevoked) { // the admin has changed the password meanwhile
+		err = errBusy
+	}
+	if err != nil {
+		return Tokens{}, err
+	}
+	tokens, err := s.begin(ctx, a, o, r.client(), s.now().Add(s.SessionTTL), func() error {
+		return concurrently(
+			func() error { s.deleteTickets(ctx, []string{t.ID}); return nil },
+			func() error { s.remember(ctx, a, addressPrefix(r.ClientAddress)); return nil },
+		)
+	})
+	return tokens, leftOver(unlessUndone(err)) // a login is all that is missing
+}

@@ -1,0 +1,222 @@
+package org_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"orgservice/shared/org"
+)
+
+// signUpByMail asks for an organization and returns the mail, the nth in all.
+func (f *fixture) signUpByMail(t *testing.T, post *letters, n int, name, email string) org.Mail {
+	t.Helper()
+	o, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: name, Email: email, Password: "Stranger@123"})
+	if err != nil || o.ID != "" {
+		t.Fatalf("%+v, %v; want no organization yet", o, err)
+	}
+	m := post.last(t, n)
+	if m.Kind != org.SignUpMail || m.To != email || m.Organization != name || m.ValidFor != 24*time.Hour {
+		t.Errorf("mailed %+v", m)
+	}
+	return m
+}
+
+// TestVerifiedSignUp signs up where an email must be proved first.
+func TestVerifiedSignUp(t *testing.T) {
+	f, post, owner, ahead := withMail(t)
+	f.SignUps.Verified = true
+	accept := func(m org.Mail, password string) error {
+		_, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: m.Ticket, Password: password})
+		return err
+	}
+
+	// Before the mail is answered, nothing is there and nothing is reserved.
+	before := f.snapshot(t)
+	first := f.signUpByMail(t, post, 1, "Bolt", "ann@example.com")
+	if err := f.db.Client.Database(f.db.Name).Collection("tickets").Drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	delete(before, "tickets")
+	f.wantSame(t, before)
+	if err := accept(first, "Ann's own 1"); reasonOf(err) != org.TicketInvalid {
+		t.Errorf("without a ticket: %v", err)
+	}
+	first = f.signUpByMail(t, post, 2, "Bolt", "ann@example.com")
+	second := f.signUpByMail(t, post, 3, "Bolt", "bob@example.com")
+
+	// Whoever answers it chooses the password.
+	if err := accept(second, "short"); reasonOf(err) != org.InvalidFields {
+		t.Errorf("a short password: %v", err)
+	}
+	if err := accept(second, "bob@example.com"); reasonOf(err) != org.InvalidFields {
+		t.Errorf("the email as password: %v", err)
+	}
+	if err := accept(second, "Bob's own 1"); err != nil {
+		t.Fatal(err)
+	}
+	bob := f.mustLogin(t, "bob@example.com", "Bob's own 1")
+	if a, o, err := f.Me(t.Context(), bob); err != nil || !a.Verified() || o.Name != "Bolt" || o.Role(a.ID) != org.RoleOwner {
+		t.Errorf("%+v of %+v, %v", a, o, err)
+	}
+	if _, err := f.Login(t.Context(), org.LoginRequest{Email: "bob@example.com", Password: "Stranger@123"}); reasonOf(err) != org.WrongCredentials {
+		t.Errorf("with the password of who has asked: %v", err)
+	}
+	if err := accept(second, "Bob's own 1"); reasonOf(err) != org.TicketInvalid {
+		t.Errorf("used twice: %v", err)
+	}
+	// Who was slower finds the name taken, and can ask for another one.
+	if err := accept(first, "Ann's own 1"); reasonOf(err) != org.NameTaken {
+		t.Errorf("the name is taken: %v", err)
+	}
+	if _, err := f.Login(t.Context(), org.LoginRequest{Email: "ann@example.com", Password: "Ann's own 1"}); reasonOf(err) != org.WrongCredentials {
+		t.Errorf("without an organization: %v", err)
+	}
+	if _, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "BOLT", Email: "ann@example.com", Password: "Stranger@123"}); reasonOf(err) != org.NameTaken {
+		t.Errorf("asked for a name that is taken: %v", err)
+	}
+
+	// Who has an account gets the same mail and the same answer, and needs its password.
+	third := f.signUpByMail(t, post, 4, "Core", "owner@acme.test")
+	if err := accept(third, "Stranger@123"); reasonOf(err) != org.WrongCredentials {
+		t.Errorf("with another password: %v", err)
+	}
+	if err := accept(third, adminPassword); err != nil {
+		t.Fatal(err)
+	}
+	again := f.mustLogin(t, "owner@acme.test", adminPassword)
+	if a, o, err := f.Me(t.Context(), again); err != nil || a.ID != owner.AdminID || !a.Verified() || o.Name != "Core" {
+		t.Errorf("%+v of %+v, %v", a, o, err)
+	}
+
+	// A ticket is good for a day, as long as anybody may sign up and there is a place.
+	fourth := f.signUpByMail(t, post, 5, "Dune", "cid@example.com")
+	f.SignUps.MostOrganizations = 3
+	if err := accept(fourth, "Cid's own 1"); reasonOf(err) != org.TooManyOrganizations {
+		t.Errorf("without a place: %v", err)
+	}
+	f.SignUps = org.SignUps{Closed: true}
+	if err := accept(fourth, "Cid's own 1"); reasonOf(err) != org.SignUpClosed {
+		t.Errorf("closed meanwhile: %v", err)
+	}
+	f.SignUps = org.SignUps{}
+	ahead(24 * time.Hour)
+	if err := accept(fourth, "Cid's own 1"); reasonOf(err) != org.TicketInvalid {
+		t.Errorf("a day later: %v", err)
+	}
+	if _, err := f.Get(t.Context(), "Dune"); !errors.Is(err, org.ErrNotFound) {
+		t.Error(err)
+	}
+}
+
+// TestVerifiedSignUpTells checks that who asks sees no difference between an email with an
+// account and one without, and how often one may ask.
+func TestVerifiedSignUpTells(t *testing.T) {
+	f, _, _, _ := withMail(t)
+	f.SignUps.Verified = true
+	var commands [][]string
+	for _, email := range []string{"owner@acme.test", "nobody@acme.test"} {
+		f.reset()
+		for n := range 6 {
+			_, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "Bolt", Email: email, Password: "Stranger@123", ClientAddress: "192.0.2.1"})
+			if want := map[bool]org.Reason{true: org.TooManyMails}[n == 5]; reasonOf(err) != want {
+				t.Errorf("%s, %d: %v", email, n, err)
+			}
+		}
+		f.mu.Lock()
+		commands = append(commands, f.commands)
+		if len(f.costs) > 0 {
+			t.Errorf("%s: %d passwords were compared", email, len(f.costs))
+		}
+		f.mu.Unlock()
+	}
+	if len(commands[0]) != len(commands[1]) {
+		t.Errorf("%d commands for who has an account, %d for others", len(commands[0]), len(commands[1]))
+	}
+	f.Mailer = nil
+	if _, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "Bolt", Email: "a@example.com", Password: "Stranger@123"}); reasonOf(err) != org.MailUnavailable {
+		t.Errorf("without a mailer: %v", err)
+	}
+}
+
+// TestVerifiedSignUpOfAdmins checks that an admin whose email is not confirmed can't create one
+// more organization where an email must be proved first.
+func TestVerifiedSignUpOfAdmins(t *testing.T) {
+	f, post, owner, _ := withMail(t)
+	f.SignUps.Verified = true
+	add := func(name string) error {
+		_, err := f.CreateOrganization(t.Context(), owner, org.CreateOrganizationRequest{OrganizationName: name})
+		return err
+	}
+	if err := add("Bolt"); reasonOf(err) != org.EmailUnverified {
+		t.Errorf("%v", err)
+	}
+	if err := f.Verify(t.Context(), org.VerifyRequest{Ticket: post.confirmations[0].Ticket}); err != nil {
+		t.Fatal(err)
+	}
+	if err := add("Bolt"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSignUpMailLeft checks that Reconcile mails what could not be mailed.
+func TestSignUpMailLeft(t *testing.T) {
+	f, post, _, ahead := withMail(t)
+	f.SignUps.Verified = true
+	post.err = errors.New("down")
+	if _, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "Bolt", Email: "ann@example.com", Password: "Stranger@123"}); err != nil {
+		t.Fatal(err)
+	}
+	post.err = nil
+	ahead(2 * org.StaleAfter)
+	if _, err := f.Reconcile(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	m := post.last(t, 1)
+	if m.Kind != org.SignUpMail || m.Organization != "Bolt" {
+		t.Errorf("mailed %+v", m)
+	}
+	if _, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: m.Ticket, Password: "Ann's own 1"}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestScriptFinishesTwice finishes a sign-up while another process does the same, at each call
+// to the database. There must be one organization with one admin, of whom nothing is lost.
+func TestScriptFinishesTwice(t *testing.T) {
+	for _, email := range []string{"d@x.test", "a@x.test"} {
+		calls := 1
+		for at := 1; at <= calls; at++ {
+			runScript(t, true, func(s *sim) {
+				setActive(t, s)
+				op := s.finishSignUpOp("core", email)
+				n := 0
+				first := s.runHooked(op, 0, func(c *call) bool {
+					if c.kind == operationEnd {
+						return false
+					}
+					if n++; n == at {
+						s.meanwhile(func() {
+							other := *op
+							if err := s.runHooked(&other, 0, nil); err != nil && !errors.Is(err, org.ErrConflict) && !errors.Is(err, org.ErrUnauthenticated) {
+								t.Errorf("%s, at call %d: the other one: %v", email, at, err)
+							}
+						})
+					}
+					return false
+				})
+				if first != nil && !errors.Is(first, org.ErrConflict) && !errors.Is(first, org.ErrUnauthenticated) {
+					t.Errorf("%s, at call %d: %v", email, at, first)
+				}
+				calls = max(calls, n)
+				if o := s.named("core"); o.Status != org.Active || len(o.Admins) != 1 {
+					t.Errorf("%s, at call %d: %+v", email, at, o)
+				}
+				if found := s.durable.findAdmins(func(a org.Admin) bool { return a.Email == email }); len(found) != 1 {
+					t.Errorf("%s, at call %d: %d admins", email, at, len(found))
+				}
+				s.repairAndCheck()
+			})
+		}
+	}
+}
