@@ -283,7 +283,7 @@ func handler[T validator, R any](e *route[T, R], f func(request[T]) (R, error)) 
 		}
 	}
 	checkFields(reflect.TypeFor[T]())
-	return serve(e.status, func(r *http.Request) (any, error) {
+	return serve((*row)(e), func(r *http.Request) (any, error) {
 		in, err := read[T](r, e.caller, names)
 		if err != nil {
 			return nil, err
@@ -292,9 +292,9 @@ func handler[T validator, R any](e *route[T, R], f func(request[T]) (R, error)) 
 	})
 }
 
-// serve returns the handler that answers with the status and the body that f
+// serve returns the handler of the row, which answers with the body that f
 // returns, or with its error as a problem document.
-func serve(success int, f func(*http.Request) (any, error)) http.Handler {
+func serve(e *row, f func(*http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		id := requestID(r)
@@ -304,14 +304,14 @@ func serve(success int, f func(*http.Request) (any, error)) http.Handler {
 			header.Set(name, value)
 		}
 		body, err := recovered(r, f)
-		status := success
+		status := e.status
 		if err != nil {
 			p := newProblem(err, id)
 			p.setHeader(header)
 			body, status = p, p.Status
 		}
 		status = respond(w, r, status, body)
-		logRequest(r, status, time.Since(start), err)
+		logRequest(r, e.path, status, time.Since(start), err)
 	})
 }
 
@@ -387,7 +387,8 @@ func recovered(r *http.Request, f func(*http.Request) (any, error)) (body any, e
 }
 
 // withoutNames returns what the log says about an error: all, but not the fields and
-// parameters where some are unknown. Such a name may be a secret in the wrong place.
+// parameters where some are unknown, nor the hint. Such a name may be a secret in the wrong
+// place.
 func withoutNames(err error) string {
 	var refused *requestError
 	var e *org.Error

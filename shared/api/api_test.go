@@ -703,6 +703,16 @@ func TestLog(t *testing.T) {
 		})
 	}
 
+	// Nothing that a client sends in a path or a query is logged, not even to say what is wrong.
+	t.Run("the path and the query", func(t *testing.T) {
+		logged := captureLog(t)
+		call(t, api.EndSession(s), as(auth.Caller{AdminID: "a", OrganizationID: "o", SessionID: "s"}, request("DELETE", "/admin/sessions/Hush-Hush-1", "")))
+		call(t, api.Get(s), request("GET", "/org/get", "organization_name=Hush-Hush-1"))
+		if text := strings.ToLower(logged.String()); strings.Contains(text, "hush") || !strings.Contains(text, "/admin/sessions/{id}") {
+			t.Errorf("logged %s", text)
+		}
+	})
+
 	// Also if the service refuses the token, it was verified.
 	t.Run("the caller", func(t *testing.T) {
 		logged := captureLog(t)

@@ -41,9 +41,9 @@ func (l requestLog) WithGroup(name string) slog.Handler {
 }
 
 // logRequest writes one line about the request: who sent it from where, and why it was
-// refused. Its level is ERROR if the service is at fault, WARN if the database can't be
-// reached, otherwise INFO. It has neither the query nor the body, which may hold secrets.
-func logRequest(r *http.Request, status int, duration time.Duration, err error) {
+// refused. The path is that of the route. Its level is ERROR if the service is at fault, WARN if the database can't be
+// reached, otherwise INFO. It has nothing of the path, the query or the body, where secrets may be.
+func logRequest(r *http.Request, path string, status int, duration time.Duration, err error) {
 	level := slog.LevelInfo
 	switch {
 	case status == http.StatusServiceUnavailable:
@@ -52,7 +52,7 @@ func logRequest(r *http.Request, status int, duration time.Duration, err error) 
 		level = slog.LevelError
 	}
 	attrs := []any{
-		"method", r.Method, "path", r.URL.Path, "status", status, "duration_ms", duration.Milliseconds(),
+		"method", r.Method, "path", path, "status", status, "duration_ms", duration.Milliseconds(),
 		"source_ip", clientAddress(r), "user_agent", userAgent(r),
 	}
 	// The authorizer has verified the token, whatever the service thinks of it now.

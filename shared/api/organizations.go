@@ -30,6 +30,7 @@ func Organizations(s *org.Service) http.Handler {
 // AddOrganization handles POST /admin/organizations.
 func AddOrganization(s *org.Service) http.Handler {
 	return handler(&addOrganizationRoute, func(r request[org.CreateOrganizationRequest]) (createdOrganization, error) {
+		r.content.ClientAddress = clientAddress(r.http)
 		o, err := s.CreateOrganization(r.http.Context(), r.caller, r.content)
 		return createdOrganization{ID: o.ID, Name: o.Name, Collection: o.Collection}, err
 	})

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -54,7 +56,7 @@ func (c Corpus) contains(ctx context.Context, password string) (bool, error) {
 	request.Header.Set("Add-Padding", "true") // or the length of the answer tells something
 	response, err := client.Do(request)
 	if err != nil {
-		return false, errors.Unwrap(err) // without the URL
+		return false, cause(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
@@ -68,4 +70,17 @@ func (c Corpus) contains(ctx context.Context, password string) (bool, error) {
 		}
 	}
 	return false, lines.Err()
+}
+
+// cause returns what is known of an error of the client that can't hold the URL, and so the
+// digits.
+func cause(err error) error {
+	var network *net.OpError
+	switch e, _ := errors.AsType[*url.Error](err); {
+	case e != nil && e.Timeout():
+		return errors.New("there is no answer in time")
+	case errors.As(err, &network):
+		return network
+	}
+	return errors.New("there is no answer in HTTP")
 }

@@ -106,9 +106,15 @@ func (env Env) Tokens(ctx context.Context) (Tokens, error) {
 	if t.SessionTTL, err = env.duration("REFRESH_EXPIRES_IN", defaultSessionTTL); err != nil {
 		return t, err
 	}
-	idle, err := env.integer("REFRESH_IDLE_EXPIRES_IN", 0, 0, int(maxTTL.Seconds()))
-	t.Idle = time.Duration(idle) * time.Second
+	t.Idle, err = env.SessionIdle()
 	return t, err
+}
+
+// SessionIdle reads REFRESH_IDLE_EXPIRES_IN, in seconds: how long a login lasts that is not
+// refreshed; 0 is no shorter time.
+func (env Env) SessionIdle() (time.Duration, error) {
+	seconds, err := env.integer("REFRESH_IDLE_EXPIRES_IN", 0, 0, int(maxTTL.Seconds()))
+	return time.Duration(seconds) * time.Second, err
 }
 
 const maxAudiences = 10
@@ -117,8 +123,8 @@ const maxAudiences = 10
 func parseAudiences(s string) ([]string, error) {
 	audiences := strings.Fields(s)
 	for i, a := range audiences {
-		if len(audiences) > maxAudiences || len(a) > 200 || a == auth.Audience || slices.Contains(audiences[:i], a) || strings.ContainsFunc(a, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return nil, fmt.Errorf("must be at most %d different texts in ASCII with spaces between them, of at most 200 characters each, and without %s", maxAudiences, auth.Audience)
+		if len(audiences) > maxAudiences || len(a) > 200 || a == auth.Audience || slices.Contains(audiences[:i], a) || strings.ContainsFunc(a, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"\<>&`, r) }) {
+			return nil, fmt.Errorf(`must be at most %d different texts in ASCII with spaces between them, of at most 200 characters each, without any of "\<>&, and without %s`, maxAudiences, auth.Audience)
 		}
 	}
 	return audiences, nil

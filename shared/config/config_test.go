@@ -275,7 +275,7 @@ func TestAudiences(t *testing.T) {
 			t.Errorf("%q: %q, %v", value, got, err)
 		}
 	}
-	for _, value := range []string{"a a", "ä", auth.Audience, strings.Repeat("a", 201), "a b c d e f g h i j k"} {
+	for _, value := range []string{"a a", "ä", "a&b", "<a>", `"a"`, auth.Audience, strings.Repeat("a", 201), "a b c d e f g h i j k"} {
 		_, err := read(value)
 		wantErr(t, err, "JWT_AUDIENCE")
 	}

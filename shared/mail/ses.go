@@ -51,8 +51,8 @@ func sesError(err error) error {
 	if !ok {
 		return err
 	}
-	if text := e.ErrorMessage(); strings.HasPrefix(text, "Email address is not verified") {
-		return errors.New("SES refuses it: " + text)
+	if strings.HasPrefix(e.ErrorMessage(), "Email address is not verified") { // it goes on with the addresses
+		return errors.New("SES refuses it: an email address is not verified, the sender's or, in the sandbox, the recipient's")
 	}
 	status := 0
 	if r, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {

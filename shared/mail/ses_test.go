@@ -98,7 +98,7 @@ func TestSESErr(t *testing.T) {
 		answer http.HandlerFunc
 		want   string
 	}{
-		{"not verified", refusal(400, "MessageRejected", unverified), "SES refuses it: " + unverified},
+		{"not verified", refusal(400, "MessageRejected", unverified), "SES refuses it: an email address is not verified, the sender's or, in the sandbox, the recipient's"},
 		{"rejected", refusal(400, "MessageRejected", "It holds "+testTicket), "SES refuses it: MessageRejected (status 400)"},
 		{"denied", refusal(403, "AccessDeniedException", "session-token"), "SES refuses it: AccessDeniedException (status 403)"},
 		{"signature", refusal(403, "SignatureDoesNotMatch", "The canonical string should have been\nsession-token"), "SES refuses it: SignatureDoesNotMatch (status 403)"},

@@ -119,6 +119,7 @@ type sessionDoc struct {
 	ExpiresAt      time.Time `bson:"expires_at"`
 	Address        string    `bson:"address,omitempty"`
 	UserAgent      string    `bson:"user_agent,omitempty"`
+	LoginID        string    `bson:"login_id,omitempty"`
 }
 
 type ticketDoc struct {
@@ -292,7 +293,7 @@ func newSessionDoc(s org.Session) sessionDoc {
 	return sessionDoc{
 		ID: s.ID, AdminID: objectID(s.AdminID), OrganizationID: objectID(s.OrganizationID), TokenVersion: s.TokenVersion,
 		RefreshHash: s.RefreshHash, CreatedAt: s.CreatedAt, UsedAt: s.UsedAt, ExpiresAt: s.ExpiresAt,
-		Address: s.Client.Address, UserAgent: s.Client.UserAgent,
+		Address: s.Client.Address, UserAgent: s.Client.UserAgent, LoginID: s.LoginID,
 	}
 }
 
@@ -300,7 +301,7 @@ func (d sessionDoc) session() org.Session {
 	return org.Session{
 		ID: d.ID, AdminID: string(d.AdminID), OrganizationID: string(d.OrganizationID), TokenVersion: d.TokenVersion,
 		RefreshHash: d.RefreshHash, CreatedAt: d.CreatedAt.UTC(), UsedAt: d.UsedAt.UTC(), ExpiresAt: d.ExpiresAt.UTC(),
-		Client: org.Client{Address: d.Address, UserAgent: d.UserAgent},
+		Client: org.Client{Address: d.Address, UserAgent: d.UserAgent}, LoginID: d.LoginID,
 	}
 }
 

@@ -268,9 +268,9 @@ func (s *Store) EndSessions(ctx context.Context, ids []string) error {
 	return convert("end sessions", err)
 }
 
-func (s *Store) DeleteOtherSessions(ctx context.Context, adminID, keep string) error {
+func (s *Store) DeleteOtherSessions(ctx context.Context, adminID string, keep ...string) error {
 	_, err := s.sessions.DeleteMany(ctx, bson.D{
-		{Key: "admin_id", Value: objectID(adminID)}, {Key: "_id", Value: bson.D{{Key: "$ne", Value: keep}}},
+		{Key: "admin_id", Value: objectID(adminID)}, {Key: "_id", Value: bson.D{{Key: "$nin", Value: keep}}},
 	})
 	return convert("delete other sessions", err)
 }

@@ -121,12 +121,14 @@ func (s *Service) resolveClaimOfAdmin(ctx context.Context, holder Claim, taken e
 // takenErrors returns the refusals of a claim that another organization has, and
 // of one that it has given up a moment ago.
 func takenErrors(id string) (taken, given *Error) {
-	reason, what, rule := NameTaken, "the organization name", sluggedRule(strings.TrimPrefix(id, CollectionPrefix))
 	if isEmailClaim(id) {
-		reason, what, rule = EmailTaken, "the email", "emails are compared without case"
+		taken = refuse(Conflict, EmailTaken, "the email is taken: emails are compared without case")
+		given = refuse(Conflict, EmailTaken, "the email was given up a moment ago and can be had in a minute: emails are compared without case")
+	} else {
+		slug := strings.TrimPrefix(id, CollectionPrefix)
+		taken = refuse(Conflict, NameTaken, "the organization name is taken").withSlug(slug)
+		given = refuse(Conflict, NameTaken, "the organization name was given up a moment ago and can be had in a minute").withSlug(slug)
 	}
-	taken = refuse(Conflict, reason, what+" is taken: "+rule)
-	given = refuse(Conflict, reason, what+" was given up a moment ago and can be had in a minute: "+rule)
 	given.RetryAfter = StaleAfter
 	return taken, given
 }

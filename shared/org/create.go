@@ -21,19 +21,25 @@ var (
 	errNoMorePlace  = refuse(Forbidden, TooManyOrganizations, "there are as many organizations as there may be")
 )
 
-// admitSignUp counts a sign-up of the client or admin, if it is known who it is, and refuses it
-// if it is one too many. Sign-ups at the same moment may exceed the number of organizations
+// admitSignUp counts a sign-up of each client or admin, unless it is not known who it is, and
+// refuses it if it is one too many of any. Sign-ups at the same moment may exceed the number of organizations
 // by as many. Its errors are ErrForbidden, ErrThrottled and ErrUnavailable.
-func (s *Service) admitSignUp(ctx context.Context, client string) error {
+func (s *Service) admitSignUp(ctx context.Context, clients ...string) error {
 	if s.SignUps.Closed {
 		return errSignUpClosed
 	}
 	return concurrently(
 		func() error {
-			if s.SignUps.PerHour == 0 || client == "" {
-				return nil
+			for _, client := range clients {
+				if s.SignUps.PerHour == 0 || client == "" {
+					continue
+				}
+				err := s.countWithin(ctx, limit{"sign-up", s.SignUps.PerHour, time.Hour}, client, TooManySignUps, "too many organizations were asked for")
+				if err != nil {
+					return err
+				}
 			}
-			return s.countWithin(ctx, limit{"sign-up", s.SignUps.PerHour, time.Hour}, client, TooManySignUps, "too many organizations were created")
+			return nil
 		},
 		func() error { return s.admitOrganization(ctx) },
 	)
@@ -117,6 +123,9 @@ func (a *Admin) newClaim() Claim {
 // CreateOrganizationRequest is the body of the creation of one more organization.
 type CreateOrganizationRequest struct {
 	OrganizationName string `json:"organization_name"`
+
+	// ClientAddress is the IP address of the client; empty if it is not known.
+	ClientAddress string `json:"-"`
 }
 
 // Validate returns what is wrong, field by field.
@@ -154,7 +163,7 @@ func (s *Service) CreateOrganization(ctx context.Context, caller auth.Caller, r 
 	if err != nil {
 		return Organization{}, err
 	}
-	if err := s.admitSignUp(ctx, admin.ID); err != nil {
+	if err := s.admitSignUp(ctx, admin.ID, addressPrefix(r.ClientAddress)); err != nil {
 		return Organization{}, err
 	}
 	if _, err := s.adopt(ctx, current, admin); err != nil {

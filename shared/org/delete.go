@@ -26,7 +26,7 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 		return Organization{}, err
 	}
 	if confirmation != nil && confirmed.Collection() != o.Collection {
-		return Organization{}, refuse(Forbidden, WrongConfirmation, "organization_name does not name the organization of the access token: "+sluggedRule(confirmed.Slug))
+		return Organization{}, refuse(Forbidden, WrongConfirmation, "organization_name does not name the organization of the access token").withSlug(confirmed.Slug)
 	}
 	if err := o.permit(caller.AdminID, ActionDelete); err != nil {
 		return Organization{}, err

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/mail"
-	"net/netip"
 	"strings"
+	"unicode"
 
 	"golang.org/x/net/idna"
 	"golang.org/x/text/unicode/norm"
@@ -19,23 +19,22 @@ var errEmail = errors.New("must be an email address such as admin@example.com")
 // without white space around it. Its error is the end of a sentence, as that of
 // [ParseName].
 func parseEmail(s string) (string, error) {
-	s = strings.TrimSpace(s)
+	s = norm.NFC.String(strings.TrimSpace(s))
 	switch {
 	case s == "":
 		return "", errors.New("is required")
 	case len(s) > maxEmailBytes:
 		return "", errors.New("must have at most 254 bytes")
-	case strings.ContainsFunc(s, isForbidden) || strings.ContainsFunc(s, isInvisible):
-		return "", errEmail
-	case strings.ContainsRune(s, 'İ'): // its lower case is i, for older versions and for Go
+	case strings.ContainsFunc(s, isNotOfEmail):
 		return "", errEmail
 	}
-	email := olderEmailKey(s)
+	email := norm.NFC.String(olderEmailKey(s)) // the lower case may be another form
 	local, domain, _ := cutAddress(email)
 	// A domain has one form (RFC 5891, with the mapping of UTS #46), and no IP address, with or
 	// without brackets, stands for it.
 	domain, err := idna.Lookup.ToUnicode(domain)
-	if _, notIP := netip.ParseAddr(domain); err != nil || notIP == nil {
+	top := domain[strings.LastIndexByte(domain, '.')+1:]
+	if err != nil || top != "" && top[0] <= '9' { // programs take 127.1 and 0x7f.1 for IP addresses
 		return "", errEmail
 	}
 	// Only now it is clear where the dots are.
@@ -45,6 +44,15 @@ func parseEmail(s string) (string, error) {
 		return "", errEmail
 	}
 	return email, nil
+}
+
+// isNotOfEmail reports whether no email may have the character: control characters, invisible
+// and blank ones, and İ, whose lower case is i, for older versions and for Go.
+func isNotOfEmail(r rune) bool {
+	if r <= unicode.MaxASCII {
+		return r <= ' ' || r == 0x7f
+	}
+	return r == 'İ' || isForbidden(r) || isInvisible(r) || !unicode.In(r, unicode.L, unicode.M, unicode.N, unicode.So, unicode.Po) || r == '\u2800'
 }
 
 func cutAddress(email string) (local, domain string, ok bool) {

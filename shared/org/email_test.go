@@ -34,7 +34,20 @@ func TestEmail(t *testing.T) {
 		{"invisible character", "ad\u200dmin@example.com", false},
 		{"variation selector", "admin\ufe0f@example.com", false},
 		{"I with a dot", "İda@example.com", false},
-		{"I with a dot, decomposed", "I\u0307da@example.com", true},
+		{"I with a dot, decomposed", "I\u0307da@example.com", false},
+		{"I with a dot in the domain, decomposed", "ida@I\u0307o.com", false},
+		{"short IP address", "ida@127.1", false},
+		{"hexadecimal IP address", "ida@0x7f.1", false},
+		{"IP address as a number", "ida@2130706433", false},
+		{"numeric top-level domain", "ida@example.123", false},
+		{"digit in the domain", "ida@1and1.com", true},
+		{"no-break space inside", "i\u00a0da@example.com", false},
+		{"ideographic space inside", "i\u3000da@example.com", false},
+		{"blank of Braille", "ida\u2800@example.com", false},
+		{"private use", "ida\ue000@example.com", false},
+		{"noncharacter", "ida\ufffe@example.com", false},
+		{"so many marks that Unicode breaks them", "a" + strings.Repeat("\u0301", 35) + "@example.com", false},
+		{"emoji", "i🚀da@example.com", true},
 		{"I with a dot in the domain", "ida@gİthub.com", false},
 		{"IPv4 literal", "admin@[127.0.0.1]", false},
 		{"IPv6 literal", "admin@[IPv6:::1]", false},
@@ -107,6 +120,20 @@ func TestEmailForms(t *testing.T) {
 			if m := post.last(t, i+1); m.To != email {
 				t.Errorf("%+q: a mail to %q", spelling, m.To)
 			}
+		}
+	}
+	// The lower case of these is not in NFC.
+	for i, spellings := range [][]string{{"J\u030can@example.com", "\u01f0an@example.com"}, {"\u03aa\u0301da@example.com", "\u0390da@example.com"}} {
+		f.mustCreate(t, fmt.Sprint("Forms ", i), spellings[0])
+		for _, spelling := range spellings {
+			caller := f.mustLogin(t, spelling, adminPassword)
+			if a, err := f.Store.Admin(t.Context(), caller.AdminID); err != nil || a.Email != strings.ToLower(spellings[1]) {
+				t.Errorf("stored as %+q, %v", a.Email, err)
+			}
+		}
+		_, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "Another", Email: spellings[1], Password: adminPassword})
+		if reasonOf(err) != org.EmailTaken {
+			t.Errorf("%+q signs up: %v", spellings[1], err)
 		}
 	}
 	f.mustCreate(t, "Dots", "ida@github.com")

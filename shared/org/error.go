@@ -62,6 +62,7 @@ type Error struct {
 	Kind       Kind
 	Reason     Reason        // empty: it is not known, or the kind says all
 	Message    string        // for people; holds nothing secret
+	Hint       string        // more for people, about what they have sent: not for a log
 	Fields     []FieldError  // of kind Invalid: every field that is wrong
 	RetryAfter time.Duration // how long to wait before the next attempt; 0: not known
 	Err        error         // the cause, only for the log; may be nil
@@ -73,9 +74,16 @@ type FieldError struct {
 	Message string `json:"message"`
 }
 
-// Detail returns the message, and what is wrong with each field. It has nothing of
-// the cause.
+// Detail returns the message with the hint, and what is wrong with each field. It has nothing
+// of the cause.
 func (e *Error) Detail() string {
+	if e.Hint != "" {
+		return e.text() + ": " + e.Hint
+	}
+	return e.text()
+}
+
+func (e *Error) text() string {
 	var b strings.Builder
 	b.WriteString(e.Message)
 	separator := ": "
@@ -88,9 +96,9 @@ func (e *Error) Detail() string {
 
 func (e *Error) Error() string {
 	if e.Err != nil {
-		return fmt.Sprintf("%s: %v", e.Detail(), e.Err)
+		return fmt.Sprintf("%s: %v", e.text(), e.Err)
 	}
-	return e.Detail()
+	return e.text()
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -115,6 +123,13 @@ var (
 
 func refuse(kind Kind, reason Reason, message string) *Error {
 	return &Error{Kind: kind, Reason: reason, Message: message}
+}
+
+// withSlug returns the refusal with the hint how names are compared, to a person whose name has
+// the slug.
+func (e *Error) withSlug(slug string) *Error {
+	e.Hint = "names are compared by their letters and digits, and the slug of this one is " + slug
+	return e
 }
 
 func invalid(fields []FieldError) error {

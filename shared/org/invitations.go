@@ -183,8 +183,9 @@ func (s *Service) Accept(ctx context.Context, r AcceptRequest) (Tokens, error) {
 	}
 	var a Admin
 	var claim Claim
+	var o Organization
 	err = concurrently(
-		func() error { _, err := s.invited(ctx, t); return err },
+		func() (err error) { o, err = s.invited(ctx, t); return err },
 		func() (err error) { a, claim, err = s.adminByEmail(ctx, t.Email); return err },
 	)
 	if err != nil {
@@ -193,17 +194,17 @@ func (s *Service) Accept(ctx context.Context, r AcceptRequest) (Tokens, error) {
 	if a.hasRight(claim) {
 		a, err = s.prove(ctx, a, claim, r)
 	} else {
-		a, err = s.newMember(ctx, t.OrganizationID, t.Email, r.Password)
+		a, err = s.newMember(ctx, o, t.Email, r.Password)
 	}
 	if err != nil {
 		return Tokens{}, err
 	}
 	a.VerifiedEmail = t.Email // the mail with the ticket has arrived
-	o, err := s.addMember(ctx, a, t)
+	o, err = s.addMember(ctx, a, t)
 	if err != nil {
 		return Tokens{}, err
 	}
-	tokens, err := s.begin(ctx, a, o, r.client(), s.now().Add(s.SessionTTL), func() error {
+	tokens, err := s.begin(ctx, a, o, s.newLogin(r.client()), func() error {
 		return concurrently(
 			func() error { s.deleteTickets(ctx, []string{t.ID}); return nil },
 			func() error { s.remember(ctx, a, addressPrefix(r.ClientAddress)); return nil },
@@ -265,12 +266,12 @@ func (s *Service) prove(ctx context.Context, a Admin, claim Claim, r AcceptReque
 }
 
 // newMember makes a new admin, whom the organization does not list yet.
-func (s *Service) newMember(ctx context.Context, organizationID, email, password string) (Admin, error) {
-	if err := s.checkNewPassword(ctx, password, email); err != nil {
+func (s *Service) newMember(ctx context.Context, o Organization, email, password string) (Admin, error) {
+	if err := s.checkNewPassword(ctx, password, append(o.names(), email)...); err != nil {
 		return Admin{}, err
 	}
 	a := s.newAdmin(email)
-	a.OrganizationID, a.Organizations = organizationID, []string{organizationID}
+	a.OrganizationID, a.Organizations = o.ID, []string{o.ID}
 	err := s.claim(ctx, []Claim{a.newClaim()})
 	if err == nil {
 		err = concurrently(
@@ -285,7 +286,7 @@ func (s *Service) newMember(ctx context.Context, organizationID, email, password
 		err = errOvertaken // until the record was there, others could take the claim over
 	}
 	if err != nil {
-		return a, s.afterAccept(ctx, a, organizationID, err)
+		return a, s.afterAccept(ctx, a, o.ID, err)
 	}
 	return a, nil
 }

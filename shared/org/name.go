@@ -32,11 +32,6 @@ type Name struct {
 // Collection returns the name of the collection of an organization so named.
 func (n Name) Collection() string { return CollectionPrefix + n.Slug }
 
-// sluggedRule says how names are compared, to a person whose name has the slug.
-func sluggedRule(slug string) string {
-	return "names are compared by their letters and digits, and the slug of this one is " + slug
-}
-
 // ParseName returns the name in s. Its error is the end of a sentence that begins
 // with the name of a field, such as "is required".
 func ParseName(s string) (Name, error) {
@@ -71,12 +66,16 @@ var mixable = [][]string{
 	{"Latin", "Han", "Hiragana", "Katakana"},
 	{"Latin", "Han", "Bopomofo"},
 	{"Latin", "Han", "Hangul"},
+	{"Greek", "Han", "Hiragana", "Katakana"}, // as in プラスα, but not in the standard
 }
 
 // checkNewName refuses a name for an organization that did not have it before, if one of its
 // words mixes scripts, as Pаypal with a Cyrillic а does: it may look like another name. Its
 // error is as that of [ParseName].
 func checkNewName(n Name) error {
+	if strings.ContainsFunc(n.Display, isNotOfName) || hasDottedDot(n.Display) {
+		return errors.New("must not hold characters that can't be seen or told apart")
+	}
 	for word := range strings.FieldsFuncSeq(n.Display, func(r rune) bool {
 		return !unicode.In(r, unicode.L, unicode.M, unicode.Nd) && !isInvisible(r)
 	}) {
@@ -88,6 +87,25 @@ func checkNewName(n Name) error {
 		}
 	}
 	return nil
+}
+
+// isNotOfName reports whether no new name may have the character, which is nobody's or shows
+// nothing.
+func isNotOfName(r rune) bool {
+	return unicode.In(r, unicode.Co, unicode.Noncharacter_Code_Point) || r == '\u2800' || r == '\U0001d159'
+}
+
+// hasDottedDot reports whether the text has a dot above a letter that has one, such as i, where
+// nobody sees it (Unicode Technical Standard #39, section 5.4).
+func hasDottedDot(text string) bool {
+	before := rune(0)
+	for _, r := range text {
+		if r == '\u0307' && unicode.Is(unicode.Soft_Dotted, before) {
+			return true
+		}
+		before = r
+	}
+	return false
 }
 
 // parseNewName returns the name of an organization that did not have it before.
@@ -104,8 +122,11 @@ func parseNewName(s string) (Name, error) {
 func scriptsOf(text string) []string {
 	var found []string
 	for _, r := range text {
-		if r <= unicode.MaxASCII && unicode.IsLetter(r) {
+		switch {
+		case r <= unicode.MaxASCII && unicode.IsLetter(r):
 			found = append(found, "Latin")
+			continue
+		case r == 'μ': // NFKC makes it of the sign for a millionth, too
 			continue
 		}
 		for name, table := range unicode.Scripts {

@@ -297,6 +297,10 @@ func TestMixedScripts(t *testing.T) {
 		{"Cafe\u0301", ""},
 		{"שָׁלוֹם", ""},
 		{"3M₂", ""},
+		{"µTorrent", ""},
+		{"プラスα", ""},
+		{"株式会社Ω", ""},
+		{"İzmir", ""},
 	} {
 		r := org.CreateRequest{OrganizationName: tt.name, Email: "a@example.com", Password: adminPassword}
 		var want []org.FieldError
@@ -308,6 +312,13 @@ func TestMixedScripts(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, org.CreateOrganizationRequest{OrganizationName: tt.name}.Validate()); diff != "" {
 			t.Errorf("one more organization %+q (-want +got):\n%s", tt.name, diff)
+		}
+	}
+
+	for _, name := range []string{"Mi\u0307crosoft", "Pay\ue000раӏ", "Pay\uffffраӏ", "Pay\U0001d159раӏ", "Acme\u2800"} {
+		r := org.CreateOrganizationRequest{OrganizationName: name}
+		if fields := r.Validate(); len(fields) != 1 || !strings.Contains(fields[0].Message, "can't be seen") {
+			t.Errorf("%+q: %v", name, fields)
 		}
 	}
 

@@ -111,6 +111,12 @@ func (o *Organization) claimsInUse() []string {
 	return slices.Concat(o.Claims, o.Operation.Claims)
 }
 
+// names returns the name of the organization and its slug, of which no member should make a
+// password.
+func (o *Organization) names() []string {
+	return []string{o.Name, strings.TrimPrefix(o.Collection, CollectionPrefix)}
+}
+
 // uses reports whether the claim is in use by the organization.
 func (o *Organization) uses(claimID string) bool {
 	return slices.Contains(o.claimsInUse(), claimID)

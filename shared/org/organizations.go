@@ -68,11 +68,11 @@ func (s *Service) Switch(ctx context.Context, caller auth.Caller, r SwitchReques
 	var admin Admin
 	var session Session
 	var target Organization
-	unknown := refuse(NotFound, OrganizationNotFound, "you have no organization of that name: "+sluggedRule(name.Slug))
+	unknown := refuse(NotFound, OrganizationNotFound, "you have no organization of that name").withSlug(name.Slug)
 	err := concurrently(
 		func() (err error) { _, admin, err = s.authorize(ctx, caller); return err },
 		func() (err error) {
-			if session, err = s.Store.Session(ctx, caller.SessionID); errors.Is(err, ErrNotFound) {
+			if session, err = s.Store.Session(ctx, caller.SessionID); errors.Is(err, ErrNotFound) || err == nil && !s.isAlive(session) {
 				err = errRevoked
 			}
 			return err
@@ -93,5 +93,6 @@ func (s *Service) Switch(ctx context.Context, caller auth.Caller, r SwitchReques
 	if err != nil {
 		return Tokens{}, err
 	}
-	return s.begin(ctx, admin, target, session.Client, session.ExpiresAt, func() error { return nil })
+	from := Session{ExpiresAt: session.ExpiresAt, Client: session.Client, LoginID: cmp.Or(session.LoginID, session.ID)}
+	return s.begin(ctx, admin, target, from, func() error { return nil })
 }

@@ -3,10 +3,35 @@ package org_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
+
+	"golang.org/x/text/unicode/norm"
 
 	"orgservice/shared/org"
 )
+
+// TestLongPassword checks that a password of the most characters, in Unicode's form NFC, can be
+// given in another form, too.
+func TestLongPassword(t *testing.T) {
+	f := newFixture(t)
+	composed := strings.Repeat("\u1ea5\u1ec7\u1ed9\u1eed", 32)
+	decomposed := norm.NFD.String(composed)
+	if _, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "Acme", Email: "a@example.com", Password: decomposed}); err != nil {
+		t.Fatal(err)
+	}
+	for _, password := range []string{composed, decomposed} {
+		caller := f.mustLogin(t, "a@example.com", password)
+		if _, err := f.Update(t.Context(), caller, org.UpdateRequest{Password: new(decomposed), CurrentPassword: &password}); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, password := range []string{composed + "\u1ea5", norm.NFD.String(composed + "\u1ea5")} {
+		if _, err := f.Login(t.Context(), org.LoginRequest{Email: "a@example.com", Password: password}); !errors.Is(err, org.ErrInvalid) {
+			t.Errorf("129 characters: %v", err)
+		}
+	}
+}
 
 // TestPasswordRules checks that every way to set a password keeps to the rules of the
 // service, and that nothing depends on an answer of the corpus.

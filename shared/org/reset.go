@@ -113,8 +113,16 @@ func (s *Service) Reset(ctx context.Context, r ResetRequest) error {
 		return err
 	}
 	a, err := s.adminOf(ctx, t)
+	var all []Organization
 	if err == nil {
-		err = s.checkNewPassword(ctx, r.Password, a.Email)
+		all, err = s.Store.OrganizationsByID(ctx, a.Organizations)
+	}
+	if err == nil {
+		context := []string{a.Email}
+		for _, o := range all {
+			context = append(context, o.names()...)
+		}
+		err = s.checkNewPassword(ctx, r.Password, context...)
 	}
 	if err == nil && a.Committed == "" {
 		err = s.settleOlder(ctx, a)

@@ -237,7 +237,7 @@ func checkGivenPassword(s string) error {
 	switch {
 	case s == "":
 		return errors.New("is required")
-	case utf8.RuneCountInString(s) > maxPasswordRunes:
+	case min(utf8.RuneCountInString(s), utf8.RuneCountInString(norm.NFC.String(s))) > maxPasswordRunes:
 		return errors.New("must have at most 128 characters")
 	}
 	return nil
@@ -314,7 +314,7 @@ func (s *Service) Get(ctx context.Context, name string) (Organization, error) {
 	}
 	// The operation that was finished may have renamed it.
 	if errors.Is(err, ErrNotFound) || err == nil && (o.Status != Active || o.Collection != n.Collection()) {
-		return Organization{}, refuse(NotFound, OrganizationNotFound, "there is no organization of that name: "+sluggedRule(n.Slug))
+		return Organization{}, refuse(NotFound, OrganizationNotFound, "there is no organization of that name").withSlug(n.Slug)
 	}
 	return o, err
 }
@@ -352,6 +352,9 @@ func (s *Service) identify(ctx context.Context, c auth.Caller) (o Organization, 
 		func() (err error) { a, err = s.Store.Admin(ctx, c.AdminID); return err },
 		func() (err error) { session, err = s.Store.Session(ctx, c.SessionID); return err },
 	)
+	if err == nil {
+		err = s.checkLogin(ctx, session)
+	}
 	if err == nil {
 		o, a, err = s.settle(ctx, o, a)
 	}

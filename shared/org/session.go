@@ -21,6 +21,10 @@ type Session struct {
 	UsedAt         time.Time // of the last refresh; zero: never
 	ExpiresAt      time.Time
 	Client         Client // of the login
+
+	// LoginID is the session of the login, if this one comes from it by a switch: it ends
+	// with that.
+	LoginID string
 }
 
 // Client says from where a person logs in.
@@ -101,7 +105,7 @@ func (s *Service) Login(ctx context.Context, c LoginRequest) (tokens Tokens, err
 		if err != nil || !o.mayAct(now, admin.TokenVersion) {
 			continue
 		}
-		tokens, err := s.begin(ctx, now, o, c.client(), s.now().Add(s.SessionTTL), func() error {
+		tokens, err := s.begin(ctx, now, o, s.newLogin(c.client()), func() error {
 			return concurrently(
 				func() error { s.succeeded(ctx, &attempt); return nil },
 				func() error { s.remember(ctx, now, network); return nil },
@@ -159,15 +163,18 @@ func (a *Admin) sortByUse(organizations []Organization) {
 	})
 }
 
-// begin begins a session of the admin, who may act for the organization, and returns
+// newLogin returns the session of a new login, which begin completes.
+func (s *Service) newLogin(from Client) Session {
+	return Session{ExpiresAt: s.now().Add(s.SessionTTL), Client: from}
+}
+
+// begin begins the session for the admin, who may act for the organization, and returns
 // its tokens. It ends the admin's oldest one if there are too many. It calls also at the
 // same time as the database.
-func (s *Service) begin(ctx context.Context, admin Admin, o Organization, from Client, expires time.Time, also func() error) (Tokens, error) {
+func (s *Service) begin(ctx context.Context, admin Admin, o Organization, session Session, also func() error) (Tokens, error) {
 	refresh := auth.NewOpaqueToken(auth.NewOpaqueID())
-	session := Session{
-		ID: refresh.SessionID(), AdminID: admin.ID, OrganizationID: o.ID,
-		TokenVersion: admin.TokenVersion, RefreshHash: refresh.Hash(), CreatedAt: s.now(), ExpiresAt: expires, Client: from,
-	}
+	session.ID, session.RefreshHash, session.CreatedAt = refresh.SessionID(), refresh.Hash(), s.now()
+	session.AdminID, session.OrganizationID, session.TokenVersion = admin.ID, o.ID, admin.TokenVersion
 	var others []Session
 	err := concurrently(
 		func() (err error) {
@@ -194,10 +201,14 @@ func (s *Service) begin(ctx context.Context, admin Admin, o Organization, from C
 }
 
 // tokens returns an access token of the session, signed now, and the refresh
-// token. No access token outlives its session. The admin is a member of o.
+// token. No access token outlives its session, also if that is not refreshed. The admin is a
+// member of o.
 func (s *Service) tokens(session Session, admin Admin, o Organization, refresh auth.OpaqueToken) (Tokens, error) {
 	now := s.now()
 	ttl := min(s.TokenTTL, session.ExpiresAt.Sub(now).Truncate(time.Second))
+	if s.SessionIdle > 0 {
+		ttl = min(ttl, s.SessionIdle)
+	}
 	access, err := s.Tokens.Sign(auth.Caller{
 		AdminID:        session.AdminID,
 		OrganizationID: session.OrganizationID,
@@ -269,6 +280,7 @@ func (s *Service) Refresh(ctx context.Context, r RefreshRequest) (Tokens, error)
 	err = concurrently(
 		func() (err error) { o, err = s.Store.Organization(ctx, session.OrganizationID); return err },
 		func() (err error) { admin, err = s.Store.Admin(ctx, session.AdminID); return err },
+		func() error { return s.checkLogin(ctx, session) },
 	)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Tokens{}, err

@@ -924,3 +924,100 @@ func TestSessionLimits(t *testing.T) {
 		t.Errorf("%d sessions of the version before, %v", len(sessions), err)
 	}
 }
+
+// TestSwitchedSessions checks that a session that comes from a login by a switch ends with it,
+// and that such a session does not end its own login when it ends the others.
+func TestSwitchedSessions(t *testing.T) {
+	f := newFixture(t)
+	f.mustCreate(t, "Acme", "a@acme.test")
+	login := func() (org.Tokens, auth.Caller) {
+		t.Helper()
+		tokens, err := f.Login(t.Context(), org.LoginRequest{Email: "a@acme.test", Password: adminPassword})
+		return f.verified(t, tokens, err)
+	}
+	switchTo := func(c auth.Caller, name string) (org.Tokens, auth.Caller) {
+		t.Helper()
+		tokens, err := f.Switch(t.Context(), c, org.SwitchRequest{OrganizationName: name})
+		return f.verified(t, tokens, err)
+	}
+	wantAlive := func(what string, tokens *org.Tokens, c auth.Caller, want bool) {
+		t.Helper()
+		_, _, err := f.Me(t.Context(), c)
+		refreshed, refreshErr := f.Refresh(t.Context(), org.RefreshRequest{RefreshToken: tokens.Refresh})
+		if want {
+			*tokens = refreshed
+		}
+		if (err == nil) != want || (refreshErr == nil) != want {
+			t.Errorf("%s: access %v, refresh %v; want it to be alive: %v", what, err, refreshErr, want)
+		}
+	}
+	first, caller := login()
+	if _, err := f.CreateOrganization(t.Context(), caller, org.CreateOrganizationRequest{OrganizationName: "Bolt"}); err != nil {
+		t.Fatal(err)
+	}
+	bolt, boltCaller := switchTo(caller, "Bolt")
+	acme, acmeCaller := switchTo(boltCaller, "Acme") // from one that was switched itself
+	other, otherCaller := login()
+	wantAlive("login", &first, caller, true)
+	wantAlive("switched", &bolt, boltCaller, true)
+	wantAlive("switched back", &acme, acmeCaller, true)
+
+	if err := f.EndOtherSessions(t.Context(), boltCaller); err != nil {
+		t.Fatal(err)
+	}
+	wantAlive("its login", &first, caller, true)
+	wantAlive("the one that ends others", &bolt, boltCaller, true)
+	wantAlive("another one", &acme, acmeCaller, false)
+	wantAlive("another login", &other, otherCaller, false)
+
+	acme, acmeCaller = switchTo(boltCaller, "Acme")
+	if err := f.Logout(t.Context(), org.RefreshRequest{RefreshToken: acme.Refresh}); err != nil {
+		t.Fatal(err)
+	}
+	wantAlive("logged out", &acme, acmeCaller, false)
+	wantAlive("its login", &first, caller, true)
+	acme, acmeCaller = switchTo(boltCaller, "Acme")
+	if err := f.Logout(t.Context(), org.RefreshRequest{RefreshToken: first.Refresh}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Switch(t.Context(), boltCaller, org.SwitchRequest{OrganizationName: "Acme"}); !errors.Is(err, org.ErrUnauthenticated) {
+		t.Errorf("switched after the logout: %v", err)
+	}
+	_, seen := login()
+	if listed, _, err := f.Sessions(t.Context(), seen, "", 10); err != nil || len(listed) != 1 {
+		t.Errorf("%+v, %v", listed, err)
+	}
+	wantAlive("the login", &first, caller, false)
+	wantAlive("from it", &bolt, boltCaller, false)
+	wantAlive("from that", &acme, acmeCaller, false)
+}
+
+// verified returns the tokens, and the caller of the access token.
+func (f *fixture) verified(t *testing.T, tokens org.Tokens, err error) (org.Tokens, auth.Caller) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	caller, err := f.verifier.Verify(tokens.Access)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens, caller
+}
+
+// TestIdleSession checks that neither an access token nor a switch outlives a login that is not
+// refreshed.
+func TestIdleSession(t *testing.T) {
+	f, _, _, ahead := withMail(t)
+	f.SessionIdle = 10 * time.Minute
+	tokens, err := f.Login(t.Context(), org.LoginRequest{Email: "owner@acme.test", Password: adminPassword})
+	tokens, caller := f.verified(t, tokens, err)
+	if tokens.ExpiresIn != 10*time.Minute {
+		t.Errorf("the access token lasts %v", tokens.ExpiresIn)
+	}
+	caller.ExpiresAt = caller.ExpiresAt.Add(time.Hour) // as one of an older version
+	ahead(11 * time.Minute)
+	if _, err := f.Switch(t.Context(), caller, org.SwitchRequest{OrganizationName: "Acme Ltd"}); !errors.Is(err, org.ErrUnauthenticated) {
+		t.Errorf("switched: %v", err)
+	}
+}

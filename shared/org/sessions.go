@@ -22,6 +22,15 @@ func (s *Service) isAlive(session Session) bool {
 	return now.Before(session.ExpiresAt) && (s.SessionIdle == 0 || now.Before(used.Add(s.SessionIdle)))
 }
 
+// checkLogin returns ErrNotFound if the login that the session comes from by a switch has ended.
+func (s *Service) checkLogin(ctx context.Context, session Session) error {
+	if session.LoginID == "" {
+		return nil
+	}
+	_, err := s.Store.Session(ctx, session.LoginID)
+	return err
+}
+
 // endOldest ends the oldest of the others so that, with the new session, a person has
 // no more than maxSessions. A failure is only logged: the next login ends them.
 func (s *Service) endOldest(ctx context.Context, begun Session, others []Session) {
@@ -69,9 +78,13 @@ func (s *Service) Sessions(ctx context.Context, caller auth.Caller, after string
 		return nil, false, err
 	}
 	slices.SortFunc(all, func(a, b Session) int { return cmp.Compare(a.ID, b.ID) })
+	alive := map[string]bool{"": true} // by the id of the login
+	for _, session := range all {
+		alive[session.ID] = true
+	}
 	for _, session := range all {
 		i := slices.IndexFunc(organizations, func(o Organization) bool { return o.ID == session.OrganizationID })
-		if session.ID <= after || i < 0 || !organizations[i].mayAct(admin, session.TokenVersion) || !s.isAlive(session) {
+		if session.ID <= after || i < 0 || !organizations[i].mayAct(admin, session.TokenVersion) || !s.isAlive(session) || !alive[session.LoginID] {
 			continue
 		}
 		if len(sessions) == limit {
@@ -82,7 +95,8 @@ func (s *Service) Sessions(ctx context.Context, caller auth.Caller, after string
 	return sessions, false, nil
 }
 
-// EndSession ends a session of the caller: none of its tokens is valid afterwards. It is
+// EndSession ends a session of the caller, and with a login all that come from it by a switch:
+// none of their tokens is valid afterwards. It is
 // no error if the caller has no such session. Its errors are ErrUnauthenticated and
 // ErrUnavailable.
 func (s *Service) EndSession(ctx context.Context, caller auth.Caller, id string) error {
@@ -100,11 +114,19 @@ func (s *Service) EndSession(ctx context.Context, caller auth.Caller, id string)
 	return s.Store.DeleteSession(ctx, id)
 }
 
-// EndOtherSessions ends all sessions of the caller but the caller's own. Its errors are
-// ErrUnauthenticated and ErrUnavailable.
+// EndOtherSessions ends all sessions of the caller but the caller's own and the login that it
+// comes from by a switch. Its errors are ErrUnauthenticated and ErrUnavailable.
 func (s *Service) EndOtherSessions(ctx context.Context, caller auth.Caller) error {
-	if _, _, err := s.identify(ctx, caller); err != nil {
+	var own Session
+	err := concurrently(
+		func() error { _, _, err := s.identify(ctx, caller); return err },
+		func() (err error) { own, err = s.Store.Session(ctx, caller.SessionID); return err },
+	)
+	if errors.Is(err, ErrNotFound) {
+		err = errRevoked
+	}
+	if err != nil {
 		return err
 	}
-	return s.Store.DeleteOtherSessions(ctx, caller.AdminID, caller.SessionID)
+	return s.Store.DeleteOtherSessions(ctx, caller.AdminID, caller.SessionID, own.LoginID)
 }

@@ -45,7 +45,7 @@ func TestScriptSessions(t *testing.T) {
 			_, err := service.Login(ctx, login)
 			return err
 		})
-		if err != nil || strings.Contains(s.trace.String(), "log:") {
+		if err != nil || strings.Contains(s.trace.String(), "log: level=WARN") {
 			t.Errorf("%v; the log is in\n%s", err, s.trace)
 		}
 		for _, session := range s.durable.sessions {

@@ -282,9 +282,11 @@ func (h *handle) EndSessions(ctx context.Context, ids []string) error {
 	})
 }
 
-func (h *handle) DeleteOtherSessions(ctx context.Context, adminID, keep string) error {
+func (h *handle) DeleteOtherSessions(ctx context.Context, adminID string, keep ...string) error {
 	return h.write(ctx, "DeleteOtherSessions", adminID, func(s *state) error {
-		return s.deleteSessions(func(session org.Session) bool { return session.AdminID == adminID && session.ID != keep })
+		return s.deleteSessions(func(session org.Session) bool {
+			return session.AdminID == adminID && !slices.Contains(keep, session.ID)
+		})
 	})
 }
 

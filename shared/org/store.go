@@ -135,8 +135,8 @@ type SessionStore interface {
 	// RotateSession replaces the hash old of the refresh token, which was used at that
 	// time. It reports whether the session still had it.
 	RotateSession(ctx context.Context, id, old, hash string, used time.Time) (bool, error)
-	// DeleteOtherSessions deletes the sessions of the admin but the one to keep.
-	DeleteOtherSessions(ctx context.Context, adminID, keep string) error
+	// DeleteOtherSessions deletes the sessions of the admin but those to keep.
+	DeleteOtherSessions(ctx context.Context, adminID string, keep ...string) error
 	// EndSessions deletes those of the sessions that there are.
 	EndSessions(ctx context.Context, ids []string) error
 	// DeleteSession deletes the session, if there is one.

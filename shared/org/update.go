@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"orgservice/shared/auth"
 )
@@ -37,7 +36,7 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 		}
 	}
 	if c.Password != nil {
-		if err := s.checkNewPassword(ctx, *c.Password, admin.Email, o.Name, strings.TrimPrefix(o.Collection, CollectionPrefix)); err != nil {
+		if err := s.checkNewPassword(ctx, *c.Password, append(o.names(), admin.Email)...); err != nil {
 			return Organization{}, err
 		}
 	}

@@ -34,6 +34,14 @@ func Tokens(ctx context.Context, env config.Env, s *org.Service) error {
 	return err
 }
 
+// Idle is the [Need] to know which sessions are alive, by functions that have no need of
+// Tokens. It reads REFRESH_IDLE_EXPIRES_IN.
+func Idle(_ context.Context, env config.Env, s *org.Service) error {
+	var err error
+	s.SessionIdle, err = env.SessionIdle()
+	return err
+}
+
 // Mails is the [Need] to know whether mails are sent, by functions that send none. It
 // reads MAIL_FROM.
 func Mails(_ context.Context, env config.Env, s *org.Service) error {

@@ -104,6 +104,7 @@ func TestOpenReads(t *testing.T) {
 		{"nothing", nil, database},
 		{"passwords", []wire.Need{wire.Passwords}, slices.Concat(database, passwords)},
 		{"tokens", []wire.Need{wire.Tokens}, slices.Concat(database, tokens)},
+		{"idle", []wire.Need{wire.Idle}, slices.Concat(database, []string{"REFRESH_IDLE_EXPIRES_IN"})},
 		{"mails", []wire.Need{wire.Mails}, slices.Concat(database, []string{"MAIL_FROM"})},
 		{"sign-ups", []wire.Need{wire.SignUps}, slices.Concat(database, []string{"MAX_ORGANIZATIONS", "SIGNUP", "SIGNUPS_PER_HOUR"})},
 		{"password rules", []wire.Need{wire.PasswordRules}, slices.Concat(database, []string{"BREACHED_PASSWORDS_URL", "PASSWORD_MIN_LENGTH"})},
