@@ -6,4 +6,6 @@ import (
 	"orgservice/shared/wire"
 )
 
-func main() { api.Serve(wire.Handler(api.Accept, wire.Mails, wire.Passwords, wire.PasswordRules, wire.SignUps, wire.Tokens)) }
+func main() {
+	api.Serve(wire.Handler(api.Accept, wire.Mails, wire.Passwords, wire.PasswordRules, wire.SignUps, wire.Tokens))
+}

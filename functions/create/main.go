@@ -7,4 +7,6 @@ import (
 	"orgservice/shared/wire"
 )
 
-func main() { api.Serve(wire.Handler(api.Create, wire.Passwords, wire.PasswordRules, wire.SignUps, mail.Need)) }
+func main() {
+	api.Serve(wire.Handler(api.Create, wire.Passwords, wire.PasswordRules, wire.SignUps, mail.Need))
+}
