@@ -72,6 +72,9 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 	if err == nil {
 		err = s.checkNewPassword(ctx, r.Password, email, name.Display, name.Slug)
 	}
+	if err == nil && !s.SignUps.Verified {
+		err = s.checkOlderForms(ctx, r.Email, email)
+	}
 	if err != nil {
 		return Organization{}, err
 	}
@@ -88,6 +91,17 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 	})
 	s.mailVerification(ctx, v, err)
 	return created, err
+}
+
+// checkOlderForms returns ErrConflict if there is an account with the email, which is the form of
+// what was given, in a form of an older version.
+func (s *Service) checkOlderForms(ctx context.Context, given, email string) error {
+	stored, err := s.storedEmail(ctx, given)
+	if err == nil && stored != email {
+		taken, _ := takenErrors(emailClaim(email))
+		err = taken
+	}
+	return err
 }
 
 // createFirst creates the first organization of a new admin, who gets the password. It calls also

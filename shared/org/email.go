@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/mail"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -78,16 +79,34 @@ func olderEmailKey(s string) string { return strings.ToLower(norm.NFC.String(s))
 
 // storedEmail returns the form in which the email of a request is stored if there is an
 // account. Older versions trimmed nothing, took addresses that begin or end with white space
-// such as U+00A0, and took xn--mnchen-3ya.de for another domain. Its error is ErrUnavailable.
+// such as U+00A0, and took xn--mnchen-3ya.de for another domain than münchen.de. Its error is
+// ErrUnavailable.
 func (s *Service) storedEmail(ctx context.Context, given string) (string, error) {
 	email := emailKey(given)
-	older := olderEmailKey(given)
-	if older == email {
-		return email, nil
+	for _, older := range olderForms(given, email) {
+		admins, err := s.Store.AdminsByEmail(ctx, older)
+		if err != nil {
+			return "", err
+		}
+		if len(admins) > 0 {
+			return older, nil
+		}
 	}
-	admins, err := s.Store.AdminsByEmail(ctx, older)
-	if len(admins) > 0 {
-		email = older
+	return email, nil
+}
+
+// olderForms returns the forms other than email in which older versions may have stored what
+// was given.
+func olderForms(given, email string) (forms []string) {
+	local, domain, _ := cutAddress(email)
+	ascii, err := idna.Lookup.ToASCII(domain)
+	if err != nil {
+		ascii = domain
 	}
-	return email, err
+	for _, form := range []string{olderEmailKey(given), local + "@" + ascii} {
+		if form != email && domain != "" && !slices.Contains(forms, form) {
+			forms = append(forms, form)
+		}
+	}
+	return forms
 }

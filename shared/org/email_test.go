@@ -150,8 +150,14 @@ func TestUpgradeEmailForms(t *testing.T) {
 	f, post, _, _ := withMail(t)
 	const older = "kate@xn--mnchen-3ya.de"
 	id := f.insertOldNamed(t, "Munich", older).admin.Hex()
-	if got := f.mustLogin(t, strings.ToUpper(older), adminPassword).AdminID; got != id {
-		t.Errorf("logged in as %s", got)
+	for _, spelling := range []string{older, strings.ToUpper(older), "kate@münchen.de"} {
+		if got := f.mustLogin(t, spelling, adminPassword).AdminID; got != id {
+			t.Errorf("logged in as %s", got)
+		}
+		_, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "Other", Email: spelling, Password: adminPassword})
+		if reasonOf(err) != org.EmailTaken {
+			t.Errorf("%s signs up: %v", spelling, err)
+		}
 	}
 	if err := f.Forgot(t.Context(), org.ForgotRequest{Email: older}); err != nil {
 		t.Fatal(err)
