@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -357,6 +358,7 @@ func reconcile(t *testing.T, databaseURL, database string) *org.Service {
 		TokenTTL:  time.Hour,
 		// An hour more, so that the failed logins no longer count.
 		Now: func() time.Time { return time.Now().Add(2*org.StaleAfter + time.Hour) },
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	report, err := s.Reconcile(t.Context(), true)
 	if err != nil || len(report.NeedsAttention) > 0 {

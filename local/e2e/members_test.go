@@ -357,21 +357,27 @@ func TestVerifiedSignUp(t *testing.T) {
 // TestSignUps runs services where not everybody may sign up.
 func TestSignUps(t *testing.T) {
 	t.Parallel()
-	limited := newLocal(t, "", []string{"SIGNUPS_PER_HOUR=2", "MAX_ORGANIZATIONS=4"})
-	first, second := newLocalClient(t, limited), newLocalClient(t, limited)
-	newTenant(first)
+	limited := newLocal(t, "", []string{"SIGNUPS_PER_HOUR=2"})
+	first := newLocalClient(t, limited)
 	owner := newTenant(first)
-	refused := first.create(newRegistration())
-	if ownAddresses {
+	newTenant(first)
+	for _, refused := range []answer{first.create(newRegistration()), first.addOrganization(owner.token, newRegistration().Name)} {
 		wantProblem(t, refused.want(t, 429), "too-many-signups")
 		if seconds, err := strconv.Atoi(refused.header.Get("Retry-After")); err != nil || seconds < 1 || seconds > 70*60 {
 			t.Errorf("Retry-After %q", refused.header.Get("Retry-After"))
 		}
-		newTenant(second)
 	}
-	second.addOrganization(owner.token, newRegistration().Name).want(t, 201)
-	wantProblem(t, second.create(newRegistration()).want(t, 403), "too-many-organizations")
-	wantProblem(t, second.addOrganization(owner.token, newRegistration().Name).want(t, 403), "too-many-organizations")
+	if ownAddresses {
+		second := newLocalClient(t, limited)
+		newTenant(second)
+		second.addOrganization(owner.token, newRegistration().Name).want(t, 201)
+	}
+
+	full := newLocalClient(t, newLocal(t, "", []string{"MAX_ORGANIZATIONS=2"}))
+	owner = newTenant(full)
+	full.addOrganization(owner.token, newRegistration().Name).want(t, 201)
+	wantProblem(t, full.create(newRegistration()).want(t, 403), "too-many-organizations")
+	wantProblem(t, full.addOrganization(owner.token, newRegistration().Name).want(t, 403), "too-many-organizations")
 
 	closed := newLocalClient(t, newLocal(t, "", []string{"SIGNUP=closed", "CORS_ORIGINS=https://app.example.com,https://other.example.com"}))
 	wantProblem(t, closed.create(newRegistration()).want(t, 403), "signup-closed")
