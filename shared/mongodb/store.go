@@ -260,7 +260,7 @@ func (s *Store) Session(ctx context.Context, id string) (org.Session, error) {
 }
 
 func (s *Store) SessionsOf(ctx context.Context, adminID string) ([]org.Session, error) {
-	return findAll(ctx, s.sessions, bson.D{{Key: "admin_id", Value: objectID(adminID)}}, sessionDoc.session, options.Find().SetLimit(1000))
+	return findAll(ctx, s.sessions, bson.D{{Key: "admin_id", Value: objectID(adminID)}}, sessionDoc.session, options.Find().SetLimit(org.MostSessionsOf))
 }
 
 func (s *Store) EndSessions(ctx context.Context, ids []string) error {

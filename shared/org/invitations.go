@@ -246,7 +246,7 @@ func (s *Service) prove(ctx context.Context, a Admin, claim Claim, r AcceptReque
 		err = s.failed(ctx, &attempt)
 	}
 	if err == nil && !ok {
-		err = refuse(Unauthenticated, WrongCredentials, "there is an admin with the email of the invitation, who has another password")
+		err = refuse(Unauthenticated, WrongCredentials, "there is an admin with the email that the ticket was mailed to, who has another password")
 	}
 	if err != nil {
 		return a, err

@@ -56,8 +56,8 @@ func (r SwitchRequest) Validate() []FieldError {
 
 func (r SwitchRequest) parse() (Name, []FieldError) { return parseNameField(r.OrganizationName) }
 
-// Switch returns tokens of a new session for another organization of the caller. It
-// ends when the caller's session ends, which stays. Its errors are ErrInvalid,
+// Switch returns tokens of a new session for another organization of the caller, whose own
+// session stays. The new one ends with the login that both come from. Its errors are ErrInvalid,
 // ErrUnauthenticated, ErrNotFound if the caller has no organization of that name, and
 // ErrUnavailable.
 func (s *Service) Switch(ctx context.Context, caller auth.Caller, r SwitchRequest) (Tokens, error) {
@@ -94,5 +94,17 @@ func (s *Service) Switch(ctx context.Context, caller auth.Caller, r SwitchReques
 		return Tokens{}, err
 	}
 	from := Session{ExpiresAt: session.ExpiresAt, Client: session.Client, LoginID: cmp.Or(session.LoginID, session.ID)}
-	return s.begin(ctx, admin, target, from, func() error { return nil })
+	tokens, err := s.begin(ctx, admin, target, from, func() error { return nil })
+	if err != nil {
+		return Tokens{}, err
+	}
+	// Who has ended the caller's session meanwhile did not see the new one.
+	if _, err = s.Store.Session(ctx, caller.SessionID); errors.Is(err, ErrNotFound) {
+		err = s.Logout(ctx, RefreshRequest{RefreshToken: tokens.Refresh})
+		err = cmp.Or(err, error(errRevoked))
+	}
+	if err != nil {
+		return Tokens{}, err
+	}
+	return tokens, nil
 }

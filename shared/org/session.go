@@ -285,6 +285,9 @@ func (s *Service) Refresh(ctx context.Context, r RefreshRequest) (Tokens, error)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Tokens{}, err
 	}
+	if err == nil && !s.isAlive(session) && s.now().Before(session.ExpiresAt) {
+		return Tokens{}, errInvalidRefresh // it is idle: what comes from it by a switch may be in use
+	}
 	if err != nil || !o.mayAct(admin, session.TokenVersion) || !s.isAlive(session) {
 		return Tokens{}, s.end(ctx, session)
 	}

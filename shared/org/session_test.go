@@ -930,11 +930,7 @@ func TestSessionLimits(t *testing.T) {
 func TestSwitchedSessions(t *testing.T) {
 	f := newFixture(t)
 	f.mustCreate(t, "Acme", "a@acme.test")
-	login := func() (org.Tokens, auth.Caller) {
-		t.Helper()
-		tokens, err := f.Login(t.Context(), org.LoginRequest{Email: "a@acme.test", Password: adminPassword})
-		return f.verified(t, tokens, err)
-	}
+	login := func() (org.Tokens, auth.Caller) { return f.login(t, "a@acme.test") }
 	switchTo := func(c auth.Caller, name string) (org.Tokens, auth.Caller) {
 		t.Helper()
 		tokens, err := f.Switch(t.Context(), c, org.SwitchRequest{OrganizationName: name})
@@ -1019,5 +1015,81 @@ func TestIdleSession(t *testing.T) {
 	ahead(11 * time.Minute)
 	if _, err := f.Switch(t.Context(), caller, org.SwitchRequest{OrganizationName: "Acme Ltd"}); !errors.Is(err, org.ErrUnauthenticated) {
 		t.Errorf("switched: %v", err)
+	}
+}
+
+// TestSwitchesKeepTheirLogin switches more often than a person may have sessions, and checks that
+// what has ended with its login takes no place.
+func TestSwitchesKeepTheirLogin(t *testing.T) {
+	f, _, _, ahead := withMail(t)
+	ahead(-10 * time.Minute) // no token may be of the future
+	_, phone := f.login(t, "owner@acme.test")
+	if _, err := f.CreateOrganization(t.Context(), phone, org.CreateOrganizationRequest{OrganizationName: "Bolt"}); err != nil {
+		t.Fatal(err)
+	}
+	ahead(time.Second)
+	laptop, caller := f.login(t, "owner@acme.test")
+	for n := range 55 {
+		ahead(time.Second)
+		tokens, err := f.Switch(t.Context(), caller, org.SwitchRequest{OrganizationName: []string{"Bolt", "Acme Ltd"}[n%2]})
+		_, switched := f.verified(t, tokens, err)
+		for what, c := range map[string]auth.Caller{"the login": caller, "what was switched": switched} {
+			if _, _, err := f.Me(t.Context(), c); err != nil {
+				t.Fatalf("%s, after %d switches: %v", what, n+1, err)
+			}
+		}
+	}
+	if _, _, err := f.Me(t.Context(), phone); !errors.Is(err, org.ErrUnauthenticated) {
+		t.Errorf("the oldest login: %v", err)
+	}
+	if err := f.Logout(t.Context(), org.RefreshRequest{RefreshToken: laptop.Refresh}); err != nil {
+		t.Fatal(err)
+	}
+	f.mustLogin(t, "owner@acme.test", adminPassword)
+	if left, err := f.Store.SessionsOf(t.Context(), caller.AdminID); err != nil || len(left) != 2 {
+		t.Errorf("%d sessions are left, %v", len(left), err)
+	}
+}
+
+func (f *fixture) login(t *testing.T, email string) (org.Tokens, auth.Caller) {
+	t.Helper()
+	tokens, err := f.Login(t.Context(), org.LoginRequest{Email: email, Password: adminPassword})
+	return f.verified(t, tokens, err)
+}
+
+// TestScriptEndsWhileSwitching ends the session of a switch at each call of it: no new session
+// may be left.
+func TestScriptEndsWhileSwitching(t *testing.T) {
+	for _, loginID := range []string{"", "the login"} {
+		for at, done := 1, false; !done; at++ {
+			runScript(t, true, func(s *sim) {
+				setActive(t, s)
+				s.mustRun(t, s.createAnotherOp(s.acme(), "core"))
+				clear(s.durable.sessions)
+				op := s.switchOp(s.acme(), "core")
+				var own org.Session
+				for id, session := range s.durable.sessions {
+					session.LoginID = loginID
+					s.durable.sessions[id], own = session, session
+				}
+				s.durable.sessions["the login"] = org.Session{ID: "the login", AdminID: own.AdminID, ExpiresAt: own.ExpiresAt}
+				n := 0
+				err := s.runHooked(op, 0, func(c *call) bool {
+					if c.kind != operationEnd {
+						if n++; n == at {
+							delete(s.durable.sessions, own.ID)
+						}
+					}
+					return false
+				})
+				done = n < at
+				if left := len(s.durable.sessions) - 1; done && (err != nil || left != 2) || !done && (!errors.Is(err, org.ErrUnauthenticated) && left > 0) {
+					t.Errorf("ended at call %d, of a session from %q: %v, and %d are left", at, loginID, err, left)
+				}
+			})
+			if at > 100 || t.Failed() {
+				t.Fatal("it makes no end")
+			}
+		}
 	}
 }

@@ -32,18 +32,37 @@ func (s *Service) checkLogin(ctx context.Context, session Session) error {
 }
 
 // endOldest ends the oldest of the others so that, with the new session, a person has
-// no more than maxSessions. A failure is only logged: the next login ends them.
+// no more than maxSessions, but for those that begin at the same time. It ends also those whose
+// login has ended, and never the login that the new one comes from. A failure is only logged:
+// the next login ends them.
 func (s *Service) endOldest(ctx context.Context, begun Session, others []Session) {
-	others = slices.DeleteFunc(others, func(o Session) bool { return o.ID == begun.ID })
-	if len(others) < maxSessions {
-		return
+	exists := map[string]bool{"": true} // by the id of the login
+	for _, o := range others {
+		exists[o.ID] = true
 	}
+	most := maxSessions - 1
+	var ids []string
+	others = slices.DeleteFunc(slices.Clone(others), func(o Session) bool {
+		switch {
+		case o.ID == begun.ID:
+			return true
+		case o.ID == begun.LoginID:
+			most--
+			return true
+		case !exists[o.LoginID] && len(others) < MostSessionsOf: // or it may only not be among them
+			ids = append(ids, o.ID)
+			return true
+		}
+		return false
+	})
 	slices.SortFunc(others, func(a, b Session) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
-	var ids []string
-	for _, o := range others[:len(others)-maxSessions+1] {
+	for _, o := range others[:max(0, len(others)-most)] {
 		ids = append(ids, o.ID)
+	}
+	if len(ids) == 0 {
+		return
 	}
 	if err := s.Store.EndSessions(ctx, ids); err != nil {
 		s.log().WarnContext(ctx, "sessions too many are left", "admin_id", begun.AdminID, "error", err)

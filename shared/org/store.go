@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// MostSessionsOf is how many sessions of an admin are read.
+const MostSessionsOf = 1000
+
 // Store keeps everything of the service in a database.
 //
 // A method that changes one document, or replaces or deletes it on a condition,
@@ -129,7 +132,7 @@ type SessionStore interface {
 	InsertSession(ctx context.Context, s Session) error
 	// Session returns ErrNotFound if there is none of that id.
 	Session(ctx context.Context, id string) (Session, error)
-	// SessionsOf returns the sessions of the admin, or a thousand of them if there are
+	// SessionsOf returns the sessions of the admin, or MostSessionsOf of them if there are
 	// more: older versions had no limit.
 	SessionsOf(ctx context.Context, adminID string) ([]Session, error)
 	// RotateSession replaces the hash old of the refresh token, which was used at that
