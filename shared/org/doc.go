@@ -122,8 +122,14 @@
 // version of the admin's tokens, the verification of an email the email on the admin's
 // record. A ticket to verify an email is inserted before the sign-up or the change that
 // gives it to the admin, and mailed after that. If an acceptance fails after its second
-// step, the email stays verified, because the mail has arrived. So a ticket is used once because what it changes is
-// changed once, and one that is left has no right. The sessions that somebody had as a
+// step, the email stays verified, because the mail has arrived. So such a ticket is used once
+// because what it changes is changed once, and one that is left has no right. The ticket of a
+// sign-up reserves nothing: it is the right to create an organization of that name, by who
+// gets the mails to the email and sets or proves the password, and what makes it happen once
+// is the claim on the name. It is deleted after that. If that fails, or somebody uses it
+// twice at once, it can create the organization again when the first one has another name
+// or is gone, within its day, and a retry after a crash may find the name taken by itself
+// until that is undone. The sessions that somebody had as a
 // member are deleted when the person is removed, and before the person becomes one
 // again, since the removal may have crashed.
 //

@@ -1012,7 +1012,27 @@ func TestIdleSession(t *testing.T) {
 		t.Errorf("the access token lasts %v", tokens.ExpiresIn)
 	}
 	caller.ExpiresAt = caller.ExpiresAt.Add(time.Hour) // as one of an older version
-	ahead(11 * time.Minute)
+	switched, err := f.Switch(t.Context(), caller, org.SwitchRequest{OrganizationName: "Acme Ltd"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refresh := func(tokens *org.Tokens) error {
+		next, err := f.Refresh(t.Context(), org.RefreshRequest{RefreshToken: tokens.Refresh})
+		*tokens = next
+		return err
+	}
+	ahead(6 * time.Minute)
+	if err := refresh(&switched); err != nil {
+		t.Fatal(err)
+	}
+	ahead(5 * time.Minute)
+	// The login is idle, and what comes from it is not.
+	if err := refresh(&tokens); !errors.Is(err, org.ErrUnauthenticated) {
+		t.Errorf("refreshed: %v", err)
+	}
+	if err := refresh(&switched); err != nil {
+		t.Errorf("what comes from it: %v", err)
+	}
 	if _, err := f.Switch(t.Context(), caller, org.SwitchRequest{OrganizationName: "Acme Ltd"}); !errors.Is(err, org.ErrUnauthenticated) {
 		t.Errorf("switched: %v", err)
 	}
