@@ -41,8 +41,9 @@ func (l requestLog) WithGroup(name string) slog.Handler {
 }
 
 // logRequest writes one line about the request: who sent it from where, and why it was
-// refused. The path is that of the route. Its level is ERROR if the service is at fault, WARN if the database can't be
-// reached, otherwise INFO. It has nothing of the path, the query or the body, where secrets may be.
+// refused. Its level is ERROR if the service is at fault, WARN if the database can't be
+// reached, otherwise INFO. The path is that of the route: nothing of the path, the query or
+// the body that the client has sent is there, where secrets may be.
 func logRequest(r *http.Request, path string, status int, duration time.Duration, err error) {
 	level := slog.LevelInfo
 	switch {

@@ -22,8 +22,8 @@ var (
 )
 
 // admitSignUp counts a sign-up of each client or admin, unless it is not known who it is, and
-// refuses it if it is one too many of any. Sign-ups at the same moment may exceed the number of organizations
-// by as many. Its errors are ErrForbidden, ErrThrottled and ErrUnavailable.
+// refuses it if it is one too many of any. Sign-ups at the same moment may exceed the number of
+// organizations by as many. Its errors are ErrForbidden, ErrThrottled and ErrUnavailable.
 func (s *Service) admitSignUp(ctx context.Context, clients ...string) error {
 	if s.SignUps.Closed {
 		return errSignUpClosed

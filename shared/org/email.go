@@ -30,7 +30,7 @@ func parseEmail(s string) (string, error) {
 		return "", errEmail
 	}
 	email := norm.NFC.String(olderEmailKey(s)) // the lower case may be another form
-	local, domain, _ := cutAddress(email)
+	local, domain := cutAddress(email)
 	// A domain has one form (RFC 5891, with the mapping of UTS #46), and no IP address, with or
 	// without brackets, stands for it.
 	domain, err := idna.Lookup.ToUnicode(domain)
@@ -56,12 +56,13 @@ func isNotOfEmail(r rune) bool {
 	return r == 'İ' || isForbidden(r) || isInvisible(r) || !unicode.In(r, unicode.L, unicode.M, unicode.N, unicode.So, unicode.Po) || r == '\u2800'
 }
 
-func cutAddress(email string) (local, domain string, ok bool) {
+// cutAddress returns what is before and behind the last @. The domain is empty if there is none.
+func cutAddress(email string) (local, domain string) {
 	i := strings.LastIndexByte(email, '@')
 	if i < 0 {
-		return email, "", false
+		return email, ""
 	}
-	return email[:i], email[i+1:], true
+	return email[:i], email[i+1:]
 }
 
 // emailKey returns the form in which an address is compared: without white space around it
@@ -98,7 +99,7 @@ func (s *Service) storedEmail(ctx context.Context, given string) (string, error)
 // olderForms returns the forms other than email in which older versions may have stored what
 // was given.
 func olderForms(given, email string) (forms []string) {
-	local, domain, _ := cutAddress(email)
+	local, domain := cutAddress(email)
 	ascii, err := idna.Lookup.ToASCII(domain)
 	if err != nil {
 		ascii = domain

@@ -204,6 +204,12 @@ func (s *Service) Accept(ctx context.Context, r AcceptRequest) (Tokens, error) {
 	if err != nil {
 		return Tokens{}, err
 	}
+	return s.loginByTicket(ctx, t, a, o, r)
+}
+
+// loginByTicket returns tokens for the organization to which the ticket has led the admin, and
+// deletes the ticket.
+func (s *Service) loginByTicket(ctx context.Context, t Ticket, a Admin, o Organization, r AcceptRequest) (Tokens, error) {
 	tokens, err := s.begin(ctx, a, o, s.newLogin(r.client()), func() error {
 		return concurrently(
 			func() error { s.deleteTickets(ctx, []string{t.ID}); return nil },

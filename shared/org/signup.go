@@ -82,11 +82,5 @@ func (s *Service) finishSignUp(ctx context.Context, t Ticket, r AcceptRequest) (
 	if err != nil {
 		return Tokens{}, err
 	}
-	tokens, err := s.begin(ctx, a, o, s.newLogin(r.client()), func() error {
-		return concurrently(
-			func() error { s.deleteTickets(ctx, []string{t.ID}); return nil },
-			func() error { s.remember(ctx, a, addressPrefix(r.ClientAddress)); return nil },
-		)
-	})
-	return tokens, leftOver(unlessUndone(err)) // a login is all that is missing
+	return s.loginByTicket(ctx, t, a, o, r)
 }
