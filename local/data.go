@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"orgservice/local/embedded"
 	"orgservice/shared/mongodb"
@@ -67,14 +68,34 @@ func (o owner) String() string {
 	return strings.Join(known, ", ")
 }
 
+// gone reports whether the program has ended.
+func (o owner) gone() bool {
+	return o.PID != 0 && errors.Is(syscall.Kill(o.PID, 0), syscall.ESRCH)
+}
+
+// inheritance is how long lock waits for a lock whose owner is gone.
+const inheritance = 5 * time.Second
+
 // lock locks the lock file and returns it, or nil if another program holds the
 // lock. Closing the file releases the lock.
+//
+// A process that is being started holds the locks of the one that starts it until
+// its own program is loaded. So if the owner was killed just then, its lock is held
+// for a moment, and lock waits.
 func (p *project) lock() (*os.File, error) {
 	f, err := os.OpenFile(p.lockFile(), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	for deadline := time.Now().Add(inheritance); ; time.Sleep(time.Millisecond) {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
+			break
+		}
+		if o, err := p.owner(); err != nil || !o.gone() {
+			break
+		}
+	}
 	if err == nil {
 		err = f.Truncate(0)
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -294,6 +295,38 @@ func TestWatchClosesDatabase(t *testing.T) {
 	if c, err := net.Dial("tcp", db.Addr()); err == nil {
 		c.Close()
 		t.Error("the database is still open")
+	}
+}
+
+// TestLockOfKilled takes the lock that a killed program has left to a process that
+// it was just starting. The lock of a program that lives is not waited for.
+func TestLockOfKilled(t *testing.T) {
+	killed := exec.Command("true")
+	if err := killed.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for pid, want := range map[int]bool{killed.Process.Pid: true, os.Getpid(): false} {
+		p := &project{data: t.TempDir()}
+		left, err := p.lock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := (owner{PID: pid}).write(left); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(10*time.Millisecond, func() {
+			if want {
+				left.Close()
+			}
+		})
+		lock, err := p.lock()
+		if err != nil || (lock != nil) != want {
+			t.Errorf("lock = %v, %v; want one: %v", lock, err, want)
+		}
+		if lock != nil {
+			lock.Close()
+		}
+		left.Close()
 	}
 }
 

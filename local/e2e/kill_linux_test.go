@@ -35,13 +35,13 @@ const (
 // done completely or not at all. The test needs its own gateway, so it is left
 // out with ORGSERVICE_URL.
 func TestKill(t *testing.T) {
-	a := &arena{t: t, data: newData(t)}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	a := &arena{t: t, ctx: ctx, data: newData(t)}
 	a.start()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	killing, stopKilling := context.WithCancel(t.Context())
 	var killer, working sync.WaitGroup
 	defer func() {
@@ -96,6 +96,7 @@ func TestKill(t *testing.T) {
 // arena holds the gateway, which is killed and started again.
 type arena struct {
 	t    *testing.T
+	ctx  context.Context // ends when the test has failed
 	data string
 
 	operations atomic.Int64 // started so far
@@ -158,14 +159,15 @@ func (a *arena) crash() {
 	a.start()
 }
 
-// current waits until the gateway is up, and returns it and its database.
+// current waits until the gateway is up, or the test has failed, and returns the
+// gateway and its database.
 func (a *arena) current() (*process, *mongo.Database) {
 	a.mu.Lock()
 	up := a.up
 	a.mu.Unlock()
 	select {
 	case <-up:
-	case <-a.t.Context().Done():
+	case <-a.ctx.Done():
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
