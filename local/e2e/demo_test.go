@@ -16,17 +16,19 @@ import (
 )
 
 // TestDemo runs the demo to its end, and then breaks each of its requests in each
-// way. It must leave nothing behind.
+// way. It must leave nothing behind. It has a gateway and a database of its own: a
+// login reads all sessions of an embedded database, and the other tests leave many.
 func TestDemo(t *testing.T) {
 	t.Parallel()
+	p := newEmptyLocal(t)
 	steps := 0
 	t.Run("OK", func(t *testing.T) {
-		code, out, errs := runLocal(t, own.data, nil, "demo", baseURL)
+		code, out, errs := runLocal(t, p.data, nil, "demo", p.url)
 		if code != 0 || errs != "" {
 			t.Fatalf("exit %d\n%s%s", code, out, errs)
 		}
 		steps = strings.Count(out, "\ncurl ")
-		wantGone(t, out)
+		wantGone(t, p, out)
 		for _, problem := range []string{"name-taken", "invalid-fields", "organization-not-found", "token-revoked", "invalid-refresh-token"} {
 			if !strings.Contains(out, `"type":"/problems/`+problem+`"`) {
 				t.Errorf("no answer is %s", problem)
@@ -39,7 +41,7 @@ func TestDemo(t *testing.T) {
 	t.Run("no service", func(t *testing.T) {
 		gone := httptest.NewServer(http.NotFoundHandler())
 		gone.Close()
-		code, _, errs := runLocal(t, own.data, nil, "demo", gone.URL)
+		code, _, errs := runLocal(t, p.data, nil, "demo", gone.URL)
 		if code != 1 || !strings.HasPrefix(errs, "no answer from "+gone.URL) || !strings.HasSuffix(errs, "make run starts it\n") || strings.Count(errs, "\n") != 1 {
 			t.Errorf("exit %d: %s", code, errs)
 		}
@@ -47,20 +49,20 @@ func TestDemo(t *testing.T) {
 	t.Run("another service", func(t *testing.T) {
 		other := httptest.NewServer(http.NotFoundHandler())
 		defer other.Close()
-		code, _, errs := runLocal(t, own.data, nil, "demo", other.URL)
+		code, _, errs := runLocal(t, p.data, nil, "demo", other.URL)
 		want := "step 1: POST /org/create was answered with 404 and not with 201: is " + other.URL + " the service? make run starts it\n"
 		if code != 1 || errs != want {
 			t.Errorf("exit %d: %s", code, errs)
 		}
 	})
 	t.Run("redirect", func(t *testing.T) {
-		other := httptest.NewServer(http.RedirectHandler(baseURL+"/org/create", http.StatusTemporaryRedirect))
+		other := httptest.NewServer(http.RedirectHandler(p.url+"/org/create", http.StatusTemporaryRedirect))
 		defer other.Close()
-		code, out, errs := runLocal(t, own.data, nil, "demo", other.URL)
+		code, out, errs := runLocal(t, p.data, nil, "demo", other.URL)
 		if code != 1 || !strings.HasPrefix(errs, "step 1: POST /org/create was answered with 307 and not with 201") {
 			t.Errorf("exit %d: %s", code, errs)
 		}
-		wantGone(t, out)
+		wantGone(t, p, out)
 	})
 	t.Run("answers that control the terminal", func(t *testing.T) {
 		other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -68,7 +70,7 @@ func TestDemo(t *testing.T) {
 			io.WriteString(w, "{}\x1b[2J\u009b31m\u202e\r\n2. A step that was never done")
 		}))
 		defer other.Close()
-		_, out, _ := runLocal(t, own.data, nil, "demo", other.URL)
+		_, out, _ := runLocal(t, p.data, nil, "demo", other.URL)
 		if !strings.Contains(out, "\n404 {}�[2J�31m� 2. A step") {
 			t.Errorf("%q", out)
 		}
@@ -76,7 +78,7 @@ func TestDemo(t *testing.T) {
 	for status, want := range map[int]string{503: "the login was answered with 503", 401: "its passwords are refused"} {
 		t.Run(fmt.Sprint(status, " for good"), func(t *testing.T) {
 			t.Parallel()
-			code, out, errs := runBroken(t, func(step int) bool { return step > 5 }, func(_ *os.Process, w http.ResponseWriter, _ func(http.ResponseWriter)) {
+			code, out, errs := runBroken(t, p, func(step int) bool { return step > 5 }, func(_ *os.Process, w http.ResponseWriter, _ func(http.ResponseWriter)) {
 				w.WriteHeader(status)
 			})
 			left := "the organization of demo-" + demoWord.FindStringSubmatch(out)[1] + "@example.com is perhaps still there: " + want + "\n"
@@ -111,21 +113,21 @@ func TestDemo(t *testing.T) {
 					continue // it ends anyway
 				}
 				t.Run(fmt.Sprint(step), func(t *testing.T) {
-					code, out, errs := runBroken(t, func(n int) bool { return n == step }, test.breaks)
+					code, out, errs := runBroken(t, p, func(n int) bool { return n == step }, test.breaks)
 					if code != 1 || !strings.Contains(errs, test.want) || strings.Contains(errs, "perhaps still there") {
 						t.Errorf("exit %d\n%s%s", code, out, errs)
 					}
-					wantGone(t, out)
+					wantGone(t, p, out)
 				})
 			}
 		})
 	}
 }
 
-// runBroken runs the demo and breaks the requests whose numbers are hit.
-func runBroken(t *testing.T, hit func(int) bool, breaks func(*os.Process, http.ResponseWriter, func(http.ResponseWriter))) (code int, out, errs string) {
+// runBroken runs the demo with the gateway p and breaks the requests whose numbers are hit.
+func runBroken(t *testing.T, p *process, hit func(int) bool, breaks func(*os.Process, http.ResponseWriter, func(http.ResponseWriter))) (code int, out, errs string) {
 	t.Helper()
-	target, err := url.Parse(baseURL)
+	target, err := url.Parse(p.url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +145,7 @@ func runBroken(t *testing.T, hit func(int) bool, breaks func(*os.Process, http.R
 	}))
 	defer broken.Close()
 	var stdout, stderr bytes.Buffer
-	cmd := newCommand(own.data, nil, "demo", broken.URL)
+	cmd := newCommand(p.data, nil, "demo", broken.URL)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -161,13 +163,13 @@ var (
 
 // wantGone fails the test if the demo's organization exists, or if the output of
 // the demo holds a token.
-func wantGone(t *testing.T, out string) {
+func wantGone(t *testing.T, p *process, out string) {
 	t.Helper()
 	m := demoWord.FindStringSubmatch(out)
 	if m == nil {
 		t.Fatalf("no name of an organization in\n%s", out)
 	}
-	c := newClient(t)
+	c := newLocalClient(t, p)
 	for _, name := range []string{"Demo " + m[1] + " Ltd", "Demo " + m[1] + " Group"} {
 		c.get(name).want(t, 404)
 	}

@@ -125,7 +125,11 @@ func run(m *testing.M) (code int, err error) {
 		}
 		env = []string{"MONGO_URL=" + database}
 	}
-	if own, err = startLocal(filepath.Join(temp, "data"), env); err != nil {
+	data := filepath.Join(temp, "data")
+	if err := keepBuild(data); err != nil {
+		return 1, err
+	}
+	if own, err = startLocal(data, env); err != nil {
 		return 1, err
 	}
 	baseURL = own.url

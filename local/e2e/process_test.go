@@ -18,6 +18,8 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"orgservice/local/mongodbtest"
 )
 
 // command is the path of the built command local, and root the folder in which it
@@ -204,15 +206,37 @@ func newLocal(t *testing.T, data string, env []string, args ...string) *process 
 	return p
 }
 
+// newEmptyLocal starts a gateway on an empty database, which is a process of its
+// own like that of the suite.
+func newEmptyLocal(t *testing.T) *process {
+	t.Helper()
+	var env []string
+	if serverURL == "" {
+		database, err := mongodbtest.Embedded()
+		if err != nil {
+			t.Fatal(err)
+		}
+		env = []string{"MONGO_URL=" + database, "MASTER_DB=e2e_" + unique()}
+	}
+	return newLocal(t, "", env)
+}
+
 // newData returns a new data folder. It holds no data, but the built functions,
 // because linking them takes longer than most tests.
 func newData(t *testing.T) string {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
-	if err := os.CopyFS(filepath.Join(data, "build"), os.DirFS(filepath.Join(own.data, "build"))); err != nil {
+	if err := keepBuild(data); err != nil {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// keepBuild makes the folder of the built functions in data one that all gateways of
+// the suite share and that stays, so that only what has changed is linked.
+func keepBuild(data string) error {
+	kept := filepath.Join(root, "local", ".data", "e2e")
+	return errors.Join(os.MkdirAll(kept, 0o700), os.MkdirAll(data, 0o700), os.Symlink(kept, filepath.Join(data, "build")))
 }
 
 // runLocal runs command local until it ends.
