@@ -17,6 +17,7 @@ import (
 // TestLogins checks what the log says of logins and of those that are refused: who and from
 // where, but nothing secret, and no email that somebody has typed.
 func TestLogins(t *testing.T) {
+	t.Parallel()
 	f, post, caller, _ := withMail(t)
 	f.mustCreate(t, "Bolt", "guest@bolt.test")
 	guest := f.mustLogin(t, "guest@bolt.test", adminPassword)
@@ -114,6 +115,7 @@ func TestLogins(t *testing.T) {
 // TestReportHoldsNoSecret checks that a report that holds records of organizations and
 // admins can be printed in any way.
 func TestReportHoldsNoSecret(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.mustCreate(t, "Acme", "owner@acme.test")
 	admin := f.mustLogin(t, "owner@acme.test", adminPassword)

@@ -74,6 +74,7 @@ func (f *fixture) rename(t *testing.T, from, to string) {
 // TestHostileStrayCollection gives an organization a name for which a
 // collection exists already, which may hold documents of others.
 func TestHostileStrayCollection(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, f *fixture) {
 		o := f.mustCreate(t, "Acme Inc", "admin@example.com")
 		f.fillTenant(t, o.Collection)
@@ -127,6 +128,7 @@ func TestHostileStrayCollection(t *testing.T) {
 // writes to the collection of the old name, which creates that collection. The
 // next organization of the name must not get it.
 func TestHostileLateDocuments(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, f *fixture) {
 		o := f.mustCreate(t, "Acme", "a@example.com")
 		caller := f.mustLogin(t, "a@example.com", adminPassword)
@@ -149,6 +151,7 @@ func TestHostileLateDocuments(t *testing.T) {
 // is possible at once if the server compares UUIDs, because then no late
 // command can change the new collection. Otherwise the name must rest first.
 func TestFreedName(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, f *fixture) {
 		f.mustCreate(t, "Acme", "a@example.com")
 		if _, err := f.Delete(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), nil); err != nil {
@@ -173,6 +176,7 @@ func TestFreedName(t *testing.T) {
 // If the server does not compare UUIDs the name must rest first, because a late
 // rename could move the organization's own collection away from it.
 func TestFreedNameTakenBack(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, f *fixture) {
 		f.mustCreate(t, "Acme", "a@example.com")
 		caller := f.mustLogin(t, "a@example.com", adminPassword)
@@ -197,6 +201,7 @@ func TestFreedNameTakenBack(t *testing.T) {
 // Reconcile gives the organization's collection its name back, and the other one
 // a name for a person to find.
 func TestReconcileSetsAside(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, f *fixture) {
 		o := f.mustCreate(t, "Acme", "a@example.com")
 		f.fillTenant(t, o.Collection)
@@ -241,6 +246,7 @@ func TestReconcileSetsAside(t *testing.T) {
 // which one has moved the collection of one to the name of the other. No
 // collection of an organization may be set aside.
 func TestReconcileMisnamedBoth(t *testing.T) {
+	t.Parallel()
 	f := newFixtureWithUUIDs(t)
 	a, b := f.mustCreate(t, "Acme", "a@example.com"), f.mustCreate(t, "Bolt", "b@example.com")
 	f.fillTenant(t, b.Collection)
@@ -274,6 +280,7 @@ var collectionChanges = map[string]func(t *testing.T, f *fixture, o org.Organiza
 // TestCollectionChanged renames, deletes and reconciles after each of
 // collectionChanges.
 func TestCollectionChanged(t *testing.T) {
+	t.Parallel()
 	for name, change := range collectionChanges {
 		for verb, act := range map[string]func(t *testing.T, f *fixture, o org.Organization){
 			"rename": func(t *testing.T, f *fixture, o org.Organization) {
@@ -323,6 +330,7 @@ func TestCollectionChanged(t *testing.T) {
 // may do. The organization has none until it is renamed or the application
 // writes again.
 func TestCollectionDropped(t *testing.T) {
+	t.Parallel()
 	f := newFixtureWithUUIDs(t)
 	o := f.mustCreate(t, "Acme", "a@example.com")
 	caller := f.mustLogin(t, "a@example.com", adminPassword)
@@ -355,6 +363,7 @@ func TestCollectionDropped(t *testing.T) {
 // name of another one's, which was dropped. A late command can do so. The other
 // organization must not get the collection.
 func TestHostileForeignCollection(t *testing.T) {
+	t.Parallel()
 	for verb, act := range map[string]func(t *testing.T, f *fixture, victim org.Organization){
 		"rename": func(t *testing.T, f *fixture, victim org.Organization) {
 			if _, err := f.Update(t.Context(), f.mustLogin(t, "b@example.com", adminPassword), org.UpdateRequest{OrganizationName: new("Core")}); err != nil {

@@ -413,6 +413,7 @@ func TestLate(t *testing.T) {
 // TestLateWrite writes to the old name of a collection after it was renamed by
 // a process that crashed then. The write creates a collection of the old name.
 func TestLateWrite(t *testing.T) {
+	t.Parallel()
 	w, s, o := setUp(t)
 	if err := rename(w, w.crashing(&crash{at: 1, lost: true, only: "renameCollection"}), o, "Bolt")(); !errors.Is(err, org.ErrUnavailable) {
 		t.Fatal(err)

@@ -98,6 +98,7 @@ func TestEmail(t *testing.T) {
 // TestEmailForms checks that one address has one account, whatever its spelling, and that no
 // other address reaches it.
 func TestEmailForms(t *testing.T) {
+	t.Parallel()
 	f, post, _, _ := withMail(t)
 	const email = "kate@münchen.de"
 	f.mustCreate(t, "Munich", "Kate@Mu\u0308nchen.de")
@@ -147,6 +148,7 @@ func TestEmailForms(t *testing.T) {
 // TestUpgradeEmailForms logs in to an account whose address an older version stored with a
 // domain in ASCII, and mails it a new password.
 func TestUpgradeEmailForms(t *testing.T) {
+	t.Parallel()
 	f, post, _, _ := withMail(t)
 	const older = "kate@xn--mnchen-3ya.de"
 	id := f.insertOldNamed(t, "Munich", older).admin.Hex()

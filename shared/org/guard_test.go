@@ -16,6 +16,7 @@ import (
 // TestCommitAnswerLost loses the answer to the write that commits an operation.
 // The operation must find out that it is committed.
 func TestCommitAnswerLost(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		at int // the number of the update command that commits
 		do func(w *world, s *org.Service, o org.Organization) error
@@ -46,6 +47,7 @@ func TestCommitAnswerLost(t *testing.T) {
 // be released, and its change of the admin must have no effect when another
 // process sends it late.
 func TestRollBack(t *testing.T) {
+	t.Parallel()
 	f := newFixtureWithUUIDs(t)
 	o := f.mustCreate(t, "Acme", "a@example.com")
 	caller := f.mustLogin(t, "a@example.com", adminPassword)
@@ -76,6 +78,7 @@ func TestRollBack(t *testing.T) {
 // organization's collection. That collection must not be dropped, even if it is
 // empty.
 func TestHostileForeignName(t *testing.T) {
+	t.Parallel()
 	for name, take := range map[string]func(f *fixture) error{
 		"create": func(f *fixture) error {
 			_, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "Core", Email: "c@example.com", Password: adminPassword})
@@ -111,6 +114,7 @@ func TestHostileForeignName(t *testing.T) {
 // another creation had its claims. The collection of that name is the other
 // one's, and must not be dropped, although no record has its UUID yet.
 func TestHostileLateRecord(t *testing.T) {
+	t.Parallel()
 	w, _, _ := setUp(t)
 	point := &sleepPoint{only: "renameCollection", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
 	sleeper := w.service(point.client())
@@ -148,6 +152,7 @@ func TestHostileLateRecord(t *testing.T) {
 // journal. Others finish the rename and rename the organization back. The
 // process must not rename the collection when it wakes.
 func TestHostileSleepingRename(t *testing.T) {
+	t.Parallel()
 	w, s, o := setUp(t)
 	point := &sleepPoint{only: "update", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
 	sleeper := w.service(point.client())
@@ -174,6 +179,7 @@ func TestHostileSleepingRename(t *testing.T) {
 // The first has read an older record, so it must not take the claim from the
 // second.
 func TestHostileOlderClaim(t *testing.T) {
+	t.Parallel()
 	w, s, o := setUp(t)
 	begin := func(point *sleepPoint) chan error {
 		return point.begin(t, rename(w, w.service(point.client()), o, renamed))
@@ -199,6 +205,7 @@ func TestHostileOlderClaim(t *testing.T) {
 // TestCreateErrTakenLongAgo creates organizations with a name and an email that
 // have been in use for longer than StaleAfter. The error must say so.
 func TestCreateErrTakenLongAgo(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.mustCreate(t, "Acme", "a@example.com")
 	f.advance(2 * org.StaleAfter)
@@ -260,6 +267,7 @@ func (h *hookedStore) Admin(ctx context.Context, id string) (org.Admin, error) {
 
 // TestHostileOlderAdmin lets an update read the admin as it was before a change.
 func TestHostileOlderAdmin(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.mustCreate(t, "Acme", "a@example.com")
 	older, err := f.Store.Admin(t.Context(), o.Admins[0].AdminID)
@@ -281,6 +289,7 @@ func TestHostileOlderAdmin(t *testing.T) {
 // TestHostileMovedMeanwhile lets another process rename the collection after
 // the update has listed all collections.
 func TestHostileMovedMeanwhile(t *testing.T) {
+	t.Parallel()
 	w, _, o := setUp(t)
 	s := w.service()
 	if err := s.Store.CreateCollection(t.Context(), o.Database, "org_bolt"); err != nil {
@@ -305,6 +314,7 @@ func TestHostileMovedMeanwhile(t *testing.T) {
 // rename and rename the organization again. The first process must not rename
 // the collection after that.
 func TestHostileOvertakenRename(t *testing.T) {
+	t.Parallel()
 	w, others, o := setUp(t)
 	s := w.service()
 	start := w.clock()
@@ -326,6 +336,7 @@ func TestHostileOvertakenRename(t *testing.T) {
 // organization again, before the first process commits. Its error must not say
 // that nothing was changed.
 func TestHostileOvertakenCommit(t *testing.T) {
+	t.Parallel()
 	w, others, o := setUp(t)
 	point := &sleepPoint{only: "renameCollection", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
 	finished := point.begin(t, rename(w, w.service(point.client()), o, renamed))
@@ -344,6 +355,7 @@ func TestHostileOvertakenCommit(t *testing.T) {
 // TestHostileTwoFinishers lets an operation fail after another process has
 // taken it over. The first process must leave it to the other one.
 func TestHostileTwoFinishers(t *testing.T) {
+	t.Parallel()
 	w, _, o := setUp(t)
 	point := func() *sleepPoint {
 		return &sleepPoint{only: "update", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
@@ -367,6 +379,7 @@ func TestHostileTwoFinishers(t *testing.T) {
 // TestReconcileInspectsTwice creates an organization while Reconcile reads the
 // database. Reconcile must not change it.
 func TestReconcileInspectsTwice(t *testing.T) {
+	t.Parallel()
 	w, others, o := setUp(t)
 	s := w.service()
 	strays := w.db.Client.Database(o.Database).Collection("org_stray")
@@ -390,6 +403,7 @@ func TestReconcileInspectsTwice(t *testing.T) {
 // TestReconcileKeepsClaims reconciles while an operation has made claims and
 // not yet written its journal. The claims must stay.
 func TestReconcileKeepsClaims(t *testing.T) {
+	t.Parallel()
 	w, others, o := setUp(t)
 	point := &sleepPoint{only: "insert", at: 1, asleep: make(chan struct{}), wake: make(chan struct{})}
 	finished := point.begin(t, rename(w, w.service(point.client()), o, renamed))
@@ -407,6 +421,7 @@ func TestReconcileKeepsClaims(t *testing.T) {
 // drops those whose temporary name is stale, because no other collection can
 // get that name.
 func TestReconcileStrays(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, f *fixture) {
 		for _, name := range []string{"org_stray", "org_-new-1000000000-abc"} {
 			if err := f.Store.CreateCollection(t.Context(), f.db.Name, name); err != nil {
@@ -447,6 +462,7 @@ func (s *sleepPoint) begin(t *testing.T, do func() error) (finished chan error) 
 // TestLoginOrphanOfSameEmail logs in an admin while admins without an
 // organization have the same email, as after a crash.
 func TestLoginOrphanOfSameEmail(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for _, id := range []string{"000000000000000000000001", "ffffffffffffffffffffffff"} {
 		orphan := org.Admin{ID: id, OrganizationID: f.Store.NewID(), Email: "a@example.com", PasswordHash: mustHash(t, "Orphan@123"), TokenVersion: 1}
@@ -467,6 +483,7 @@ func TestLoginOrphanOfSameEmail(t *testing.T) {
 // name of a stray collection. Before there is a journal, only the collection of
 // the old name can be the organization's.
 func TestRestoredWithStray(t *testing.T) {
+	t.Parallel()
 	f := newFixtureWithUUIDs(t)
 	o := f.mustCreate(t, "Acme", "a@example.com")
 	f.fillTenant(t, o.Collection)

@@ -108,6 +108,7 @@ func wantReason(t *testing.T, what string, err error, want org.Reason) {
 }
 
 func TestInvite(t *testing.T) {
+	t.Parallel()
 	f, post, owner, _ := withMail(t)
 	f.mustCreate(t, "Bolt Ltd", "bob@bolt.test")
 	i := f.mustInvite(t, owner, " Ann@Acme.test", org.RoleAdmin)
@@ -174,6 +175,7 @@ func (f *fixture) wantNoFindings(t *testing.T) {
 
 // TestInvitationEnds ends invitations in every way.
 func TestInvitationEnds(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		end  func(t *testing.T, f *fixture, owner auth.Caller, inviter string, i org.Invitation)
 		late time.Duration
@@ -232,6 +234,7 @@ func TestInvitationEnds(t *testing.T) {
 // TestInvitationMails sends no more mails than are allowed, and sends again what could
 // not be sent.
 func TestInvitationMails(t *testing.T) {
+	t.Parallel()
 	f, post, owner, ahead := withMail(t)
 	for range 5 {
 		f.mustInvite(t, owner, "ann@acme.test", org.RoleMember)
@@ -288,6 +291,7 @@ func TestInvitationMails(t *testing.T) {
 }
 
 func TestInviteErr(t *testing.T) {
+	t.Parallel()
 	f, post, owner, _ := withMail(t)
 	_, err := f.Invite(t.Context(), owner, org.InviteRequest{Email: "ann", Role: "king"})
 	wantFields(t, err, "email", "role")
@@ -359,6 +363,7 @@ func TestInviteErr(t *testing.T) {
 
 // TestMemberRoles lets each role do to each other what roles permit.
 func TestMemberRoles(t *testing.T) {
+	t.Parallel()
 	roles := []org.Role{org.RoleOwner, org.RoleAdmin, org.RoleMember}
 	f, _, owner, _ := withMail(t)
 	for _, role := range roles {
@@ -416,6 +421,7 @@ func other(role, of org.Role) string { return string(role) + "-" + string(of) + 
 
 // TestLeave lets members leave. The last owner can't, nor become less.
 func TestLeave(t *testing.T) {
+	t.Parallel()
 	f, post, owner, _ := withMail(t)
 	wantReason(t, "the only owner leaves", f.RemoveMember(t.Context(), owner, owner.AdminID), org.LastOwner)
 	_, err := f.ChangeRole(t.Context(), owner, owner.AdminID, org.RoleRequest{Role: "member"})
@@ -455,6 +461,7 @@ func TestLeave(t *testing.T) {
 // TestInvitationsOfOrganization counts the invitations of an organization, also those
 // that are refused.
 func TestInvitationsOfOrganization(t *testing.T) {
+	t.Parallel()
 	f, _, owner, _ := withMail(t)
 	for n := range 101 {
 		want := org.AlreadyMember

@@ -12,6 +12,7 @@ import (
 )
 
 func TestMembers(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.mustCreate(t, "Acme Ltd", "admin@acme.test")
 	f.mustCreate(t, "Bolt Ltd", "admin@bolt.test")

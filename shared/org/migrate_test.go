@@ -190,6 +190,7 @@ func TestMigrateCrash(t *testing.T) {
 // TestMigrateAgain runs the migrations of a database that has them, and with too little
 // time.
 func TestMigrateAgain(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.insertOld(t, "active", "acme", nil)
 	f.fillTenant(t, "org_acme")
@@ -224,6 +225,7 @@ func TestMigrateAgain(t *testing.T) {
 // TestMigrateUnusedClaim migrates an organization that has the claim on an email of nobody,
 // which a person has changed, while an operation is under way and after it.
 func TestMigrateUnusedClaim(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	b := f.insertOld(t, "active", "acme", nil)
 	f.insertOldClaims(t, b, "email:gone@example.com")
@@ -250,6 +252,7 @@ func TestMigrateUnusedClaim(t *testing.T) {
 // TestMigrateLater reconciles a database of an older version. While functions of that
 // version may still run, or come back, its records must stay as they are.
 func TestMigrateLater(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.insertOld(t, "active", "acme", nil)
 	f.fillTenant(t, "org_acme")
@@ -272,6 +275,7 @@ func TestMigrateLater(t *testing.T) {
 // TestNewerDatabase opens a database that a newer version has carried forward. Nothing
 // that works on all of it may touch it.
 func TestNewerDatabase(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.insertOld(t, "deleting", "", bson.D{{Key: "kind", Value: "delete"}})
 	f.fillTenant(t, "org_acme")

@@ -270,6 +270,7 @@ func FuzzParseName(f *testing.F) {
 // TestMixedScripts checks that a new name has no word that mixes scripts, whereas one of an
 // older version is found by it.
 func TestMixedScripts(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		want string // the scripts that the message names; empty: the name is good

@@ -14,6 +14,7 @@ import (
 // TestLongPassword checks that a password of the most characters, in Unicode's form NFC, can be
 // given in another form, too.
 func TestLongPassword(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	composed := strings.Repeat("\u1ea5\u1ec7\u1ed9\u1eed", 32)
 	decomposed := norm.NFD.String(composed)
@@ -36,6 +37,7 @@ func TestLongPassword(t *testing.T) {
 // TestPasswordRules checks that every way to set a password keeps to the rules of the
 // service, and that nothing depends on an answer of the corpus.
 func TestPasswordRules(t *testing.T) {
+	t.Parallel()
 	f, post, owner, _ := withMail(t)
 	f.mustInvite(t, owner, "guest@acme.test", org.RoleMember)
 	invitation := post.last(t, 1).Ticket

@@ -12,6 +12,7 @@ import (
 // than MaxSkew must be an error, because Reconcile must not run with such a
 // clock.
 func TestCheckClock(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for _, test := range []struct {
 		ahead time.Duration

@@ -20,6 +20,7 @@ import (
 // before all of them have come, so that a command which waits for another one
 // blocks.
 func TestRoundTrips(t *testing.T) {
+	t.Parallel()
 	w, _, _ := setUp(t)
 	g := &groups{}
 	s := w.service(options.Client().SetDialer(g).SetMinPoolSize(5))

@@ -262,6 +262,7 @@ func wantFields(t *testing.T, err error, want ...string) {
 }
 
 func TestCreate(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	before := time.Now().UTC().Truncate(time.Millisecond)
 	got := f.mustCreate(t, "  Akshay   Pvt Ltd ", " Admin@Example.com\u3000")
@@ -332,6 +333,7 @@ func TestCreate(t *testing.T) {
 }
 
 func TestCreateErrInvalid(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	before := f.snapshot(t)
 	for _, tt := range []struct {
@@ -396,6 +398,7 @@ func TestPassword(t *testing.T) {
 
 // TestPasswordContext refuses passwords that everybody guesses who knows the admin.
 func TestPasswordContext(t *testing.T) {
+	t.Parallel()
 	f, post, owner, _ := withMail(t)
 	const email = "first.last@acme.test"
 	for _, p := range []string{email, "First.Last@ACME.test", "first.last", "acme.testacme.test", "Meyer & Sons", "meyer_sons", "MEYER_SONSmeyer_sons"} {
@@ -439,6 +442,7 @@ func TestPasswordContext(t *testing.T) {
 }
 
 func TestGet(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	want := f.mustCreate(t, "Acme Inc", "admin@example.com")
 	for _, name := range []string{"Acme Inc", "acme inc", " ACME\tINC ", "acme_inc", "(acme) inc.", "Ａｃｍｅ Inc"} {
@@ -476,6 +480,7 @@ func TestGet(t *testing.T) {
 }
 
 func TestLogin(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
 	unfinished := f.mustCreate(t, "Unfinished", "unfinished@example.com")
@@ -579,6 +584,7 @@ func (f *fixture) wantOneComparison(t *testing.T) {
 }
 
 func TestSignUps(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	now := time.Now().Add(-2 * time.Hour)
 	f.Now, f.TokenTTL = func() time.Time { return now }, 3*time.Hour
@@ -652,6 +658,7 @@ func TestSignUps(t *testing.T) {
 }
 
 func TestLoginErrThrottled(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.mustCreate(t, "Acme Inc", "admin@example.com")
 	for range 100 {
@@ -673,6 +680,7 @@ func TestLoginErrThrottled(t *testing.T) {
 }
 
 func TestLoginRehashes(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name     string
 		from, to int
@@ -721,6 +729,7 @@ func (f *fixture) hashOf(t *testing.T, email string) string {
 }
 
 func TestUpdate(t *testing.T) {
+	t.Parallel()
 	const newPassword = "Another@123"
 	for _, tt := range []struct {
 		name                  string
@@ -834,6 +843,7 @@ func TestUpdate(t *testing.T) {
 }
 
 func TestUpdateErr(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
 	f.fillTenant(t, o.Collection)
@@ -890,6 +900,7 @@ func TestUpdateErr(t *testing.T) {
 }
 
 func TestUpdateErrBusy(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
 	caller := f.mustLogin(t, "admin@example.com", adminPassword)
@@ -921,6 +932,7 @@ func TestUpdateErrBusy(t *testing.T) {
 }
 
 func TestErrUnauthenticated(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
 	good := f.mustLogin(t, "admin@example.com", adminPassword)
@@ -952,6 +964,7 @@ func TestErrUnauthenticated(t *testing.T) {
 }
 
 func TestDelete(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name         string
 		confirmation *string
@@ -994,6 +1007,7 @@ func TestDelete(t *testing.T) {
 }
 
 func TestDeleteErr(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
 	f.fillTenant(t, o.Collection)
@@ -1017,6 +1031,7 @@ func TestDeleteErr(t *testing.T) {
 }
 
 func TestHostileRenameOntoNeighbour(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	victim := f.mustCreate(t, "Victim Co", "victim@example.com")
 	f.fillTenant(t, victim.Collection)
@@ -1035,6 +1050,7 @@ func TestHostileRenameOntoNeighbour(t *testing.T) {
 }
 
 func TestHostileRenameOntoItself(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
 	f.fillTenant(t, o.Collection)
@@ -1063,6 +1079,7 @@ func TestHostileRenameOntoItself(t *testing.T) {
 }
 
 func TestHostileRenameKeepsDocuments(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
 	f.fillTenant(t, o.Collection)
@@ -1087,6 +1104,7 @@ func TestHostileRenameKeepsDocuments(t *testing.T) {
 }
 
 func TestHostileSlugCollision(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
 	f.fillTenant(t, o.Collection)
@@ -1107,6 +1125,7 @@ func TestHostileSlugCollision(t *testing.T) {
 }
 
 func TestHostileForeignTenant(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	victim := f.mustCreate(t, "Victim Co", "victim@example.com")
 	f.fillTenant(t, victim.Collection)
@@ -1156,6 +1175,7 @@ func TestHostileForeignTenant(t *testing.T) {
 }
 
 func TestHostileTokenOfFreedName(t *testing.T) {
+	t.Parallel()
 	t.Run("deleted", func(t *testing.T) {
 		f := newFixture(t)
 		f.mustCreate(t, "Acme Inc", "first@example.com")
@@ -1201,6 +1221,7 @@ func TestHostileTokenOfFreedName(t *testing.T) {
 }
 
 func TestHostileOperatorInjection(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.mustCreate(t, "Acme Inc", "admin@example.com")
 	for _, name := range []string{".*", "^.*$", "*", "acme.*", "^acme i.*", `{"$regex": ".*"}`, `{"$ne": null}`, "$where", "[a]cme inc", "a?cme inc"} {
@@ -1222,6 +1243,7 @@ func TestHostileOperatorInjection(t *testing.T) {
 }
 
 func TestHostilePartialCommit(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		change org.UpdateRequest
@@ -1251,6 +1273,7 @@ func TestHostilePartialCommit(t *testing.T) {
 }
 
 func TestHostileLoserLeavesTheWinnerAlone(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.mustCreate(t, "Acme Inc", "admin@example.com")
 	f.fillTenant(t, o.Collection)
@@ -1271,6 +1294,7 @@ func TestHostileLoserLeavesTheWinnerAlone(t *testing.T) {
 // TestHostileWithoutIndexes checks that names and emails are unique in a
 // database without indexes.
 func TestHostileWithoutIndexes(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	bare := f.db.Fresh(t)
 	f.Store, f.Database = bare.Open(t), bare.Name

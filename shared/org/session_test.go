@@ -290,6 +290,7 @@ func mustUpdate(t *testing.T, s *org.Service, c auth.Caller, change org.UpdateRe
 // TestLoginPaysOneComparison counts the comparisons of a login. There must be
 // one, no matter what is wrong.
 func TestLoginPaysOneComparison(t *testing.T) {
+	t.Parallel()
 	w, s, _ := setUp(t)
 	deleted := w.create(s, "Deleted", "admin@deleted.test")
 	suspended := w.create(s, "Suspended", "admin@suspended.test")
@@ -824,6 +825,7 @@ func TestThrottle(t *testing.T) {
 }
 
 func TestCommonPasswords(t *testing.T) {
+	t.Parallel()
 	_, s, o := setUp(t)
 	for _, common := range []string{"password1", "PASSWORD1", "qwertyuiop", "123456789"} {
 		_, err := s.Create(t.Context(), org.CreateRequest{OrganizationName: "Bolt", Email: "admin@bolt.test", Password: common})
@@ -928,6 +930,7 @@ func TestSessionLimits(t *testing.T) {
 // TestSwitchedSessions checks that a session that comes from a login by a switch ends with it,
 // and that such a session does not end its own login when it ends the others.
 func TestSwitchedSessions(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.mustCreate(t, "Acme", "a@acme.test")
 	login := func() (org.Tokens, auth.Caller) { return f.login(t, "a@acme.test") }
@@ -1004,6 +1007,7 @@ func (f *fixture) verified(t *testing.T, tokens org.Tokens, err error) (org.Toke
 // TestIdleSession checks that neither an access token nor a switch outlives a login that is not
 // refreshed.
 func TestIdleSession(t *testing.T) {
+	t.Parallel()
 	f, _, _, ahead := withMail(t)
 	f.SessionIdle = 10 * time.Minute
 	tokens, err := f.Login(t.Context(), org.LoginRequest{Email: "owner@acme.test", Password: adminPassword})
@@ -1041,6 +1045,7 @@ func TestIdleSession(t *testing.T) {
 // TestSwitchesKeepTheirLogin switches more often than a person may have sessions, and checks that
 // what has ended with its login takes no place.
 func TestSwitchesKeepTheirLogin(t *testing.T) {
+	t.Parallel()
 	f, _, _, ahead := withMail(t)
 	ahead(-10 * time.Minute) // no token may be of the future
 	_, phone := f.login(t, "owner@acme.test")

@@ -24,6 +24,7 @@ func (f *fixture) signUpByMail(t *testing.T, post *letters, n int, name, email s
 
 // TestVerifiedSignUp signs up where an email must be proved first.
 func TestVerifiedSignUp(t *testing.T) {
+	t.Parallel()
 	f, post, owner, ahead := withMail(t)
 	f.SignUps.Verified = true
 	accept := func(m org.Mail, password string) error {
@@ -112,6 +113,7 @@ func TestVerifiedSignUp(t *testing.T) {
 // TestVerifiedSignUpTells checks that who asks sees no difference between an email with an
 // account and one without, and how often one may ask.
 func TestVerifiedSignUpTells(t *testing.T) {
+	t.Parallel()
 	f, _, _, _ := withMail(t)
 	f.SignUps.Verified = true
 	var commands [][]string
@@ -161,6 +163,7 @@ func TestVerifiedSignUpOfAdmins(t *testing.T) {
 
 // TestSignUpMailLeft checks that Reconcile mails what could not be mailed.
 func TestSignUpMailLeft(t *testing.T) {
+	t.Parallel()
 	f, post, _, ahead := withMail(t)
 	f.SignUps.Verified = true
 	post.err = errors.New("down")

@@ -20,6 +20,7 @@ import (
 // a real one, and compares the answers. The simulation proves nothing if they
 // differ.
 func TestSimStore(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, f *fixture) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)

@@ -207,6 +207,7 @@ func TestUpgrade(t *testing.T) {
 // TestUpgradeUntrimmedEmail logs in with an address that ends with white space, as
 // older versions stored it, beside an account that has the address without it.
 func TestUpgradeUntrimmedEmail(t *testing.T) {
+	t.Parallel()
 	const email, untrimmed = "a@example.com", "a@example.com\u00a0"
 	f := newFixture(t)
 	b := f.insertOldNamed(t, "Acme", untrimmed)
