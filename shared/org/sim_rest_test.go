@@ -266,7 +266,7 @@ func (s *sim) checkMate(o org.Organization, m *tenantModel, emails map[string]st
 	if m.mate == nil {
 		return
 	}
-	if other := emails[m.mate.email]; other != "" {
+	if other := emails[m.mate.email]; other != "" && other != m.mate.adminID {
 		s.addProblem("shared email", "%s and %s both have %s", other, m.mate.adminID, m.mate.email)
 	}
 	emails[m.mate.email] = m.mate.adminID

@@ -169,7 +169,11 @@ func (s *sim) chooseOperation() *operation {
 	}
 	switch {
 	case r < 25 || len(active) == 0 && r < 70:
-		return s.createOp(oneOf(s, s.slugs()), oneOf(s, s.emails()))
+		slug, email := oneOf(s, s.slugs()), oneOf(s, s.emails())
+		if s.rng.IntN(5) == 0 {
+			return s.finishSignUpOp(slug, email)
+		}
+		return s.createOp(slug, email)
 	case r < 50 && len(active) > 0:
 		return s.randomUpdateOp(oneOf(s, active))
 	case r < 62 && len(active) > 0:
@@ -178,6 +182,8 @@ func (s *sim) chooseOperation() *operation {
 		return s.deleteOp(oneOf(s, active))
 	case r < 75 && len(active) > 0:
 		return s.createAnotherOp(oneOf(s, active), oneOf(s, s.slugs()))
+	case r < 77 && len(active) > 0:
+		return s.switchOp(oneOf(s, active), oneOf(s, active).Name)
 	case r < 80:
 		c := org.LoginRequest{Email: oneOf(s, simEmails), Password: "nobody's password"}
 		for _, o := range active {
