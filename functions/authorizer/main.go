@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
@@ -22,63 +21,28 @@ import (
 
 func main() {
 	slog.SetDefault(slog.New(lambdacontext.NewLogHandler()))
-	a := &authorizer{env: os.Getenv}
-	if err := a.load(context.Background(), false); err != nil {
+	keys, err := auth.NewKeys(context.Background(), config.Env(os.Getenv).Verifier)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	lambda.Start(a.authorize)
+	lambda.Start((&authorizer{keys}).authorize)
 }
 
-// reloadInterval is the minimum time between two loads of all keys. A token with
-// an unknown key id causes a load, and anybody can make up such tokens.
-const reloadInterval = time.Minute
-
-// authorizer handles one event at a time, as every Lambda function does, so it
-// needs no lock.
-type authorizer struct {
-	env      config.Env
-	verifier *auth.Verifier
-	all      bool      // the last load was of all keys
-	loaded   time.Time // when the last load began
-	failed   error     // of the last load; nil if it succeeded
-}
-
-// load loads the keys. Unless all is true, it leaves out a previous secret that
-// must be fetched. If it fails, the authorizer keeps the keys that it has.
-func (a *authorizer) load(ctx context.Context, all bool) error {
-	a.all, a.loaded = all, time.Now() // even if it fails
-	verifier, err := a.env.Verifier(ctx, all)
-	if err == nil {
-		a.verifier = verifier
-	}
-	a.failed = err
-	return err
-}
+type authorizer struct{ keys *auth.Keys }
 
 func (a *authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomAuthorizerV2Request) (events.APIGatewayV2CustomAuthorizerSimpleResponse, error) {
 	token, ok := bearerToken(r)
 	if !ok {
 		return refuse(ctx, r, "not a bearer token"), nil
 	}
-	caller, err := a.verifier.Verify(token)
-	if errors.Is(err, auth.ErrUnknownKey) {
-		if !a.all || time.Since(a.loaded) >= reloadInterval {
-			// The key may have been rotated since this process started.
-			if err := a.load(ctx, true); err != nil {
-				slog.ErrorContext(ctx, "can't load the keys", "error", err.Error())
-			}
-			caller, err = a.verifier.Verify(token)
-		}
-		if a.failed != nil && errors.Is(err, auth.ErrUnknownKey) {
-			// The token may be valid. The gateway caches a refusal, but not
-			// an error.
-			return events.APIGatewayV2CustomAuthorizerSimpleResponse{}, a.failed
-		}
-	}
-	if err != nil {
-		refusal, _ := errors.AsType[auth.Refusal](err)
+	caller, err := a.keys.Verify(ctx, token)
+	if refusal, ok := errors.AsType[auth.Refusal](err); ok {
 		return refuse(ctx, r, string(refusal)), nil
+	}
+	if err != nil { // the gateway caches a refusal, but not an error
+		slog.ErrorContext(ctx, "can't load the keys", "error", err.Error())
+		return events.APIGatewayV2CustomAuthorizerSimpleResponse{}, err
 	}
 	return events.APIGatewayV2CustomAuthorizerSimpleResponse{IsAuthorized: true, Context: caller.Context()}, nil
 }
