@@ -77,7 +77,7 @@ func readEnv(path string) (env map[string]string, warnings []string, err error) 
 // this program reads.
 var names = []string{
 	"MONGO_URL", "MASTER_DB", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS",
-	"JWT_AUDIENCE", "JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN", "REFRESH_IDLE_EXPIRES_IN", "BCRYPT_COST", "PASSWORD_MIN_LENGTH", "BREACHED_PASSWORDS_URL", "EMAIL_VERIFICATION",
+	"JWT_AUDIENCE", "INTROSPECTION_SECRET", "JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN", "REFRESH_IDLE_EXPIRES_IN", "BCRYPT_COST", "PASSWORD_MIN_LENGTH", "BREACHED_PASSWORDS_URL", "EMAIL_VERIFICATION",
 	"SIGNUP", "SIGNUPS_PER_HOUR", "MAX_ORGANIZATIONS", "MAIL_FROM", "APP_URL", "SMTP_URL", "PORT", "CORS_ORIGINS", "LOG_LEVEL", "DEBUG", "NO_COLOR",
 }
 
@@ -138,7 +138,7 @@ func (p *project) settings(ctx context.Context) error {
 	if err := p.secret(); err != nil {
 		return err
 	}
-	for _, name := range []string{"JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS", "SIGNUPS_PER_HOUR"} {
+	for _, name := range []string{"JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS", "INTROSPECTION_SECRET", "SIGNUPS_PER_HOUR"} {
 		if _, set := p.env[name]; !set {
 			p.env[name] = "" // instead of the value that the template has for the cloud
 		}
@@ -167,6 +167,9 @@ func (p *project) settings(ctx context.Context) error {
 	}
 	if _, err := verifier.Verify(token); err != nil {
 		return errors.New("JWT_PUBLIC_KEYS: must hold the public key of JWT_PRIVATE_KEY")
+	}
+	if _, err = env.IntrospectionSecrets(ctx); err != nil {
+		return err
 	}
 	if _, err = env.EmailVerification(); err != nil {
 		return err

@@ -7,12 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/mattn/go-isatty"
 
 	"orgservice/local/gateway"
+	"orgservice/shared/api"
 )
 
 // welcome prints what runs and where. The address comes first, so that programs
@@ -26,6 +28,8 @@ func (p *project) welcome(g *gateway.Gateway, embedded, mailbox bool) {
 		caller := "anybody"
 		if r.Authorizer != "" {
 			caller = "with a token"
+		} else if slices.ContainsFunc(api.Routes(), func(row api.Route) bool { return row.Service && row.Method == r.Method && row.Path == r.Path }) {
+			caller = "with INTROSPECTION_SECRET"
 		}
 		fmt.Fprintf(table, "  %s\t%s\t%s\n", r.Method, r.Path, caller)
 		if r.Method == "GET" && r.Path == "/docs" {

@@ -21,7 +21,8 @@ import (
 
 func main() {
 	slog.SetDefault(slog.New(lambdacontext.NewLogHandler()))
-	keys, err := auth.NewKeys(context.Background(), config.Env(os.Getenv).Verifier)
+	env := config.Env(os.Getenv)
+	keys, err := auth.NewKeys(context.Background(), env.Verifier)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -26,6 +26,7 @@ fi
 go build -o "$work/local" ./local
 data=$(mktemp -d)
 : >"$work/service.log" # or the URL of the run before would be read
+export INTROSPECTION_SECRET=a-secret-of-the-test-clients-for-introspection
 MONGO_URL='' JWT_PRIVATE_KEY='' JWT_PUBLIC_KEYS='' SMTP_URL='' MAIL_FROM='' APP_URL='' BCRYPT_COST=4 PORT=0 "$work/local" -data "$data" \
   -parameter ThrottleRate=10000 -parameter ThrottleBurst=10000 \
   -parameter OpenThrottleRate=10000 -parameter OpenThrottleBurst=10000 >"$work/service.log" 2>&1 &

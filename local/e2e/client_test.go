@@ -102,6 +102,11 @@ func (c *client) logout(token string) answer {
 	return c.call("POST", "/admin/logout", object{"refresh_token": token})
 }
 
+// introspect asks about an access token, as another service that has the secret.
+func (c *client) introspect(secret, token string) answer {
+	return c.call("POST", "/admin/introspect", "token="+url.QueryEscape(token), "Authorization", "Bearer "+secret, "Content-Type", "application/x-www-form-urlencoded")
+}
+
 func (c *client) me(token string) answer {
 	return c.call("GET", "/admin/me", nil, "Authorization", "Bearer "+token)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -127,6 +128,9 @@ func (x *examples) record(r *http.Request, body []byte, a answer) {
 	} else if a.isPage() {
 		e.done = true
 	} else if !e.done {
+		if form, err := url.ParseQuery(string(body)); err == nil && r.Header.Get("Content-Type") == "application/x-www-form-urlencoded" {
+			body, _ = json.Marshal(object{"token": form.Get("token")}) // text can't fail
+		}
 		e.Request, e.Response, e.done = fixed(body), fixed(a.body), true
 	}
 }
@@ -145,6 +149,11 @@ var changing = []struct {
 	{regexp.MustCompile(`"address":"[\d.]+"`), `"address":"192.0.2.10"`},
 	{regexp.MustCompile(`"deleted_at":"\d{4}-[\d:.T-]+Z"`), `"deleted_at":"2026-11-25T00:29:01.480Z"`},
 	{regexp.MustCompile(`"expires_at":"\d{4}-[\d:.T-]+Z"`), `"expires_at":"2026-11-25T01:28:58.000Z"`},
+	{regexp.MustCompile(`"token":"(eyJ[\w-]+)\.[\w-]+\.[\w-]+"`), `"token":"eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.…"`},
+	{regexp.MustCompile(`"sub":"[0-9a-f]{24}"`), `"sub":"6b062bca0f6f0e6d4f1c2a30"`},
+	{regexp.MustCompile(`"org":"[0-9a-f]{24}"`), `"org":"6b062bca0f6f0e6d4f1c2a31"`},
+	{regexp.MustCompile(`"sid":"[0-9a-f]{32,}"`), `"sid":"0b9f4c1d2e3a5b6c7d8e9f0a1b2c3d4e"`},
+	{regexp.MustCompile(`"exp":\d+`), `"exp":1795653538`},
 	{regexp.MustCompile(`"access_token":"(eyJ[\w-]+)\.[\w-]+\.[\w-]+"`), `"access_token":"eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.…"`},
 	{regexp.MustCompile(`"refresh_token":"[\w-]{40,}"`), `"refresh_token":"pQ0cW4mXnT7vB2kLr9sYdA…"`},
 	{regexp.MustCompile(`"request_id":"[\w.=-]+"`), `"request_id":"8476a536-e9f4-11e8-9739-2dfe598c3fcd"`},
@@ -224,6 +233,7 @@ func (x *examples) tell(t *testing.T) {
 	first := c.login(akshay.Email, akshay.Password).want(t, 200)
 	c.me(first.text("access_token")).want(t, 200)
 	second := c.refresh(first.text("refresh_token")).want(t, 200)
+	c.introspect(introspectionSecret, second.text("access_token")).want(t, 200)
 	c.logout(second.text("refresh_token")).want(t, 204)
 	ended := second.text("access_token")
 	token := mustLogin(c, akshay.Email, akshay.Password)
@@ -297,6 +307,14 @@ func (x *examples) tell(t *testing.T) {
 	}
 	c.get("***").want(t, 422)
 	c.delete(token, "").want(t, 422)
+	const form, introspect = "application/x-www-form-urlencoded", "/admin/introspect"
+	service := []string{"Authorization", "Bearer " + introspectionSecret}
+	c.call("POST", introspect, "tokens=x", append(service, "Content-Type", form)...).want(t, 400)
+	c.call("POST", introspect, strings.Repeat(" ", 64<<10+1), append(service, "Content-Type", form)...).want(t, 413)
+	c.call("POST", introspect, object{"token": "x"}, service...).want(t, 415)
+	c.call("POST", introspect, "", append(service, "Content-Type", form)...).want(t, 422)
+	c.call("POST", introspect+"?token=x", "token=x", append(service, "Content-Type", form)...).want(t, 422)
+	c.introspect("x", token).want(t, 401)
 	c.members(token, "?limit=0").want(t, 422)
 	c.organizations(token, "?limit=0").want(t, 422)
 	c.sessions(token, "?limit=0").want(t, 422)
@@ -421,6 +439,7 @@ func (x *examples) tell(t *testing.T) {
 		func() answer { return c.refresh(first.text("refresh_token")) },
 		func() answer { return c.logout(first.text("refresh_token")) },
 		func() answer { return c.me(token) },
+		func() answer { return c.introspect(introspectionSecret, token) },
 		func() answer { return c.members(token, "") },
 		func() answer { return c.organizations(token, "") },
 		func() answer { return c.addOrganization(token, "E") },

@@ -29,6 +29,9 @@ var command, root string
 // signingSecret is JWT_SECRET of the gateways that the suite starts.
 var signingSecret = secrets.add(rand.Text() + rand.Text())
 
+// introspectionSecret is INTROSPECTION_SECRET of these gateways.
+var introspectionSecret = secrets.add(rand.Text() + rand.Text())
+
 // buildLocal builds command local into the folder dir.
 func buildLocal(dir string) error {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
@@ -101,7 +104,7 @@ func newCommand(data string, env []string, args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(command, append(wide, args...)...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "PORT=0", "MONGO_URL="+serverURL, "MASTER_DB=", "JWT_SECRET="+signingSecret, "JWT_SECRET_PREVIOUS=",
+	cmd.Env = append(os.Environ(), "PORT=0", "MONGO_URL="+serverURL, "MASTER_DB=", "JWT_SECRET="+signingSecret, "JWT_SECRET_PREVIOUS=", "INTROSPECTION_SECRET="+introspectionSecret,
 		"JWT_EXPIRES_IN=", "SMTP_URL=", "MAIL_FROM=", "APP_URL=", "BCRYPT_COST=4", "LOG_LEVEL=DEBUG")
 	if serverURL != "" {
 		cmd.Env = append(cmd.Env, "MASTER_DB="+masterDB(data))

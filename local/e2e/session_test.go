@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -187,4 +188,45 @@ func TestSessions(t *testing.T) {
 	}
 	c.endSession(third, current).want(t, 204) // a logout
 	c.me(third).want(t, 401)
+}
+
+// TestIntrospection asks as another service about tokens, which are good until they are
+// revoked, and have the role of now.
+func TestIntrospection(t *testing.T) {
+	t.Parallel()
+	c := newClient(t)
+	r := newRegistration()
+	c.create(r).want(t, 201)
+	tokens := c.login(r.Email, r.Password).want(t, 200)
+	token := tokens.text("access_token")
+	adminID := c.me(token).want(t, 200).text("admin_id")
+	wantActive := func(token string, want bool) answer {
+		t.Helper()
+		a := c.introspect(introspectionSecret, token).want(t, 200)
+		if a.object()["active"] != want || (len(a.object()) > 1) != want {
+			t.Errorf("%v; want active: %v", a, want)
+		}
+		return a
+	}
+	if a := wantActive(token, true); a.text("sub") != adminID {
+		t.Errorf("%v of %s", a, adminID)
+	}
+	wantActive(tokens.text("refresh_token"), false)
+	wantActive(token[:len(token)-8]+"AAAAAAAA", false)
+
+	// A new password ends the token, and so does a logout.
+	c.update(token, object{"password": r.Password + "2", "current_password": r.Password}).want(t, 200)
+	wantActive(token, false)
+	tokens = c.login(r.Email, r.Password+"2").want(t, 200)
+	wantActive(tokens.text("access_token"), true)
+	c.logout(tokens.text("refresh_token")).want(t, 204)
+	wantActive(tokens.text("access_token"), false)
+
+	// The secret is the password of HTTP Basic for many clients.
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("billing:"+introspectionSecret))
+	for authorization, want := range map[string]int{basic: 200, basic[:len(basic)-8]: 401, "Bearer " + token: 401} {
+		a := c.call("POST", "/admin/introspect", "token=x", "Authorization", authorization, "Content-Type", "application/x-www-form-urlencoded")
+		a.want(t, want)
+	}
+	c.call("POST", "/admin/introspect", "token=x", "Content-Type", "application/x-www-form-urlencoded").want(t, 401)
 }

@@ -96,13 +96,14 @@ type (
 	securityScheme struct {
 		Type         string `json:"type"`
 		Scheme       string `json:"scheme"`
-		BearerFormat string `json:"bearerFormat"`
+		BearerFormat string `json:"bearerFormat,omitempty"`
 		Description  string `json:"description"`
 	}
 )
 
 const (
 	jsonType    = "application/json"
+	formType    = "application/x-www-form-urlencoded"
 	problemType = "application/problem+json"
 )
 
@@ -113,7 +114,7 @@ func newDocument() (*document, error) {
 			Title:   "Organization Management Service",
 			Version: api.Version,
 			Description: "The multi-tenant backend that a SaaS starts with. An organization signs up and gets a collection of its own and an admin.\n\n" +
-				"A body is one JSON object of at most 64 KiB, with only the fields of its schema, each at most once. The same holds for the parameters of a query. Times are RFC 3339 in UTC, with milliseconds.\n\n" +
+				"A body is one JSON object, or a form, of at most 64 KiB, with only the fields of its schema, each at most once. The same holds for the parameters of a query. Times are RFC 3339 in UTC, with milliseconds.\n\n" +
 				"An error is a problem document (RFC 9457): its `type` is for programs. The gateway in front of the service has error bodies of its own, of the schema GatewayError: " +
 				"401 without a token, 403 if it is refused, 404 on a route that does not exist, 413, 429, 500 and 503. They have none of the headers of the service.",
 			License: license{"MIT", "MIT"},
@@ -123,7 +124,9 @@ func newDocument() (*document, error) {
 		Paths:   paths{items: map[string]map[string]operation{}},
 		Components: components{
 			SecuritySchemes: map[string]securityScheme{
-				"token": {"http", "bearer", "JWT", "The `access_token` of a login or a refresh."},
+				"token":   {"http", "bearer", "JWT", "The `access_token` of a login or a refresh."},
+				"service": {"http", "bearer", "", "A secret of `INTROSPECTION_SECRET`, for your other services."},
+				"basic":   {"http", "basic", "", "The same as the password, with any name."},
 			},
 			Headers:   map[string]header{},
 			Responses: map[string]response{},
@@ -174,6 +177,9 @@ func (d *document) operation(r api.Route, failures map[string]*failure) (operati
 	if r.Admin {
 		o.Security = append(o.Security, map[string][]string{"token": {}})
 	}
+	if r.Service {
+		o.Security = append(o.Security, map[string][]string{"service": {}}, map[string][]string{"basic": {}})
+	}
 	for _, p := range r.Parameters {
 		f := fieldFor("", p.Name)
 		documented := parameter{p.Name, "query", p.Required, p.Meaning, f.apply(&jsonschema.Schema{Type: "string"}), ""}
@@ -192,7 +198,11 @@ func (d *document) operation(r api.Route, failures map[string]*failure) (operati
 			return o, err
 		}
 		schema.AdditionalProperties = refusesAll()
-		o.RequestBody = &requestBody{true, map[string]content{jsonType: {Schema: reference(nameOf(r.Request)), Example: example.Request}}}
+		mediaType := jsonType
+		if r.Form {
+			mediaType = formType
+		}
+		o.RequestBody = &requestBody{true, map[string]content{mediaType: {Schema: reference(nameOf(r.Request)), Example: example.Request}}}
 	}
 	success := response{Description: http.StatusText(r.Status), Headers: d.headersOf(r.Status, false)}
 	switch {

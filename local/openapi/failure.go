@@ -137,7 +137,7 @@ func (d *document) headersOf(status int, gateway bool) map[string]header {
 	case http.StatusCreated:
 		headers["Location"] = header{Description: "Where the organization can be found.", Required: true, Schema: &jsonschema.Schema{Type: "string", Format: "uri-reference"}}
 	case http.StatusUnauthorized:
-		headers["WWW-Authenticate"] = header{Description: "The scheme of access tokens.", Required: !gateway, Schema: &jsonschema.Schema{Type: "string"}}
+		headers["WWW-Authenticate"] = header{Description: "The scheme of the token.", Required: !gateway, Schema: &jsonschema.Schema{Type: "string"}}
 	case http.StatusConflict, http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		headers["Retry-After"] = header{Description: "How many seconds to wait before the next attempt.", Schema: &jsonschema.Schema{Type: "integer", Minimum: jsonschema.Ptr(1.0)}}
 	}

@@ -61,7 +61,11 @@ func TestExamples(t *testing.T) {
 		if len(o.Tags) != 1 || d.Tags.Get(o.Tags[0]) == nil {
 			t.Errorf("%s has the tags %v", r.Function, o.Tags)
 		}
-		if r.Request != nil && o.RequestBody.Value.Content[jsonType].Example == nil {
+		mediaType := jsonType
+		if r.Form {
+			mediaType = formType
+		}
+		if r.Request != nil && (o.RequestBody.Value.Content[mediaType] == nil || o.RequestBody.Value.Content[mediaType].Example == nil) {
 			t.Errorf("%s has no example of a request", r.Function)
 		}
 		if c := o.Responses.Status(r.Status).Value.Content[jsonType]; c != nil && c.Example == nil && !r.Page {

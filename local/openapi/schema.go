@@ -188,6 +188,18 @@ var fields = map[string]field{
 	"Health.database.status":             {description: "The database has answered.", constant: "ok"},
 	"Health.database.latency_ms":         {description: "How long the database took, in milliseconds.", minimum: jsonschema.Ptr(0.0)},
 
+	"IntrospectRequest.token":           {description: "An access token.", min: 1},
+	"IntrospectRequest.token_type_hint": {description: "Not needed: only access tokens are active here."},
+	"Introspection.active":              {description: "Whether the service would take the token now. If not, there is no other field."},
+	"Introspection.token_type":          {description: "The scheme of the token.", constant: "Bearer"},
+	"Introspection.iss":                 {description: "As in the token."},
+	"Introspection.sub":                 {description: "The id of the admin.", min: 1},
+	"Introspection.client_id":           {description: "As in the token."},
+	"Introspection.exp":                 {description: "When the token expires, in seconds since 1970.", minimum: jsonschema.Ptr(0.0)},
+	"Introspection.org":                 {description: "The id of the organization.", min: 1},
+	"Introspection.sid":                 {description: "The id of the login.", min: 1},
+	"Introspection.roles":               {description: "What the admin may do in the organization now, which the token may not know yet."},
+
 	"LoginRequest.email":             {description: "White space around it is removed, and it is compared without case.", min: 1},
 	"LoginRequest.organization_name": {description: "The organization that the tokens are for: one of the admin's. Without it, that of the last login or switch.", min: 1},
 	"LoginRequest.password":          {description: "The rules for a new one do not apply.", min: 1, max: 128},

@@ -30,6 +30,7 @@ ROUTES = {
     "POST /admin/refresh": (OPEN, "RefreshFunction"),
     "POST /admin/logout": (OPEN, "LogoutFunction"),
     "GET /admin/me": (TOKEN, "MeFunction"),
+    "POST /admin/introspect": (OPEN, "IntrospectFunction"),
     "GET /org/members": (TOKEN, "MembersFunction"),
     "PUT /org/members/{admin_id}": (TOKEN, "ChangeRoleFunction"),
     "DELETE /org/members/{admin_id}": (TOKEN, "RemoveMemberFunction"),
@@ -77,6 +78,7 @@ SECRETS = {  # secrets that each function may read
     "RefreshFunction": {"MongoUrlSecret", SIGNING_KEY},
     "LogoutFunction": {"MongoUrlSecret"},
     "MeFunction": {"MongoUrlSecret"},
+    "IntrospectFunction": {"MongoUrlSecret", "JwtSecret"},
     "MembersFunction": {"MongoUrlSecret"},
     "ChangeRoleFunction": {"MongoUrlSecret"},
     "RemoveMemberFunction": {"MongoUrlSecret"},
@@ -105,9 +107,10 @@ STACKS = {  # parameters, and the secret with the key that signs
     "with its own secret": ({}, "JwtSecret"),
     "with a private key": ({"JwtPrivateKeySecret": ARN}, "JwtPrivateKeySecret"),
     "with SMTP": ({"SmtpUrlSecret": ARN}, "JwtSecret"),
+    "with introspection": ({"IntrospectionSecret": ARN}, "JwtSecret"),
     "without its own secret": ({"JwtPrivateKeySecret": ARN, "JwtAcceptSecret": "false"}, "JwtPrivateKeySecret"),
 }
-SECRET_VARIABLES = {"MONGO_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "SMTP_URL"}
+SECRET_VARIABLES = {"MONGO_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "INTROSPECTION_SECRET", "SMTP_URL"}
 SCHEDULES = {"rate(1 minute)": None, "rate(1 hour)": '{"full":true}'}
 INTEGRATION_TIMEOUT = 30  # seconds, the limit of HTTP APIs
 STALE_AFTER = 60  # seconds, org.StaleAfter: a function must end before its operation is stale
@@ -240,8 +243,10 @@ def check_stage(stage):
 
 def may_read(function, key, resolved):
     secrets = {key if secret == SIGNING_KEY else secret for secret in SECRETS.get(function, ())}
-    if function == "AuthorizerFunction" and resolved["JwtAcceptSecret"] == "false":
+    if function in ("AuthorizerFunction", "IntrospectFunction") and resolved["JwtAcceptSecret"] == "false":
         secrets.remove("JwtSecret")
+    if function == "IntrospectFunction" and resolved["IntrospectionSecret"]:
+        secrets.add("IntrospectionSecret")
     return secrets | ({"SmtpUrlSecret"} if function in MAILING and resolved["SmtpUrlSecret"] else set())
 
 
@@ -266,7 +271,7 @@ def check_functions(functions, secrets, parameters, resolved, key):
             name_of = ref(value)
             check(not parameters.get(name_of, {}).get("NoEcho"), f"{variable} of {name} is a secret in plain text")
             if variable in SECRET_VARIABLES and value != "" and resolved.get(name_of) != "":
-                known = name_of in secrets or name_of in ("JwtPrivateKeySecret", "SmtpUrlSecret")
+                known = name_of in secrets or name_of in ("JwtPrivateKeySecret", "IntrospectionSecret", "SmtpUrlSecret")
                 check(known, f"{variable} of {name} is a secret in plain text")
                 held.add(name_of)
             else:
@@ -349,7 +354,7 @@ def check_rest(resources, template):
     for name, parameter in template["Parameters"].items():
         equal(bool(parameter.get("NoEcho")), name == "MongoUrl", f"NoEcho of {name}")
     check("Default" not in template["Parameters"]["MongoUrl"], "MongoUrl has a default")
-    for name, secret in (("JwtPrivateKeySecret", "-----BEGIN PRIVATE KEY-----"), ("SmtpUrlSecret", "smtp://user:password@example.com")):
+    for name, secret in (("JwtPrivateKeySecret", "-----BEGIN PRIVATE KEY-----"), ("IntrospectionSecret", "Aslz8sQbqB9nQvNc0F4lqXkq0mF2c3VvM1w"), ("SmtpUrlSecret", "smtp://user:password@example.com")):
         pattern = template["Parameters"][name].get("AllowedPattern", ".*")
         check(re.fullmatch(pattern, ARN) and re.fullmatch(pattern, ""), f"{name} does not accept an ARN or an empty value")
         check(not re.fullmatch(pattern, secret), f"{name} accepts the secret itself")

@@ -4,6 +4,7 @@ package sam
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -66,6 +67,19 @@ func TestInvoke(t *testing.T) {
 	i.call(t, "Refresh", refresh, 401, nil)
 	refresh["body"] = fmt.Sprintf(`{"refresh_token":%q}`, login.Refresh)
 	i.call(t, "Refresh", refresh, 200, &login)
+
+	introspect := sample(t, "introspect")
+	i.call(t, "Introspect", introspect, 401, nil)
+	at(t, introspect, "headers")["authorization"] = "Bearer for-development-only-everybody-knows-it" // local/env.json
+	introspect["body"] = base64.StdEncoding.EncodeToString([]byte("token=" + login.Access))
+	var introspection struct {
+		Active bool   `json:"active"`
+		Org    string `json:"org"`
+	}
+	i.call(t, "Introspect", introspect, 200, &introspection)
+	if !introspection.Active || introspection.Org != created.ID {
+		t.Errorf("the new token: %+v", introspection)
+	}
 
 	// The token of the sample is valid, but its admin does not exist.
 	decision := invoke[verdict](t, i, "Authorizer", sample(t, "authorizer"))

@@ -274,8 +274,9 @@ type request[T validator] struct {
 }
 
 // handler returns the handler of a route. f returns the response body or an
-// error. handler panics if checkFields refuses T.
-func handler[T validator, R any](e *route[T, R], f func(request[T]) (R, error)) http.Handler {
+// error; before it, and before anything is read, each of the checks must return no error.
+// handler panics if checkFields refuses T.
+func handler[T validator, R any](e *route[T, R], f func(request[T]) (R, error), checks ...func(*http.Request) error) http.Handler {
 	var names []string
 	for _, p := range e.parameters {
 		if !p.InPath {
@@ -284,7 +285,12 @@ func handler[T validator, R any](e *route[T, R], f func(request[T]) (R, error)) 
 	}
 	checkFields(reflect.TypeFor[T]())
 	return serve((*row)(e), func(r *http.Request) (any, error) {
-		in, err := read[T](r, e.caller, names)
+		for _, check := range checks {
+			if err := check(r); err != nil {
+				return nil, err
+			}
+		}
+		in, err := read[T](r, e.caller, names, e.form)
 		if err != nil {
 			return nil, err
 		}
@@ -412,11 +418,11 @@ func requestID(r *http.Request) string {
 	return gatewayID(r)
 }
 
-// read parses a request of the caller with the parameters, or returns why it is
-// refused.
-func read[T validator](r *http.Request, c caller, parameters []string) (in request[T], err error) {
+// read parses a request of the caller with the parameters and, if it has a body, JSON or a
+// form, or returns why it is refused.
+func read[T validator](r *http.Request, c caller, parameters []string, form bool) (in request[T], err error) {
 	in.http = r
-	if c != anybody {
+	if c == admin || c == unverified {
 		if in.caller, err = callerOf(r); err != nil {
 			return in, err
 		}
@@ -424,7 +430,7 @@ func read[T validator](r *http.Request, c caller, parameters []string) (in reque
 	if in.query, err = readQuery(r, parameters); err != nil {
 		return in, err
 	}
-	err = decode(r, any(&in.content).(validator)) // a pointer has the methods of T
+	err = decode(r, any(&in.content).(validator), form) // a pointer has the methods of T
 	return in, err
 }
 

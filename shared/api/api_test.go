@@ -972,6 +972,7 @@ func TestHostileExtras(t *testing.T) {
 		handler http.Handler
 		private bool
 		body    string // "" if the route takes none
+		form    bool   // the body is one, of a service with serviceSecret
 		query   string // with every parameter that the route knows
 		done    int    // the status if nothing is wrong
 	}
@@ -984,6 +985,7 @@ func TestHostileExtras(t *testing.T) {
 		"POST /admin/refresh":            {handler: api.Refresh(s), body: refresh, done: 500},
 		"POST /admin/logout":             {handler: api.Logout(s), body: refresh, done: 500},
 		"GET /admin/me":                  {handler: api.Me(s), private: true, done: 500},
+		"POST /admin/introspect":         {handler: introspect(s), form: true, body: "token=" + goodToken(t), done: 500},
 		"GET /org/members":               {handler: api.Members(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
 		"PUT /org/members/{admin_id}":    {handler: api.ChangeRole(s), private: true, body: `{"role":"member"}`, done: 500},
 		"DELETE /org/members/{admin_id}": {handler: api.RemoveMember(s), private: true, done: 500},
@@ -1040,6 +1042,9 @@ func TestHostileExtras(t *testing.T) {
 			e := withBody(request(method, path, query), body)
 			if authorized {
 				e = as(caller, e)
+			}
+			if r.form {
+				e = asService(e)
 			}
 			return callUnchecked(t, r.handler, e)
 		}

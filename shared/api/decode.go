@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -60,24 +62,20 @@ func fieldsOf(t reflect.Type) (names []string, indexes map[string]int) {
 }
 
 // decode reads the request body into v, a pointer to a struct that has passed
-// checkFields. The body is one JSON object, whose members are fields of the struct,
-// each at most once. If a field is unknown, given twice or of the wrong type, the
+// checkFields. The body is one JSON object, or a form, whose members are fields of the
+// struct, each at most once. If a field is unknown, given twice or of the wrong type, the
 // error also says what v finds wrong with the others, so that the client sees all
 // errors at once.
-func decode(r *http.Request, v validator) error {
+func decode(r *http.Request, v validator, form bool) error {
 	if _, ok := v.(*nothing); ok {
 		if _, err := io.ReadFull(r.Body, make([]byte, 1)); err == nil {
 			return badRequest("this route takes no body")
 		}
 		return nil
 	}
-	body, err := readJSON(r)
-	if err != nil {
-		return err
-	}
 	target := reflect.ValueOf(v).Elem()
 	names, indexes := fieldsOf(target.Type())
-	members, err := readObject(body, names)
+	members, err := readMembers(r, names, form)
 	if err != nil {
 		return err
 	}
@@ -162,25 +160,59 @@ func suggestion(name string, known []string) string {
 	return found
 }
 
-// readJSON returns the request body if it is small enough, is sent as JSON and
-// is UTF-8.
-func readJSON(r *http.Request) ([]byte, error) {
+// readMembers returns the members of the request body if it is small enough, is sent as
+// JSON or a form, whichever is expected, and is UTF-8.
+func readMembers(r *http.Request, fields []string, form bool) ([]member, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	if err != nil {
 		return nil, refuse(http.StatusRequestEntityTooLarge, bodyTooLarge, "the body is larger than 64 KiB")
 	}
 	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	isJSON := mediaType == "application/json" || strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
-	if charset := params["charset"]; err != nil || !isJSON || charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return nil, refuse(http.StatusUnsupportedMediaType, unsupportedMediaType, "the body must be JSON, sent with the header Content-Type: application/json")
+	expected := mediaType == jsonType || strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
+	if form {
+		expected = mediaType == formType
+	}
+	if charset := params["charset"]; err != nil || !expected || charset != "" && !strings.EqualFold(charset, "utf-8") {
+		kind, mediaType := "JSON", jsonType
+		if form {
+			kind, mediaType = "a form", formType
+		}
+		return nil, refuse(http.StatusUnsupportedMediaType, unsupportedMediaType, fmt.Sprintf("the body must be %s, sent with the header Content-Type: %s", kind, mediaType))
+	}
+	if form {
+		return readForm(string(body))
 	}
 	if !utf8.Valid(body) {
 		return nil, badRequest("the body is not UTF-8")
 	}
-	return body, nil
+	return readObject(body, fields)
 }
 
-// member is a member of a JSON object.
+const formType = "application/x-www-form-urlencoded"
+
+// readForm returns the members of a form, whose values are JSON strings then.
+func readForm(body string) ([]member, error) {
+	values, err := url.ParseQuery(body)
+	if err != nil {
+		return nil, badRequest("the form can't be read")
+	}
+	var members []member
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		for _, value := range values[name] {
+			if !utf8.ValidString(name + value) {
+				return nil, badRequest("the body is not UTF-8")
+			}
+			encoded, err := json.Marshal(value)
+			if err != nil {
+				return nil, err
+			}
+			members = append(members, member{name, encoded})
+		}
+	}
+	return members, nil
+}
+
+// member is a member of a JSON object or of a form.
 type member struct {
 	name  string
 	value json.RawMessage

@@ -41,13 +41,15 @@ const (
 	tokenRequired        org.Reason = "token-required"
 	internalError        org.Reason = "internal-error"
 	pageNotFound         org.Reason = "page-not-found"
+	clientRefused        org.Reason = "client-refused"
 )
 
 // problemTypes has every type of problem of the service.
 var problemTypes = []problemType{
-	{malformedRequest, 400, "The body is not one JSON object, has an unknown or duplicate field (\"errors\" lists each), or is not allowed, or the query can't be read."},
+	{malformedRequest, 400, "The body is not one JSON object or form, has an unknown or duplicate field (\"errors\" lists each), or is not allowed, or the query can't be read."},
 	{org.WrongCredentials, 401, "The email or the password is wrong."},
 	{tokenRequired, 401, "The request has no access token."},
+	{clientRefused, 401, "The request has none of the secrets of `INTROSPECTION_SECRET`."},
 	{org.TokenRevoked, 401, "The access token was revoked, or has expired since the authorizer accepted it."},
 	{org.RefreshTokenInvalid, 401, "The refresh token has expired, was revoked, or was used before, which ends its session."},
 	{org.TicketInvalid, 401, "The ticket of an invitation, for a new password or to confirm an email has expired, was used or was withdrawn."},
@@ -70,7 +72,7 @@ var problemTypes = []problemType{
 	{org.TooManyMembers, 409, "The organization has as many members and open invitations as it can."},
 	{org.OrganizationBusy, 409, "Another change of the organization, or of the admin, is under way."},
 	{bodyTooLarge, 413, "The body is larger than 64 KiB."},
-	{unsupportedMediaType, 415, "The body is not sent as JSON."},
+	{unsupportedMediaType, 415, "The body is not sent as JSON, or not as a form where that is expected."},
 	{org.InvalidFields, 422, "Fields of the body, or parameters, are missing or not valid."},
 	{invalidParameters, 422, "Parameters of the query are unknown or duplicate."},
 	{org.TooManyAttempts, 429, "There were too many failed logins, or too many changes that need the current password."},

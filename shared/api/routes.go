@@ -72,6 +72,11 @@ var (
 		summary: "Return the admin and the organization of the access token",
 		reasons: []org.Reason{org.DatabaseUnavailable, org.ChangePending},
 	}
+	introspectRoute = route[introspectRequest, introspection]{
+		function: "introspect", method: "POST", path: "/admin/introspect", caller: service, form: true, status: http.StatusOK,
+		summary: "Tell another service whether an access token is good, at this moment (RFC 7662)",
+		reasons: []org.Reason{clientRefused, org.DatabaseUnavailable, org.ChangePending},
+	}
 	membersRoute = route[nothing, members]{
 		function: "members", method: "GET", path: "/org/members", caller: admin, status: http.StatusOK,
 		parameters: pageParameters,
@@ -225,7 +230,7 @@ func page(path string, status int, summary, mediaType string, parameters ...Para
 func Routes() []Route {
 	rows := []Route{
 		createRoute.describe(), getRoute.describe(), updateRoute.describe(), deleteRoute.describe(),
-		loginRoute.describe(), refreshRoute.describe(), logoutRoute.describe(), meRoute.describe(),
+		loginRoute.describe(), refreshRoute.describe(), logoutRoute.describe(), meRoute.describe(), introspectRoute.describe(),
 		membersRoute.describe(), changeRoleRoute.describe(), removeMemberRoute.describe(),
 		inviteRoute.describe(), invitationsRoute.describe(), withdrawRoute.describe(), acceptRoute.describe(),
 		organizationsRoute.describe(), addOrganizationRoute.describe(), switchRoute.describe(),
@@ -249,6 +254,7 @@ type row struct {
 	caller     caller
 	action     org.Action // that the role of the caller must permit; empty: every role may call it
 	parameters []Parameter
+	form       bool   // the request body is a form, not JSON
 	status     int    // of a success
 	mediaType  string // of a response that is a page
 	summary    string
@@ -263,6 +269,7 @@ const (
 	anybody    caller = iota
 	admin             // with an access token
 	unverified        // the same, also before the email is verified where it must be
+	service           // with a secret of INTROSPECTION_SECRET
 )
 
 // Route describes an endpoint for programs that read the table, of which no
@@ -272,9 +279,11 @@ type Route struct {
 	Method     string
 	Path       string
 	Admin      bool       // the caller needs an access token
+	Service    bool       // the caller needs a secret of INTROSPECTION_SECRET
 	Action     org.Action // that the role of the caller must permit, perhaps only for a part of the request; empty: none
 	Parameters []Parameter
 	Request    reflect.Type // of the body; nil if there is none
+	Form       bool         // the request body is a form, not JSON
 	Response   reflect.Type // of the body, which is JSON; nil if it has no Go type or there is none
 	MediaType  string       // of the response body; empty if there is none, or any type
 	Page       bool         // the response is a [Page]
@@ -318,8 +327,8 @@ func (e *route[T, R]) describe() Route {
 
 func (e *row) describe(request, response reflect.Type) Route {
 	r := Route{
-		Function: e.function, Method: e.method, Path: e.path, Admin: e.caller != anybody, Action: e.action, Parameters: e.parameters,
-		Status: e.status, Summary: e.summary, NoContent: e.noContent,
+		Function: e.function, Method: e.method, Path: e.path, Admin: e.caller == admin || e.caller == unverified, Service: e.caller == service,
+		Action: e.action, Parameters: e.parameters, Form: e.form, Status: e.status, Summary: e.summary, NoContent: e.noContent,
 	}
 	// What read refuses, on every route.
 	reasons := append(slices.Clone(e.reasons), malformedRequest, invalidParameters, internalError)

@@ -24,7 +24,7 @@ import (
 const (
 	Issuer    = "organization-management-service"
 	Audience  = "organization-management-service"
-	clientID  = "organization-management-service"
+	ClientID  = "organization-management-service"
 	tokenType = "at+jwt"
 )
 
@@ -144,7 +144,7 @@ func (s *Signer) Sign(c Caller, now time.Time) (string, error) {
 			ID:        rand.Text(),
 		},
 		OrganizationID: c.OrganizationID,
-		ClientID:       clientID,
+		ClientID:       ClientID,
 		Roles:          []string{c.Role},
 		EmailVerified:  c.EmailVerified,
 		TokenVersion:   &c.TokenVersion,

@@ -2,8 +2,8 @@
 // function reads only the settings that it needs, so that it never holds a
 // secret without a reason.
 //
-// MONGO_URL, JWT_SECRET, JWT_SECRET_PREVIOUS, JWT_PRIVATE_KEY, JWT_PUBLIC_KEYS and
-// SMTP_URL may hold a reference instead of the value: the ARN of a secret in AWS
+// MONGO_URL, JWT_SECRET, JWT_SECRET_PREVIOUS, JWT_PRIVATE_KEY, JWT_PUBLIC_KEYS,
+// INTROSPECTION_SECRET and SMTP_URL may hold a reference instead of the value: the ARN of a secret in AWS
 // Secrets Manager, from where the value is then fetched. As in Amazon ECS, the key
 // of a JSON object, a version stage and a version id may follow the ARN, and each
 // may be empty:
@@ -170,6 +170,23 @@ func (env Env) Verifier(ctx context.Context, all bool) (*auth.Verifier, error) {
 		}
 	}
 	return verifier, err
+}
+
+// IntrospectionSecrets reads INTROSPECTION_SECRET and returns the secrets in it, which have
+// white space between them: any of them lets another service ask about access tokens. Without
+// the variable there are none.
+func (env Env) IntrospectionSecrets(ctx context.Context) ([]string, error) {
+	value, err := env.resolve(ctx, "INTROSPECTION_SECRET")
+	if err != nil {
+		return nil, err
+	}
+	secrets := strings.Fields(value)
+	for _, secret := range secrets {
+		if len(secret) < auth.MinSecretBytes {
+			return nil, fmt.Errorf("INTROSPECTION_SECRET: each secret must have at least %d bytes", auth.MinSecretBytes)
+		}
+	}
+	return secrets, nil
 }
 
 // KeySet reads JWT_PUBLIC_KEYS and returns a JSON Web Key Set, which is empty if

@@ -334,3 +334,20 @@ func TestBcryptCost(t *testing.T) {
 		})
 	}
 }
+
+func TestIntrospectionSecrets(t *testing.T) {
+	long := strings.Repeat("s", auth.MinSecretBytes)
+	for value, want := range map[string][]string{
+		"": nil, " \n": nil, long: {long}, long + "\n": {long}, " " + long + " x" + long + "\t" + long[1:] + "é": {long, "x" + long, long[1:] + "é"},
+	} {
+		env := environment(map[string]string{"INTROSPECTION_SECRET": value})
+		if got, err := env.IntrospectionSecrets(t.Context()); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: %q, %v; want %q", value, got, err, want)
+		}
+	}
+	for _, value := range []string{"x", long[1:], long + " x"} {
+		env := environment(map[string]string{"INTROSPECTION_SECRET": value})
+		_, err := env.IntrospectionSecrets(t.Context())
+		wantErr(t, err, "INTROSPECTION_SECRET")
+	}
+}

@@ -343,6 +343,18 @@ func (s *Service) Logout(ctx context.Context, r RefreshRequest) error {
 	)
 }
 
+// Introspect returns the organization that the caller may act for, and the caller's role in
+// it, or a nil error and false if the service would refuse all that the caller asks for: the
+// token has expired or was revoked, or the email must be verified first. Its error is
+// ErrUnavailable.
+func (s *Service) Introspect(ctx context.Context, caller auth.Caller) (o Organization, role Role, active bool, err error) {
+	o, a, err := s.authorize(ctx, caller)
+	if errors.Is(err, ErrUnauthenticated) || errors.Is(err, errUnverified) {
+		return Organization{}, "", false, nil
+	}
+	return o, o.Role(a.ID), err == nil, err
+}
+
 // Me returns the caller and its organization. Its errors are
 // ErrUnauthenticated and ErrUnavailable.
 func (s *Service) Me(ctx context.Context, caller auth.Caller) (Admin, Organization, error) {

@@ -37,6 +37,8 @@ class Token:
         return tokens.pop() if len(tokens) > 1 else tokens[0]
 
     def set(self, case, token, context):
+        if case.path == "/admin/introspect":
+            token = os.environ["INTROSPECTION_SECRET"]
         case.headers["Authorization"] = f"Bearer {token}"
 
 

@@ -166,10 +166,24 @@ const third = ok(await refresh(second), 200);
 checkTokens(third);
 ok(await api.GET("/admin/me", bearer(third)), 200);
 
+// Another service asks about a token, before and after it is revoked.
+const introspect = (secret: string) =>
+  api.POST("/admin/introspect", {
+    headers: { authorization: `Bearer ${secret}` },
+    body: { token: third.access_token },
+    bodySerializer: (body) => new URLSearchParams(body),
+  });
+const secret = process.env["INTROSPECTION_SECRET"]!;
+const active = ok(await introspect(secret), 200);
+fields(active, "active", "token_type", "iss", "sub", "client_id", "exp", "org", "sid", "roles");
+assert.deepEqual([active.active, active.org, active.roles], [true, created.id, ["owner"]]);
+refused(await introspect("wrong"), "/problems/client-refused");
+
 // Log out.
 ok(await api.POST("/admin/logout", { body: { refresh_token: third.refresh_token } }), 204);
 refused(await api.GET("/admin/me", bearer(third)), "/problems/token-revoked");
 refused(await refresh(third), "/problems/invalid-refresh-token");
+assert.deepEqual(ok(await introspect(secret), 200), { active: false });
 
 // Delete, with the name as a confirmation.
 const last = ok(await api.POST("/admin/login", { body: { ...credentials, password: newPassword } }), 200);

@@ -1,0 +1,32 @@
+// Command introspect is the Lambda function behind POST /admin/introspect.
+package main
+
+import (
+	"context"
+	"net/http"
+	"os"
+
+	"orgservice/shared/api"
+	"orgservice/shared/auth"
+	"orgservice/shared/config"
+	"orgservice/shared/wire"
+)
+
+func main() { api.Serve(open) }
+
+func open(ctx context.Context) (http.Handler, error) {
+	env := config.Env(os.Getenv)
+	s, err := wire.Open(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	secrets, err := env.IntrospectionSecrets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := auth.NewKeys(ctx, env.Verifier)
+	if err != nil {
+		return nil, err
+	}
+	return api.Introspect(s, secrets, keys.Verify), nil
+}
