@@ -27,10 +27,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	lambda.Start((&authorizer{keys}).authorize)
+	lambda.Start((&authorizer{keys: keys}).authorize)
 }
 
-type authorizer struct{ keys *auth.Keys }
+type authorizer struct {
+	keys   *auth.Keys
+	logged error // the last failure to load the keys
+}
 
 func (a *authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomAuthorizerV2Request) (events.APIGatewayV2CustomAuthorizerSimpleResponse, error) {
 	token, ok := bearerToken(r)
@@ -42,7 +45,10 @@ func (a *authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomA
 		return refuse(ctx, r, string(refusal)), nil
 	}
 	if err != nil { // the gateway caches a refusal, but not an error
-		slog.ErrorContext(ctx, "can't load the keys", "error", err.Error())
+		if err != a.logged { // not of another load
+			slog.ErrorContext(ctx, "can't load the keys", "error", err.Error())
+			a.logged = err
+		}
 		return events.APIGatewayV2CustomAuthorizerSimpleResponse{}, err
 	}
 	return events.APIGatewayV2CustomAuthorizerSimpleResponse{IsAuthorized: true, Context: caller.Context()}, nil

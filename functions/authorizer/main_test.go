@@ -94,7 +94,7 @@ func newAuthorizer(t *testing.T, s *secrets) *authorizer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &authorizer{keys}
+	return &authorizer{keys: keys}
 }
 
 func TestRotation(t *testing.T) {

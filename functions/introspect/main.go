@@ -20,7 +20,7 @@ func open(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	secrets, err := env.IntrospectionSecrets(ctx)
+	secrets, err := auth.NewSecrets(ctx, env.IntrospectionSecrets)
 	if err != nil {
 		return nil, err
 	}
@@ -28,5 +28,5 @@ func open(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return api.Introspect(s, secrets, keys.Verify), nil
+	return api.Introspect(s, secrets.Has, keys.Verify), nil
 }

@@ -272,7 +272,11 @@ func (c *client) check(a answer, requestID string) {
 	if detail == "" || internal.Match(a.body) {
 		c.t.Errorf("%v: the detail is missing or shows what is inside", a)
 	}
-	if got := a.header.Get("WWW-Authenticate"); (a.status == 401) != (got == "Bearer") {
+	scheme := "Bearer"
+	if problemType == "/problems/client-refused" {
+		scheme = `Bearer, Basic realm="introspection"`
+	}
+	if got := a.header.Get("WWW-Authenticate"); (a.status == 401) != (got == scheme) {
 		c.t.Errorf("%v: WWW-Authenticate is %q", a, got)
 	}
 	if got := a.header.Get("Retry-After"); (a.status == 429 || a.status == 503) != retryAfter.MatchString(got) {

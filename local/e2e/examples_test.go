@@ -309,7 +309,7 @@ func (x *examples) tell(t *testing.T) {
 	c.delete(token, "").want(t, 422)
 	const form, introspect = "application/x-www-form-urlencoded", "/admin/introspect"
 	service := []string{"Authorization", "Bearer " + introspectionSecret}
-	c.call("POST", introspect, "tokens=x", append(service, "Content-Type", form)...).want(t, 400)
+	c.call("POST", introspect, "token=x&token=y", append(service, "Content-Type", form)...).want(t, 400)
 	c.call("POST", introspect, strings.Repeat(" ", 64<<10+1), append(service, "Content-Type", form)...).want(t, 413)
 	c.call("POST", introspect, object{"token": "x"}, service...).want(t, 415)
 	c.call("POST", introspect, "", append(service, "Content-Type", form)...).want(t, 422)

@@ -228,5 +228,6 @@ func TestIntrospection(t *testing.T) {
 		a := c.call("POST", "/admin/introspect", "token=x", "Authorization", authorization, "Content-Type", "application/x-www-form-urlencoded")
 		a.want(t, want)
 	}
+	c.call("POST", "/admin/introspect", "token=x&client_id=billing&client_secret=x", "Authorization", basic, "Content-Type", "application/x-www-form-urlencoded").want(t, 200)
 	c.call("POST", "/admin/introspect", "token=x", "Content-Type", "application/x-www-form-urlencoded").want(t, 401)
 }

@@ -190,9 +190,10 @@ var fields = map[string]field{
 
 	"IntrospectRequest.token":           {description: "An access token.", min: 1},
 	"IntrospectRequest.token_type_hint": {description: "Not needed: only access tokens are active here."},
-	"Introspection.active":              {description: "Whether the service would take the token now. If not, there is no other field."},
+	"Introspection.active":              {description: "Whether the token is good now: not expired or revoked, and of an admin who may act, which needs a confirmed email where that is required. If not, there is no other field."},
 	"Introspection.token_type":          {description: "The scheme of the token.", constant: "Bearer"},
 	"Introspection.iss":                 {description: "As in the token."},
+	"Introspection.aud":                 {description: "As in the token. Refuse a token without your own, if you have one."},
 	"Introspection.sub":                 {description: "The id of the admin.", min: 1},
 	"Introspection.client_id":           {description: "As in the token."},
 	"Introspection.exp":                 {description: "When the token expires, in seconds since 1970.", minimum: jsonschema.Ptr(0.0)},

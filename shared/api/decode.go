@@ -63,7 +63,8 @@ func fieldsOf(t reflect.Type) (names []string, indexes map[string]int) {
 
 // decode reads the request body into v, a pointer to a struct that has passed
 // checkFields. The body is one JSON object, or a form, whose members are fields of the
-// struct, each at most once. If a field is unknown, given twice or of the wrong type, the
+// struct, each at most once. Other fields of a form are ignored, as OAuth asks (RFC 6749,
+// section 3.2): clients send some. Otherwise, if a field is unknown, given twice or of the wrong type, the
 // error also says what v finds wrong with the others, so that the client sees all
 // errors at once.
 func decode(r *http.Request, v validator, form bool) error {
@@ -92,6 +93,7 @@ func decode(r *http.Request, v validator, form bool) error {
 			if !setString(target.Field(i), m.value) {
 				wrong.add(m.name, "must be a string")
 			}
+		case form:
 		default:
 			if strays++; strays <= maxStrays {
 				name := start(m.name)

@@ -1,11 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"orgservice/shared/auth"
@@ -34,6 +34,7 @@ type introspection struct {
 	Active         bool     `json:"active"`
 	TokenType      string   `json:"token_type,omitempty"`
 	Issuer         string   `json:"iss,omitempty"`
+	Audience       []string `json:"aud,omitempty"`
 	Subject        string   `json:"sub,omitempty"`
 	ClientID       string   `json:"client_id,omitempty"`
 	ExpiresAt      int64    `json:"exp,omitempty"` // seconds since 1970
@@ -45,9 +46,12 @@ type introspection struct {
 var errClientRefused = refuse(http.StatusUnauthorized, clientRefused,
 	"the request must have a secret of INTROSPECTION_SECRET, as the bearer token or the password of HTTP Basic")
 
-// Introspect handles POST /admin/introspect, for whoever has one of the secrets. verify
-// returns the caller of an access token, or an error that wraps auth.ErrToken.
-func Introspect(s *org.Service, secrets []string, verify func(ctx context.Context, token string) (auth.Caller, error)) http.Handler {
+// Introspect handles POST /admin/introspect. isClient reports whether one of the texts is a
+// secret that lets other services ask. verify returns the caller of an access token, or an
+// error that wraps auth.ErrToken.
+func Introspect(
+	s *org.Service, isClient func(ctx context.Context, texts ...string) (bool, error), verify func(ctx context.Context, token string) (auth.Caller, error),
+) http.Handler {
 	return handler(&introspectRoute, func(r request[introspectRequest]) (introspection, error) {
 		ctx := r.http.Context()
 		if wrong := r.content.Validate(); wrong != nil {
@@ -65,32 +69,29 @@ func Introspect(s *org.Service, secrets []string, verify func(ctx context.Contex
 			return introspection{}, err
 		}
 		return introspection{
-			Active: true, TokenType: "Bearer", Issuer: auth.Issuer, Subject: caller.AdminID, ClientID: auth.ClientID,
+			Active: true, TokenType: "Bearer", Issuer: auth.Issuer, Audience: strings.Fields(caller.Audience), Subject: caller.AdminID, ClientID: auth.ClientID,
 			ExpiresAt: caller.ExpiresAt.Unix(), OrganizationID: o.ID, SessionID: caller.SessionID, Roles: []string{string(role)},
 		}, nil
 	}, func(r *http.Request) error {
-		if !hasSecret(r, secrets) {
-			return errClientRefused
+		if ok, err := isClient(r.Context(), given(r)...); err != nil || !ok {
+			return cmp.Or(err, error(errClientRefused))
 		}
 		return nil
 	})
 }
 
-// hasSecret reports whether the request has one of the secrets, in constant time, as the
-// bearer token or as the password of HTTP Basic.
-func hasSecret(r *http.Request, secrets []string) bool {
-	_, given, ok := r.BasicAuth()
-	if !ok {
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		if !strings.EqualFold(scheme, "bearer") {
-			return false
+// given returns what may be the secret that the request has: the bearer token or the password
+// of HTTP Basic, which some clients encode as in a form (RFC 6749, section 2.3.1).
+func given(r *http.Request) []string {
+	if _, password, ok := r.BasicAuth(); ok {
+		if decoded, err := url.QueryUnescape(password); err == nil {
+			return []string{password, decoded}
 		}
-		given = strings.TrimSpace(token)
+		return []string{password}
 	}
-	hash, found := sha256.Sum256([]byte(given)), 0
-	for _, secret := range secrets {
-		want := sha256.Sum256([]byte(secret))
-		found |= subtle.ConstantTimeCompare(hash[:], want[:])
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return nil
 	}
-	return found == 1
+	return []string{strings.TrimSpace(token)}
 }

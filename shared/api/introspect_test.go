@@ -28,9 +28,17 @@ func introspect(s *org.Service) http.Handler {
 	if err != nil {
 		panic(err)
 	}
-	return api.Introspect(s, []string{"an older secret of that service", serviceSecret}, func(_ context.Context, token string) (auth.Caller, error) {
+	return api.Introspect(s, secretsOf("an older secret of that service", serviceSecret, "with/signs+that=need%encoding"), func(_ context.Context, token string) (auth.Caller, error) {
 		return verifier.Verify(token)
 	})
+}
+
+func secretsOf(secrets ...string) func(context.Context, ...string) (bool, error) {
+	s, err := auth.NewSecrets(context.Background(), func(context.Context) ([]string, error) { return secrets, nil })
+	if err != nil {
+		panic(err)
+	}
+	return s.Has
 }
 
 // goodToken returns a token of nobody, which is well signed.
@@ -85,7 +93,7 @@ func TestIntrospect(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]any{
-		"active": true, "token_type": "Bearer", "iss": auth.Issuer, "client_id": auth.ClientID, "roles": []any{"owner"},
+		"active": true, "token_type": "Bearer", "iss": auth.Issuer, "client_id": auth.ClientID, "roles": []any{"owner"}, "aud": []any{auth.Audience},
 		"sub": caller.AdminID, "org": caller.OrganizationID, "sid": claims.SessionID, "exp": float64(claims.ExpiresAt.Unix()),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -142,9 +150,10 @@ func TestIntrospectErr(t *testing.T) {
 		"": 401, "Bearer": 401, "Bearer ": 401, "Bearer x": 401, serviceSecret: 401, "Basic " + serviceSecret: 401, "Bearer " + serviceSecret + "x": 401,
 		basic(serviceSecret, ""): 401, basic("", ""): 401, basic("billing", serviceSecret[1:]): 401, "Bearer " + goodToken(t): 401,
 		"Bearer " + serviceSecret: 200, "bearer  " + serviceSecret + " ": 200, basic("billing", serviceSecret): 200, basic("", serviceSecret): 200,
-		basic("billing", "an older secret of that service"): 200,
+		basic("billing", "an older secret of that service"): 200, basic("billing", "with/signs+that=need%encoding"): 200,
+		basic("bil%6cing", url.QueryEscape("with/signs+that=need%encoding")): 200, "Bearer " + url.QueryEscape("with/signs+that=need%encoding"): 401,
 	} {
-		for body, wrong := range map[string]int{"token=x": want, "": 422, "x=1": 400, strings.Repeat("x", 64<<10+1): 413} {
+		for body, wrong := range map[string]int{"token=x": want, "": 422, "x=1": 422, strings.Repeat("x", 64<<10+1): 413} {
 			if want == 401 {
 				wrong = 401
 			}
@@ -156,15 +165,15 @@ func TestIntrospectErr(t *testing.T) {
 		}
 	}
 	r := introspectRequest("x")
-	if response := call(t, api.Introspect(s, nil, nil), r); response.StatusCode != 401 {
+	if response := call(t, api.Introspect(s, secretsOf(), nil), r); response.StatusCode != 401 {
 		t.Errorf("without any secret: %d", response.StatusCode)
 	}
-	if response := call(t, api.Introspect(s, nil, nil), withHeader(r, "authorization", "Bearer ")); response.StatusCode != 401 {
+	if response := call(t, api.Introspect(s, secretsOf(), nil), withHeader(r, "authorization", "Bearer ")); response.StatusCode != 401 {
 		t.Errorf("without any secret: %d", response.StatusCode)
 	}
 	for body, want := range map[string]int{
-		"token=": 422, "token_type_hint=access_token": 422, "token=x&token=y": 400, "token=x&tokens=y": 400, "token=%": 400, "token=x;y": 400,
-		"token=%ff": 400, "%ff=x": 400, `{"token":"x"}`: 400, "token=x&token_type_hint=refresh_token": 200, "token=%00": 200,
+		"token=": 422, "token_type_hint=access_token": 422, "token=x&token=y": 400, "token=x&client_id=billing&client_secret=y&resource=": 200, "token=%": 400, "token=x;y": 400,
+		"token=%ff": 400, "%ff=x": 400, `{"token":"x"}`: 422, "token=x&token_type_hint=refresh_token": 200, "token=%00": 200,
 	} {
 		r.Body = body
 		if response := call(t, introspect(s), r); response.StatusCode != want {
@@ -178,7 +187,11 @@ func TestIntrospectErr(t *testing.T) {
 		}
 	}
 	r.Body = "token=x"
-	failing := api.Introspect(s, []string{serviceSecret}, func(context.Context, string) (auth.Caller, error) {
+	away := api.Introspect(s, func(context.Context, ...string) (bool, error) { return false, errors.New("no secrets") }, nil)
+	if response := call(t, away, r); response.StatusCode != 500 {
+		t.Errorf("without secrets: %d %s", response.StatusCode, response.Body)
+	}
+	failing := api.Introspect(s, secretsOf(serviceSecret), func(context.Context, string) (auth.Caller, error) {
 		return auth.Caller{}, errors.New("no keys")
 	})
 	if response := call(t, failing, r); response.StatusCode != 500 {

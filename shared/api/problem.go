@@ -139,6 +139,9 @@ func (p problem) setHeader(h http.Header) {
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", "Bearer")
 	}
+	if p.Type == problemPath+string(clientRefused) {
+		h.Set("WWW-Authenticate", `Bearer, Basic realm="introspection"`)
+	}
 	if p.retryAfter > 0 {
 		seconds := int64((p.retryAfter + time.Second - 1) / time.Second)
 		h.Set("Retry-After", fmt.Sprint(seconds))

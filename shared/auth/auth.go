@@ -17,6 +17,7 @@ type Caller struct {
 	OrganizationID string
 	Role           string    // when the token was issued; empty in tokens of older versions
 	EmailVerified  bool      // when the token was issued; not in the context of an authorizer
+	Audience       string    // of the token, with spaces between them; not in the context of an authorizer
 	TokenVersion   int64     // the admin's at the login
 	SessionID      string    // of the login
 	ExpiresAt      time.Time // in whole seconds

@@ -223,6 +223,7 @@ func (v *Verifier) Verify(token string) (Caller, error) {
 		OrganizationID: c.OrganizationID,
 		Role:           strings.Join(c.Roles, " "),
 		EmailVerified:  c.EmailVerified,
+		Audience:       strings.Join(c.Audience, " "),
 		TokenVersion:   *c.TokenVersion,
 		SessionID:      c.SessionID,
 		ExpiresAt:      c.ExpiresAt.Time,

@@ -75,7 +75,7 @@ func wantErrToken(t *testing.T, v *auth.Verifier, token string) {
 
 func TestToken(t *testing.T) {
 	want := newCaller()
-	want.EmailVerified = true
+	want.EmailVerified, want.Audience = true, auth.Audience
 	token := mustSign(t, newSigner(t, testSecret), want)
 	got, err := newVerifier(t, testSecret).Verify(token)
 	if err != nil {
@@ -159,6 +159,7 @@ func TestRotation(t *testing.T) {
 	c := newCaller()
 	before := mustSign(t, newSigner(t, otherSecret), c)
 	after := mustSign(t, newSigner(t, testSecret), c)
+	c.Audience = auth.Audience
 
 	t.Run("OK while both are in force", func(t *testing.T) {
 		v := newVerifier(t, testSecret, otherSecret)

@@ -181,6 +181,9 @@ func (env Env) IntrospectionSecrets(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	secrets := strings.Fields(value)
+	if strings.HasPrefix(strings.TrimSpace(value), "{") {
+		return nil, errors.New("INTROSPECTION_SECRET: is a JSON object: the ARN can have the key of a value, after a colon")
+	}
 	for _, secret := range secrets {
 		if len(secret) < auth.MinSecretBytes {
 			return nil, fmt.Errorf("INTROSPECTION_SECRET: each secret must have at least %d bytes", auth.MinSecretBytes)

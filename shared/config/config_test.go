@@ -345,7 +345,7 @@ func TestIntrospectionSecrets(t *testing.T) {
 			t.Errorf("%q: %q, %v; want %q", value, got, err, want)
 		}
 	}
-	for _, value := range []string{"x", long[1:], long + " x"} {
+	for _, value := range []string{"x", long[1:], long + " x", `{"secret":"` + long + `"}`} {
 		env := environment(map[string]string{"INTROSPECTION_SECRET": value})
 		_, err := env.IntrospectionSecrets(t.Context())
 		wantErr(t, err, "INTROSPECTION_SECRET")

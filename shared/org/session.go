@@ -344,9 +344,8 @@ func (s *Service) Logout(ctx context.Context, r RefreshRequest) error {
 }
 
 // Introspect returns the organization that the caller may act for, and the caller's role in
-// it, or a nil error and false if the service would refuse all that the caller asks for: the
-// token has expired or was revoked, or the email must be verified first. Its error is
-// ErrUnavailable.
+// it, or a nil error and false if the token has expired or was revoked, or the email must be
+// verified first. Its error is ErrUnavailable.
 func (s *Service) Introspect(ctx context.Context, caller auth.Caller) (o Organization, role Role, active bool, err error) {
 	o, a, err := s.authorize(ctx, caller)
 	if errors.Is(err, ErrUnauthenticated) || errors.Is(err, errUnverified) {

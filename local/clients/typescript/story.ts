@@ -175,7 +175,7 @@ const introspect = (secret: string) =>
   });
 const secret = process.env["INTROSPECTION_SECRET"]!;
 const active = ok(await introspect(secret), 200);
-fields(active, "active", "token_type", "iss", "sub", "client_id", "exp", "org", "sid", "roles");
+fields(active, "active", "token_type", "iss", "aud", "sub", "client_id", "exp", "org", "sid", "roles");
 assert.deepEqual([active.active, active.org, active.roles], [true, created.id, ["owner"]]);
 refused(await introspect("wrong"), "/problems/client-refused");
 
