@@ -313,14 +313,18 @@ func readNeed(need wire.Need) func(context.Context, config.Env) error {
 }
 
 // TestVariables checks that the template gives a function the variables that it
-// reads and no others. SAM CLI passes on a variable of env.json only if the
-// template has it.
+// reads and no others, and all of them edgeVariable, which package api reads. SAM CLI
+// passes on a variable of env.json only if the template has it.
 func TestVariables(t *testing.T) {
 	reader := regexp.MustCompile(`\b(wire|env|mail)\.\w+`)
 	env := readEnvJSON(t)
-	given := map[string]bool{}
+	const edgeVariable = "EDGE_SECRET_SHA256"
+	given := map[string]bool{edgeVariable: true}
 	for name, f := range readFunctions(t) {
 		variables := map[string]bool{}
+		if slices.Contains(f.variables, "MONGO_URL") {
+			variables[edgeVariable] = true
+		}
 		for _, used := range reader.FindAllString(string(readFile(t, "functions", name, "main.go")), -1) {
 			read := readers[used]
 			if read == nil {

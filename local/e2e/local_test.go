@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -44,6 +47,7 @@ func TestLocal(t *testing.T) {
 		"Throttling":      testThrottling,
 		"FailedLogins":    testFailedLogins,
 		"Flood":           testFlood,
+		"Edge":            testEdge,
 		"AccessLog":       testAccessLog,
 		"Unreachable":     testUnreachable,
 	} {
@@ -547,6 +551,36 @@ func testFailedLogins(t *testing.T) {
 			t.Error("100 wrong passwords in a row, and none is answered by 429")
 		})
 	}
+}
+
+// testEdge runs the service behind CloudFront, so to say: what comes past it is refused, and
+// attempts are counted for the addresses that it has seen, not for its own.
+func testEdge(t *testing.T) {
+	secret := secrets.add(rand.Text() + rand.Text())
+	hash := sha256.Sum256([]byte(secret))
+	p := newLocal(t, "", []string{"EDGE_SECRET_SHA256=" + hex.EncodeToString(hash[:])})
+	c := newLocalClient(t, p)
+	through := func(viewer, method, path string, body any) answer {
+		return c.call(method, path, body, "X-Edge-Secret", secret, "X-Forwarded-For", "198.51.100.1, "+viewer)
+	}
+	c.gateway = &dialect{forbidden: refusal{403, "Forbidden"}, unauthorized: c.gateway.unauthorized}
+	r := newRegistration()
+	through("203.0.113.1", "POST", "/org/create", r).want(t, 201)
+	for _, headers := range [][]string{nil, {"X-Edge-Secret", "x"}, {"X-Edge-Secret", hex.EncodeToString(hash[:])}} {
+		c.call("POST", "/admin/login", object{"email": r.Email, "password": r.Password}, headers...).wantRefusal(t, c.gateway.forbidden)
+		c.call("GET", "/docs", nil, headers...).wantRefusal(t, c.gateway.forbidden)
+	}
+	through("203.0.113.1", "GET", "/docs", nil).want(t, 200)
+	refused := false
+	for i := range 60 {
+		guess := object{"email": fmt.Sprintf("nobody%d@example.com", i), "password": "Guess@123"}
+		refused = refused || through("203.0.113.2", "POST", "/admin/login", guess).status == 429
+	}
+	if !refused {
+		t.Error("60 guesses of one address are not refused")
+	}
+	through("203.0.113.3", "POST", "/admin/login", object{"email": r.Email, "password": r.Password}).want(t, 200)
+	through("203.0.113.2", "POST", "/admin/login", object{"email": "nobody@example.com", "password": "Guess@123"}).want(t, 429)
 }
 
 // testFlood has a client that sends empty logins, empty sign-ups and guesses, as fast as

@@ -408,6 +408,24 @@ def check_parameters(parameters):
     equal(parameters["CorsOrigins"]["Default"], "https://cors.invalid", "origins by default")
 
 
+def check_edge(path):
+    """CloudFront sends the secret, over TLS, to the service alone, and bounds each address."""
+    with open(path) as file:
+        edge = yaml_parse(file.read())
+    check(edge["Parameters"]["EdgeSecret"].get("NoEcho"), "EdgeSecret is shown")
+    resources = edge["Resources"]
+    distribution = resources["Distribution"]["Properties"]["DistributionConfig"]
+    (origin,) = distribution["Origins"]
+    equal(origin["CustomOriginConfig"]["OriginProtocolPolicy"], "https-only", "protocol to the service")
+    equal(origin["OriginCustomHeaders"], [{"HeaderName": "X-Edge-Secret", "HeaderValue": {"Ref": "EdgeSecret"}}], "headers to the service")
+    equal(distribution["DefaultCacheBehavior"]["ViewerProtocolPolicy"], "https-only", "protocol of clients")
+    equal(ref(distribution["WebACLId"]), "WebAcl", "the ACL of CloudFront")
+    (rule,) = resources["WebAcl"]["Properties"]["Rules"]
+    statement = rule["Statement"]["RateBasedStatement"]
+    equal((statement["AggregateKeyType"], ref(statement["Limit"])), ("IP", "RequestsPerAddress"), "what the ACL bounds")
+    check("Block" in rule["Action"], "the ACL blocks nothing")
+
+
 def main(template_path, samconfig_path):
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # the translator needs it
     with open(template_path) as file:
@@ -429,6 +447,7 @@ def main(template_path, samconfig_path):
         check_rest(resources, template)
     check_parameters(template["Parameters"])
     check_samconfig(samconfig_path)
+    check_edge(os.path.join(os.path.dirname(template_path), "edge.yaml"))
     for failure in failures:
         print(failure, file=sys.stderr)
     return 1 if failures else 0

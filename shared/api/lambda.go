@@ -23,20 +23,25 @@ import (
 
 // Serve is the main of a Lambda function: it serves the handler that open
 // returns until the process ends. If open fails, because a setting is missing
-// or wrong, Serve prints the error in one line and exits with status 1.
+// or wrong, Serve prints the error in one line and exits with status 1. It reads
+// EDGE_SECRET_SHA256 itself, which all functions with a route have.
 func Serve(open func(context.Context) (http.Handler, error)) {
 	slog.SetDefault(slog.New(requestLog{lambdacontext.NewLogHandler()}))
-	handler, err := open(context.Background())
+	edge, err := newEdge()
+	var handler http.Handler
+	if err == nil {
+		handler, err = open(context.Background())
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	lambda.Start(Lambda(handler))
+	lambda.Start(edge.guard(Lambda(handler)))
 }
 
 // Lambda turns the handler into a Lambda function for an HTTP API with payload
 // format 2.0. Only this file uses the adapter.
-func Lambda(h http.Handler) func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+func Lambda(h http.Handler) lambdaFunction {
 	adapter := httpadapter.NewV2(h)
 	return func(ctx context.Context, event events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
 		if !readable(event) {
@@ -109,8 +114,8 @@ func callerOf(r *http.Request) (auth.Caller, error) {
 	return caller, nil
 }
 
-// clientAddress returns the IP address of the client as the gateway saw it.
-// Headers that name one, such as X-Forwarded-For, can be written by anybody.
+// clientAddress returns the IP address of the client as the gateway saw it, or the edge if
+// there is one. Headers that name one, such as X-Forwarded-For, can be written by anybody.
 func clientAddress(r *http.Request) string {
 	event, _ := core.GetAPIGatewayV2ContextFromContext(r.Context())
 	return event.HTTP.SourceIP
