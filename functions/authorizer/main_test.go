@@ -207,3 +207,27 @@ func TestBearerToken(t *testing.T) {
 		}
 	}
 }
+
+// TestKeysAway shows that a token that may be valid is not refused when the keys can't be
+// loaded, and that made-up ones don't fill the log.
+func TestKeysAway(t *testing.T) {
+	s := newSecrets(t, secretOf("1"))
+	a := newAuthorizer(t, s)
+	s.current.Store("")
+	var logged bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewJSONHandler(&logged, nil)))
+	defer slog.SetDefault(before)
+	for range 10 {
+		answer, err := a.authorize(t.Context(), events.APIGatewayV2CustomAuthorizerV2Request{IdentitySource: []string{"Bearer " + tokenOf(t, secretOf("2"))}})
+		if err == nil || answer.IsAuthorized {
+			t.Fatalf("%v, %v", answer, err)
+		}
+	}
+	if n := strings.Count(logged.String(), "can't load the keys"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, &logged)
+	}
+	if !authorized(t, a, "Bearer "+tokenOf(t, secretOf("1"))) {
+		t.Error("the key from before is gone")
+	}
+}
