@@ -420,6 +420,8 @@ def check_edge(path):
     equal(origin["OriginCustomHeaders"], [{"HeaderName": "X-Edge-Secret", "HeaderValue": {"Ref": "EdgeSecret"}}], "headers to the service")
     equal(distribution["DefaultCacheBehavior"]["ViewerProtocolPolicy"], "https-only", "protocol of clients")
     equal(ref(distribution["WebACLId"]), "WebAcl", "the ACL of CloudFront")
+    kept = {error["ErrorCode"]: error["ErrorCachingMinTTL"] for error in distribution["CustomErrorResponses"]}
+    equal(kept, dict.fromkeys((400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504), 0), "how long CloudFront keeps each error")
     (rule,) = resources["WebAcl"]["Properties"]["Rules"]
     statement = rule["Statement"]["RateBasedStatement"]
     equal((statement["AggregateKeyType"], ref(statement["Limit"])), ("IP", "RequestsPerAddress"), "what the ACL bounds")

@@ -55,9 +55,9 @@ func (e edge) guard(f lambdaFunction) lambdaFunction {
 			id := orLambdaID(ctx, event.RequestContext.RequestID)
 			slog.InfoContext(withRequestIDs(ctx, requestIDs{answered: id, gateway: id}), "request",
 				"status", http.StatusForbidden, "source_ip", event.RequestContext.HTTP.SourceIP, "error", "the request has not come through the edge")
-			return events.APIGatewayV2HTTPResponse{
-				StatusCode: http.StatusForbidden, Headers: map[string]string{"Content-Type": jsonType}, Body: `{"message":"Forbidden"}`,
-			}, nil
+			headers := commonHeaders(id)
+			headers["Content-Type"] = jsonType
+			return events.APIGatewayV2HTTPResponse{StatusCode: http.StatusForbidden, Headers: headers, Body: `{"message":"Forbidden"}`}, nil
 		}
 		event.RequestContext.HTTP.SourceIP = viewer(event)
 		return f(ctx, event)
@@ -86,25 +86,22 @@ func headerAway(headers map[string]string, name string) (value string) {
 
 // viewer returns the address of the client of the edge. The edge appends it to
 // X-Forwarded-For, and after it the gateway that of the edge. What is before them, anybody can
-// write. If there is no address, viewer returns that of the edge.
+// write. If the two are not there, viewer returns the address of the edge.
 func viewer(event events.APIGatewayV2HTTPRequest) string {
 	source := event.RequestContext.HTTP.SourceIP
-	var list string
-	for k, v := range event.Headers {
+	var addresses []netip.Addr // those that can't be read are zero
+	for k, list := range event.Headers {
 		if strings.EqualFold(k, "X-Forwarded-For") {
-			list = v
+			for text := range strings.SplitSeq(list, ",") {
+				address, _ := netip.ParseAddr(strings.TrimSpace(text))
+				addresses = append(addresses, address.Unmap())
+			}
 		}
 	}
-	addresses := strings.Split(list, ",")
-	if n := len(addresses); strings.TrimSpace(addresses[n-1]) == source {
-		addresses = addresses[:n-1]
-	}
-	if len(addresses) == 0 {
+	edge, err := netip.ParseAddr(source)
+	n := len(addresses)
+	if err != nil || n < 2 || addresses[n-1] != edge.Unmap() || !addresses[n-2].IsValid() {
 		return source
 	}
-	address, err := netip.ParseAddr(strings.TrimSpace(addresses[len(addresses)-1]))
-	if err != nil {
-		return source
-	}
-	return address.Unmap().String()
+	return addresses[n-2].String()
 }
