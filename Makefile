@@ -56,8 +56,10 @@ test: ## run all tests, on the server of MONGO_URL if that is set
 	go test -timeout 20m -p 1 -parallel 6 $(ALONE)
 
 .PHONY: race
+# The tests that are left out do one thing after the other. They are in make test.
 race: ## run the tests of what is concurrent with the race detector (needs a C compiler)
-	go test -race -timeout 30m -skip '^Test(Sim|SimRepeats|Sweep)$$' ./shared/... ./functions/... ./local/embedded ./local/mailbox
+	go test -race -timeout 30m -parallel 4 -skip '^Test(Sim|SimRepeats|Sweep|Crash|CrashInRepair|Glitch|Late|MigrateCrash)$$' \
+		$$(go list ./shared/... ./functions/... | grep -v /shared/pages$$) ./local/embedded ./local/mailbox
 	go test -race -timeout 30m -p 1 -skip '^TestKill$$' $(ALONE) # its database would be under the detector, too slow for the time limits
 
 .PHONY: simulate

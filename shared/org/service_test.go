@@ -511,7 +511,7 @@ func TestLogin(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := auth.Caller{
-				AdminID: o.Admins[0].AdminID, OrganizationID: o.ID, Role: "owner", TokenVersion: 1, ExpiresAt: got.ExpiresAt,
+				AdminID: o.Admins[0].AdminID, OrganizationID: o.ID, Role: "owner", Audience: auth.Audience, TokenVersion: 1, ExpiresAt: got.ExpiresAt,
 			}
 			if issued := got.ExpiresAt.Add(-time.Hour); issued.Before(before) || issued.After(after) {
 				t.Errorf("the token was issued at %v; want from %v to %v", issued, before, after)
