@@ -99,8 +99,9 @@ func checkQuery(in *openapi3filter.RequestValidationInput) error {
 }
 
 func hasToken(_ context.Context, in *openapi3filter.AuthenticationInput) error {
-	if scheme, _, ok := strings.Cut(in.RequestValidationInput.Request.Header.Get("Authorization"), " "); !ok || !strings.EqualFold(scheme, in.SecurityScheme.Scheme) {
-		return fmt.Errorf("there is no %s token", in.SecurityScheme.Scheme)
+	scheme, _, ok := strings.Cut(in.RequestValidationInput.Request.Header.Get("Authorization"), " ")
+	if basic := in.SecuritySchemeName == "service" && strings.EqualFold(scheme, "basic"); !ok || !basic && !strings.EqualFold(scheme, "bearer") {
+		return errors.New("there is no bearer token")
 	}
 	return nil
 }

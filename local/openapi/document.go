@@ -125,8 +125,7 @@ func newDocument() (*document, error) {
 		Components: components{
 			SecuritySchemes: map[string]securityScheme{
 				"token":   {"http", "bearer", "JWT", "The `access_token` of a login or a refresh."},
-				"service": {"http", "bearer", "", "A secret of `INTROSPECTION_SECRET`, for your other services."},
-				"basic":   {"http", "basic", "", "The same as the password, with any name."},
+				"service": {"http", "bearer", "", "A secret of `INTROSPECTION_SECRET`, for your other services. It can also be the password of HTTP Basic, with any name."},
 			},
 			Headers:   map[string]header{},
 			Responses: map[string]response{},
@@ -178,7 +177,7 @@ func (d *document) operation(r api.Route, failures map[string]*failure) (operati
 		o.Security = append(o.Security, map[string][]string{"token": {}})
 	}
 	if r.Service {
-		o.Security = append(o.Security, map[string][]string{"service": {}}, map[string][]string{"basic": {}})
+		o.Security = append(o.Security, map[string][]string{"service": {}})
 	}
 	for _, p := range r.Parameters {
 		f := fieldFor("", p.Name)

@@ -134,7 +134,7 @@ func (s *sim) writeDocument(m *tenantModel, name string) {
 	s.documentCount++
 	uuid := s.durable.insert(name, tenantDocument{id: s.documentCount, tenant: m.id, at: s.step})
 	o, alive := s.durable.organizations[m.id]
-	if alive && m.uuid != uuid && o.Operation == nil && o.Collection == name && !s.durable.hasUUID(m.uuid) {
+	if alive && m.uuid != uuid && o.Operation == nil && o.Collection == name && !s.durable.hasUUID(uuidText(m.uuid)) {
 		m.uuid = uuid // the write has created the collection again
 	}
 	if m.uuid == uuid {
@@ -145,10 +145,10 @@ func (s *sim) writeDocument(m *tenantModel, name string) {
 	}
 }
 
-// hasUUID reports whether there is a collection with the UUID.
-func (c *catalog) hasUUID(uuid int) bool {
+// hasUUID reports whether there is a collection with the UUID, as a record has it.
+func (c *catalog) hasUUID(uuid string) bool {
 	for _, stored := range c.collections {
-		if stored.uuid == uuid {
+		if uuidText(stored.uuid) == uuid {
 			return true
 		}
 	}

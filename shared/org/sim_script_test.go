@@ -361,7 +361,7 @@ func TestScriptUnknownKind(t *testing.T) {
 			if err := s.runHooked(op, 0, nil); err != nil || op.args != "1 need attention" {
 				t.Errorf("%s, %v; want 1 need attention", op.args, err)
 			}
-			if s.onlyOrganization(t).Status != tt.status || !s.durable.hasUUID(s.models[o.ID].uuid) {
+			if s.onlyOrganization(t).Status != tt.status || !s.durable.hasUUID(uuidText(s.models[o.ID].uuid)) {
 				t.Errorf("changed to %s, collections %v", organizationText(s.onlyOrganization(t)), s.durable.catalog.String())
 			}
 		})

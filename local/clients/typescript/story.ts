@@ -169,7 +169,7 @@ ok(await api.GET("/admin/me", bearer(third)), 200);
 // Another service asks about a token, before and after it is revoked.
 const introspect = (secret: string) =>
   api.POST("/admin/introspect", {
-    headers: { authorization: `Bearer ${secret}` },
+    headers: { authorization: `Bearer ${secret}`, "content-type": "application/x-www-form-urlencoded" },
     body: { token: third.access_token },
     bodySerializer: (body) => new URLSearchParams(body),
   });
