@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"orgservice/local/gateway"
+	"orgservice/shared/api"
 	"orgservice/shared/auth"
 	"orgservice/shared/config"
 	"orgservice/shared/mongodb"
@@ -169,6 +170,9 @@ func (p *project) settings(ctx context.Context) error {
 		return errors.New("JWT_PUBLIC_KEYS: must hold the public key of JWT_PRIVATE_KEY")
 	}
 	if _, err = env.IntrospectionSecrets(ctx); err != nil {
+		return err
+	}
+	if err = api.CheckEdge(env("EDGE_SECRET_SHA256")); err != nil {
 		return err
 	}
 	if _, err = env.EmailVerification(); err != nil {

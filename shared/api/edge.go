@@ -10,7 +10,6 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -26,10 +25,16 @@ type edge [][sha256.Size]byte
 // edgeSecretHeader is the header in which the edge sends its secret.
 const edgeSecretHeader = "X-Edge-Secret"
 
-// newEdge reads EDGE_SECRET_SHA256: hashes in hexadecimal, with white space between them.
-func newEdge() (edge, error) {
+// CheckEdge returns what is wrong with a value of EDGE_SECRET_SHA256, or nil.
+func CheckEdge(value string) error {
+	_, err := newEdge(value)
+	return err
+}
+
+// newEdge parses EDGE_SECRET_SHA256: hashes in hexadecimal, with white space between them.
+func newEdge(value string) (edge, error) {
 	var e edge
-	for text := range strings.FieldsSeq(os.Getenv("EDGE_SECRET_SHA256")) {
+	for text := range strings.FieldsSeq(value) {
 		hash, err := hex.DecodeString(text)
 		if err != nil || len(hash) != sha256.Size {
 			return nil, fmt.Errorf("EDGE_SECRET_SHA256: must be SHA-256 hashes in hexadecimal, of %d digits each", 2*sha256.Size)

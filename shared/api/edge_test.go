@@ -21,9 +21,8 @@ func TestNewEdge(t *testing.T) {
 		"": 0, " ": 0, hashOf("a"): 1, hashOf("a") + " \n" + hashOf("b") + "\n": 2,
 		"x": -1, hashOf("a")[1:]: -1, hashOf("a") + "00": -1, hashOf("a") + ",": -1, hashOf("a") + " " + edgeSecret: -1,
 	} {
-		t.Setenv("EDGE_SECRET_SHA256", value)
-		e, err := newEdge()
-		if (err == nil) != (want >= 0) || err == nil && len(e) != want {
+		e, err := newEdge(value)
+		if (err == nil) != (want >= 0) || err == nil && len(e) != want || (CheckEdge(value) == nil) != (err == nil) {
 			t.Errorf("%q: %d hashes, %v; want %d", value, len(e), err, want)
 		}
 	}
@@ -49,8 +48,7 @@ func TestEdge(t *testing.T) {
 		}
 		return response.StatusCode, source
 	}
-	t.Setenv("EDGE_SECRET_SHA256", hashOf("an older one")+" "+hashOf(edgeSecret))
-	behind, err := newEdge()
+	behind, err := newEdge(hashOf("an older one") + " " + hashOf(edgeSecret))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ import (
 // EDGE_SECRET_SHA256 itself, which all functions with a route have.
 func Serve(open func(context.Context) (http.Handler, error)) {
 	slog.SetDefault(slog.New(requestLog{lambdacontext.NewLogHandler()}))
-	edge, err := newEdge()
+	edge, err := newEdge(os.Getenv("EDGE_SECRET_SHA256"))
 	var handler http.Handler
 	if err == nil {
 		handler, err = open(context.Background())
