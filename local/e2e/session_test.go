@@ -191,7 +191,7 @@ func TestSessions(t *testing.T) {
 }
 
 // TestIntrospection asks as another service about tokens, which are good until they are
-// revoked, and have the role of now.
+// revoked.
 func TestIntrospection(t *testing.T) {
 	t.Parallel()
 	c := newClient(t)

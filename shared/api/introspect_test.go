@@ -100,6 +100,23 @@ func TestIntrospect(t *testing.T) {
 		t.Errorf("a good token (-want +got):\n%s", diff)
 	}
 
+	// The role is that of the record, whatever the token says, and the audience that of the
+	// token.
+	signer, err := auth.NewSigner(tokenSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer.Audiences = []string{"https://billing.example.com"}
+	older := claims
+	older.Role = "member"
+	oldToken, err := signer.Sign(older, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(oldToken); !cmp.Equal(got["roles"], []any{"owner"}) || !cmp.Equal(got["aud"], []any{auth.Audience, "https://billing.example.com"}) {
+		t.Errorf("a token with another role and one more audience: %v", got)
+	}
+
 	inactive := map[string]any{"active": false}
 	other, err := auth.NewSigner([]byte(strings.Repeat("x", auth.MinSecretBytes)))
 	if err != nil {
