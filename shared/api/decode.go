@@ -116,6 +116,11 @@ func decode(r *http.Request, v validator, form bool) error {
 		refused.err.Fields = wrong
 		return refused
 	}
+	return invalidFields(wrong)
+}
+
+// invalidFields returns the error of a body whose fields are missing or not valid.
+func invalidFields(wrong []org.FieldError) error {
 	return &org.Error{Kind: org.Invalid, Reason: org.InvalidFields, Message: "some fields are missing or not valid", Fields: wrong}
 }
 

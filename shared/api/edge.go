@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -57,12 +56,7 @@ func (e edge) guard(f lambdaFunction) lambdaFunction {
 		event.Headers = maps.Clone(event.Headers)
 		secret := headerAway(event.Headers, edgeSecretHeader)
 		if !e.knows(secret) {
-			id := orLambdaID(ctx, event.RequestContext.RequestID)
-			slog.InfoContext(withRequestIDs(ctx, requestIDs{answered: id, gateway: id}), "request",
-				"status", http.StatusForbidden, "source_ip", event.RequestContext.HTTP.SourceIP, "error", "the request has not come through the edge")
-			headers := commonHeaders(id)
-			headers["Content-Type"] = jsonType
-			return events.APIGatewayV2HTTPResponse{StatusCode: http.StatusForbidden, Headers: headers, Body: `{"message":"Forbidden"}`}, nil
+			return turnAway(ctx, event, http.StatusForbidden, jsonType, `{"message":"Forbidden"}`, "the request has not come through the edge"), nil
 		}
 		event.RequestContext.HTTP.SourceIP = viewer(event)
 		return f(ctx, event)

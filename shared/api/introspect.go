@@ -55,7 +55,7 @@ func Introspect(
 	return handler(&introspectRoute, func(r request[introspectRequest]) (introspection, error) {
 		ctx := r.http.Context()
 		if wrong := r.content.Validate(); wrong != nil {
-			return introspection{}, &org.Error{Kind: org.Invalid, Reason: org.InvalidFields, Message: "some fields are missing or not valid", Fields: wrong}
+			return introspection{}, invalidFields(wrong)
 		}
 		caller, err := verify(ctx, r.content.Token)
 		if errors.Is(err, auth.ErrToken) {

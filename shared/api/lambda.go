@@ -73,13 +73,19 @@ func readable(event events.APIGatewayV2HTTPRequest) bool {
 // unreadable returns the response to an event that is not an HTTP request. It logs
 // the request as logRequest does, but not its path.
 func unreadable(ctx context.Context, event events.APIGatewayV2HTTPRequest) events.APIGatewayV2HTTPResponse {
-	id, source := orLambdaID(ctx, event.RequestContext.RequestID), event.RequestContext.HTTP.SourceIP
-	ctx = withRequestIDs(ctx, requestIDs{answered: id, gateway: id})
-	slog.InfoContext(ctx, "request", "status", http.StatusBadRequest, "source_ip", source, "error", "the request can't be read")
-	body, _ := json.Marshal(newProblem(badRequest("the request can't be read"), id))
+	const reason = "the request can't be read"
+	body, _ := json.Marshal(newProblem(badRequest(reason), orLambdaID(ctx, event.RequestContext.RequestID)))
+	return turnAway(ctx, event, http.StatusBadRequest, "application/problem+json", string(body), reason)
+}
+
+// turnAway returns the response to an event that gets to no handler, and logs the request.
+func turnAway(ctx context.Context, event events.APIGatewayV2HTTPRequest, status int, contentType, body, reason string) events.APIGatewayV2HTTPResponse {
+	id := orLambdaID(ctx, event.RequestContext.RequestID)
+	slog.InfoContext(withRequestIDs(ctx, requestIDs{answered: id, gateway: id}), "request",
+		"status", status, "source_ip", event.RequestContext.HTTP.SourceIP, "error", reason)
 	headers := commonHeaders(id)
-	headers["Content-Type"] = "application/problem+json"
-	return events.APIGatewayV2HTTPResponse{StatusCode: http.StatusBadRequest, Headers: headers, Body: string(body)}
+	headers["Content-Type"] = contentType
+	return events.APIGatewayV2HTTPResponse{StatusCode: status, Headers: headers, Body: body}
 }
 
 // gatewayID returns the request id of the gateway.
