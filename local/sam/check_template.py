@@ -69,9 +69,10 @@ THROTTLED = {  # have lower limits than the others
     "GET /health",
 }  # fmt: skip
 SIGNING_KEY = "the key that signs"
+READ_URL = "a database user who may only read, if there is one"
 SECRETS = {  # secrets that each function may read
     "CreateFunction": {"MongoUrlSecret"},
-    "GetFunction": {"MongoUrlSecret"},
+    "GetFunction": {READ_URL},
     "UpdateFunction": {"MongoUrlSecret"},
     "DeleteFunction": {"MongoUrlSecret"},
     "LoginFunction": {"MongoUrlSecret", SIGNING_KEY},
@@ -97,15 +98,17 @@ SECRETS = {  # secrets that each function may read
     "AddOrganizationFunction": {"MongoUrlSecret"},
     "SwitchFunction": {"MongoUrlSecret", SIGNING_KEY},
     "JwksFunction": set(),
-    "HealthFunction": {"MongoUrlSecret"},
+    "HealthFunction": {READ_URL},
     "DocsFunction": set(),
     "AuthorizerFunction": {"JwtSecret"},
     "ReconcileFunction": {"MongoUrlSecret"},
 }
+URLS = {"MongoUrl", "MongoReadUrl"}  # parameters that are secrets
 ARN = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:key-AbCdEf"
 STACKS = {  # parameters, and the secret with the key that signs
     "with its own secret": ({}, "JwtSecret"),
     "with a private key": ({"JwtPrivateKeySecret": ARN}, "JwtPrivateKeySecret"),
+    "with a database user who may only read": ({"MongoReadUrl": "mongodb+srv://db.example"}, "JwtSecret"),
     "with SMTP": ({"SmtpUrlSecret": ARN}, "JwtSecret"),
     "with introspection": ({"IntrospectionSecret": ARN}, "JwtSecret"),
     "without its own secret": ({"JwtPrivateKeySecret": ARN, "JwtAcceptSecret": "false"}, "JwtPrivateKeySecret"),
@@ -146,7 +149,8 @@ def translate(source, parameters):
     conditions = {name: holds(condition, values) for name, condition in template.get("Conditions", {}).items()}
     resources = {}
     for name, resource in out["Resources"].items():
-        resources.setdefault(resource["Type"], {})[name] = choose(resource, conditions)
+        if conditions.get(resource.get("Condition"), True):
+            resources.setdefault(resource["Type"], {})[name] = choose(resource, conditions)
     return resources
 
 
@@ -245,7 +249,8 @@ def check_stage(stage):
 
 
 def may_read(function, key, resolved):
-    secrets = {key if secret == SIGNING_KEY else secret for secret in SECRETS.get(function, ())}
+    chosen = {SIGNING_KEY: key, READ_URL: "MongoReadUrlSecret" if resolved["MongoReadUrl"] else "MongoUrlSecret"}
+    secrets = {chosen.get(secret, secret) for secret in SECRETS.get(function, ())}
     if function in ("AuthorizerFunction", "IntrospectFunction") and resolved["JwtAcceptSecret"] == "false":
         secrets.remove("JwtSecret")
     if function == "IntrospectFunction" and resolved["IntrospectionSecret"]:
@@ -345,24 +350,26 @@ def check_permissions(permissions, rules):
     equal(schedules, SCHEDULES, "schedules")
 
 
-def check_rest(resources, template):
+def check_rest(resources, template, resolved):
     check(resources.keys() <= TYPES, f"unexpected types of resources: {sorted(resources.keys() - TYPES)}")
     for name, group in resources["AWS::Logs::LogGroup"].items():
         check(ref(group["Properties"].get("RetentionInDays")) == "LogRetentionDays", f"{name} has no retention")
     secrets = resources["AWS::SecretsManager::Secret"]
-    equal(set(secrets), {"MongoUrlSecret", "JwtSecret"}, "secrets")
-    equal(ref(secrets["MongoUrlSecret"]["Properties"].get("SecretString")), "MongoUrl", "value of MongoUrlSecret")
+    urls = ["MongoUrl", "MongoReadUrl"] if resolved["MongoReadUrl"] else ["MongoUrl"]
+    equal(set(secrets), {f"{url}Secret" for url in urls} | {"JwtSecret"}, "secrets")
+    for url in urls:
+        equal(ref(secrets[f"{url}Secret"]["Properties"].get("SecretString")), url, f"value of {url}Secret")
     generated = secrets["JwtSecret"]["Properties"].get("GenerateSecretString", {})
     check(generated.get("PasswordLength", 0) >= 32, "JwtSecret has fewer than 32 random characters")
     for name, parameter in template["Parameters"].items():
-        equal(bool(parameter.get("NoEcho")), name == "MongoUrl", f"NoEcho of {name}")
+        equal(bool(parameter.get("NoEcho")), name in URLS, f"NoEcho of {name}")
     check("Default" not in template["Parameters"]["MongoUrl"], "MongoUrl has a default")
     for name, secret in (("JwtPrivateKeySecret", "-----BEGIN PRIVATE KEY-----"), ("IntrospectionSecret", "Aslz8sQbqB9nQvNc0F4lqXkq0mF2c3VvM1w"), ("SmtpUrlSecret", "smtp://user:password@example.com")):
         pattern = template["Parameters"][name].get("AllowedPattern", ".*")
         check(re.fullmatch(pattern, ARN) and re.fullmatch(pattern, ""), f"{name} does not accept an ARN or an empty value")
         check(not re.fullmatch(pattern, secret), f"{name} accepts the secret itself")
     for name, output in template["Outputs"].items():
-        check(ref(output["Value"]) != "MongoUrl", f"the output {name} shows a secret")
+        check(ref(output["Value"]) not in URLS, f"the output {name} shows a secret")
 
 
 def check_samconfig(path):
@@ -390,7 +397,7 @@ def check_samconfig(path):
 
 def check_parameters(parameters):
     """The stack can't be made with a database that is reached without TLS, and by default no page may call the API."""
-    pattern = re.compile(parameters["MongoUrl"]["AllowedPattern"])
+    patterns = {name: re.compile(parameters[name]["AllowedPattern"]) for name in URLS}
     for url, good in {
         "mongodb+srv://user:password@cluster.example.mongodb.net/?retryWrites=true": True,
         "mongodb://user:password@db.example:27017/?tls=true&replicaSet=rs0": True,
@@ -402,9 +409,11 @@ def check_parameters(parameters):
         "mongodb://db.example/": False,
         "mongodb://tls=true@db.example/": False,
         "db.example": False,
-        "": False,
     }.items():
-        equal(bool(pattern.fullmatch(url)), good, f"whether MongoUrl may be {url}")
+        for name, pattern in patterns.items():
+            equal(bool(pattern.fullmatch(url)), good, f"whether {name} may be {url}")
+    for name, pattern in patterns.items():
+        equal(bool(pattern.fullmatch("")), name == "MongoReadUrl", f"whether {name} may be empty")
     equal(parameters["CorsOrigins"]["Default"], "https://cors.invalid", "origins by default")
 
 
@@ -446,7 +455,7 @@ def main(template_path, samconfig_path):
         check_roles(resources["AWS::IAM::Role"], key, resolved)
         check_mail_policy(resources["AWS::IAM::ManagedPolicy"], resolved)
         check_permissions(resources["AWS::Lambda::Permission"], resources.get("AWS::Events::Rule", {}))
-        check_rest(resources, template)
+        check_rest(resources, template, resolved)
     check_parameters(template["Parameters"])
     check_samconfig(samconfig_path)
     check_edge(os.path.join(os.path.dirname(template_path), "edge.yaml"))

@@ -436,6 +436,34 @@ func TestLateWrite(t *testing.T) {
 	w.check()
 }
 
+// TestReadOnly has a database user in mind who may only read: what open routes need
+// is no more, also while a change of somebody else waits to be finished.
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	w, _, o := setUp(t)
+	if err := rename(w, w.crashing(&crash{at: 1, lost: true, only: "renameCollection"}), o, "Bolt")(); !errors.Is(err, org.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	f := newFixtureIn(t, w.db)
+	f.advance(2 * org.StaleAfter)
+	if got, err := f.Get(t.Context(), o.Name); err != nil || got.ID != o.ID {
+		t.Errorf("Get of the old name = %+v, %v", got, err)
+	}
+	for _, name := range []string{"Bolt", "Nobody"} {
+		if got, err := f.Get(t.Context(), name); !errors.Is(err, org.ErrNotFound) {
+			t.Errorf("Get of %s = %+v, %v", name, got, err)
+		}
+	}
+	if _, err := f.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if want := []string{"find", "find", "find", "hello"}; !slices.Equal(f.commands, want) {
+		t.Errorf("commands %q; want %q", f.commands, want)
+	}
+}
+
 // maxCommands is more than the commands of any operation.
 const maxCommands = 50
 

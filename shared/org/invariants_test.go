@@ -306,19 +306,19 @@ func (w *world) documents(collection string) []bson.M {
 // collection, and which of the logins succeed.
 func (w *world) clientState(s *org.Service, name string, logins ...org.LoginRequest) string {
 	w.t.Helper()
-	o, err := s.Get(context.Background(), name)
-	if err != nil && !errors.Is(err, org.ErrNotFound) {
-		w.t.Fatalf("get %q: %v", name, err)
-	}
-	state := fmt.Sprintf("%s %s %s", o.ID, o.Name, o.Collection)
-	for _, c := range logins {
+	succeed := ""
+	for _, c := range logins { // first, because they finish what is stale, and get does not
 		_, err := s.Login(context.Background(), c)
 		if err != nil && !errors.Is(err, org.ErrUnauthenticated) {
 			w.t.Fatalf("login %v: %v", c, err)
 		}
-		state += fmt.Sprint(" ", err == nil)
+		succeed += fmt.Sprint(" ", err == nil)
 	}
-	return state
+	o, err := s.Get(context.Background(), name)
+	if err != nil && !errors.Is(err, org.ErrNotFound) {
+		w.t.Fatalf("get %q: %v", name, err)
+	}
+	return fmt.Sprintf("%s %s %s", o.ID, o.Name, o.Collection) + succeed
 }
 
 // withoutIDs replaces the ids in a state, because they differ in every world.

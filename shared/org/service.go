@@ -302,17 +302,16 @@ func (s *Service) Ping(ctx context.Context) (time.Duration, error) {
 }
 
 // Get returns the active organization that has the name, or another name with
-// the same slug. Its errors are ErrInvalid, ErrNotFound and ErrUnavailable.
+// the same slug. It only reads the database: a change under way is seen once it is
+// committed, and finished by others. Its errors are ErrInvalid, ErrNotFound and
+// ErrUnavailable.
 func (s *Service) Get(ctx context.Context, name string) (Organization, error) {
 	n, err := ParseName(name)
 	if err != nil {
 		return Organization{}, invalid([]FieldError{{Field: "organization_name", Message: err.Error()}})
 	}
 	o, err := s.Store.OrganizationByClaim(ctx, n.Collection())
-	if err == nil {
-		o, err = s.finishStale(ctx, o)
-	}
-	// The operation that was finished may have renamed it.
+	// During a change it may have claims on two names.
 	if errors.Is(err, ErrNotFound) || err == nil && (o.Status != Active || o.Collection != n.Collection()) {
 		return Organization{}, refuse(NotFound, OrganizationNotFound, "there is no organization of that name").withSlug(n.Slug)
 	}

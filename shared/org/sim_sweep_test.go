@@ -353,6 +353,7 @@ var (
 	isGone        = join(anew, hidden)
 	isCore        = join(isGone, taken)
 	isCoreAlready = join(isEmpty, taken, another, withNew)
+	toBeCore      = join(isCore, answers("", "get")) // which finishes nothing
 	isBusy        = join(answers(org.OrganizationBusy, changes...), taken, another)
 	hasCore       = answers(org.NameUnusable, "create", "create another")
 	coreTaken     = join(answers(org.NameTaken, onCore...), answers(org.EmailTaken, "new email"))
@@ -383,9 +384,9 @@ var sweepStates = []sweepState{
 	{name: "created with an admin", stale: true, set: crashed("InsertAdmin", (*sim).createCore), report: "1 undone"},
 	{name: "created and named", stale: true, set: crashed("RenameCollection", (*sim).createCore), report: "1 undone"},
 	{name: "claimed for an update", set: crashed("InsertClaims", (*sim).changeAll), report: "2 removed"},
-	{name: "begun", answers: isCore, stale: true, set: crashed("ReplaceOrganization", (*sim).changeAll), report: "1 finished"},
-	{name: "moved", answers: isCore, stale: true, set: crashed("RenameCollection", (*sim).changeAll), report: "1 finished"},
-	{name: "moved, with a new admin", answers: isCoreAlready, stale: true, set: crashed("ReplaceAdmin", (*sim).changeAll), report: "1 finished"},
+	{name: "begun", answers: toBeCore, stale: true, set: crashed("ReplaceOrganization", (*sim).changeAll), report: "1 finished"},
+	{name: "moved", answers: toBeCore, stale: true, set: crashed("RenameCollection", (*sim).changeAll), report: "1 finished"},
+	{name: "moved, with a new admin", answers: join(isCoreAlready, answers("", "get")), stale: true, set: crashed("ReplaceAdmin", (*sim).changeAll), report: "1 finished"},
 	{name: "moved, and another change of the admin", stale: true, report: "1 undone",
 		set: then(crashed("RenameCollection", (*sim).changeAll), func(s *sim) {
 			a := s.durable.admins[s.acme().Admins[0].AdminID]
@@ -422,13 +423,13 @@ var sweepStates = []sweepState{
 		set: then(crashed("RenameCollection", (*sim).createCore), func(s *sim) { s.fill("org_core") })},
 	{name: "begun and occupied", answers: coreUnusable, stale: true, report: "1 undone, 1 need attention",
 		set: then(crashed("ReplaceOrganization", (*sim).changeAll), func(s *sim) { s.fill("org_core") })},
-	{name: "begun, with a stray", answers: isCore, stale: true, report: "1 finished",
+	{name: "begun, with a stray", answers: toBeCore, stale: true, report: "1 finished",
 		set: then(crashed("ReplaceOrganization", (*sim).changeAll), func(s *sim) { s.durable.make("org_core") })},
-	{name: "begun, without a collection", answers: isCore, stale: true, report: "1 finished",
+	{name: "begun, without a collection", answers: toBeCore, stale: true, report: "1 finished",
 		set: then(crashed("ReplaceOrganization", (*sim).changeAll), func(s *sim) { delete(s.durable.collections, "org_acme") })},
 	{name: "moved and upgraded, filled twice", answers: join(isBusy, answers(org.OrganizationBusy, "create another")), stale: true, report: "1 repaired, 1 need attention", problems: "unfinished, unused claim",
 		set: then(crashed("RenameCollection", (*sim).changeAll), func(s *sim) { s.downgrade(); s.fill("org_acme", "org_core") })},
-	{name: "begun and upgraded, with a stray", stale: true, answers: isCore, report: "1 finished, 1 repaired",
+	{name: "begun and upgraded, with a stray", stale: true, answers: toBeCore, report: "1 finished, 1 repaired",
 		set: then(crashed("ReplaceOrganization", (*sim).changeAll), func(s *sim) { s.downgrade(); s.fill("org_acme"); s.durable.make("org_core") })},
 	{name: "with a new collection", answers: coreTaken, set: justCrashed("CreateCollection", (*sim).createCore)},
 	{name: "deleting and upgraded", stale: true, answers: isGone, report: "1 finished, 1 repaired",
