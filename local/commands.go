@@ -71,6 +71,9 @@ func serve(ctx context.Context, p *project, args []string) error {
 	}
 	settings := p.gateway(p.stdout)
 	settings.Log = logStyle(p.stdout, p.env)
+	if settings.OperatorToken, err = p.random("operator_token"); err != nil {
+		return err
+	}
 	settings.Listener = listener
 	settings.Watch = true
 	settings.BuildDir = p.buildDir()
@@ -99,7 +102,7 @@ func serve(ctx context.Context, p *project, args []string) error {
 	}
 	ended := make(chan error, 2)
 	go func() { ended <- g.Serve() }()
-	p.welcome(g, db != nil, box != nil)
+	p.welcome(g, settings.OperatorToken, db != nil, box != nil)
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {

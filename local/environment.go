@@ -194,7 +194,15 @@ func (p *project) secret() error {
 	if p.env["JWT_SECRET"] != "" {
 		return nil
 	}
-	path := filepath.Join(p.data, "jwt_secret")
+	var err error
+	p.env["JWT_SECRET"], err = p.random("jwt_secret")
+	return err
+}
+
+// random returns the random text in a file of the data folder, which it makes if there is
+// none.
+func (p *project) random(file string) (string, error) {
+	path := filepath.Join(p.data, file)
 	kept, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		random := make([]byte, 48)
@@ -202,6 +210,5 @@ func (p *project) secret() error {
 		kept = []byte(base64.StdEncoding.EncodeToString(random))
 		err = os.WriteFile(path, kept, 0o600)
 	}
-	p.env["JWT_SECRET"] = string(bytes.TrimSpace(kept))
-	return err
+	return string(bytes.TrimSpace(kept)), err
 }

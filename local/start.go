@@ -19,7 +19,7 @@ import (
 
 // welcome prints what runs and where. The address comes first, so that programs
 // find it.
-func (p *project) welcome(g *gateway.Gateway, embedded, mailbox bool) {
+func (p *project) welcome(g *gateway.Gateway, operatorToken string, embedded, mailbox bool) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "listening on %s (pid %d)\n\n", g.URL(), os.Getpid())
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -28,6 +28,8 @@ func (p *project) welcome(g *gateway.Gateway, embedded, mailbox bool) {
 		caller := "anybody"
 		if r.Authorizer != "" {
 			caller = "with a token"
+		} else if r.IAM {
+			caller = "the operator"
 		} else if slices.ContainsFunc(api.Routes(), func(row api.Route) bool { return row.Service && row.Method == r.Method && row.Path == r.Path }) {
 			caller = "with INTROSPECTION_SECRET"
 		}
@@ -51,6 +53,7 @@ func (p *project) welcome(g *gateway.Gateway, embedded, mailbox bool) {
 		mail = "kept in " + p.mailFolder() + ", and sent to nobody (SMTP_URL)"
 	}
 	fmt.Fprintf(&b, "mail: %s\n", mail)
+	fmt.Fprintf(&b, "operator: Authorization: Bearer %s\n", operatorToken)
 	fmt.Fprintf(&b, "log level: %s (LOG_LEVEL)\n", p.level)
 	if p.debug() {
 		b.WriteString(debugHint())

@@ -63,9 +63,9 @@ type samEnvironment struct {
 
 // functionOf is a function of the template.
 type functionOf struct {
-	name      string          // of its folder in functions
-	variables []string        // of its environment; those of all functions only if it has the database
-	routes    map[string]bool // whether anybody may call it
+	name      string            // of its folder in functions
+	variables []string          // of its environment; those of all functions only if it has the database
+	routes    map[string]string // the authorizer of each; empty: the default
 }
 
 func readFunctions(t *testing.T) map[string]functionOf {
@@ -82,7 +82,7 @@ func readFunctions(t *testing.T) map[string]functionOf {
 		f := functionOf{
 			name:      filepath.Base(resource.Properties.CodeURI),
 			variables: slices.Sorted(maps.Keys(resource.Properties.Environment.Variables)),
-			routes:    map[string]bool{},
+			routes:    map[string]string{},
 		}
 		if slices.Contains(f.variables, "MONGO_URL") {
 			f.variables = slices.AppendSeq(f.variables, maps.Keys(template.Globals.Function.Environment.Variables))
@@ -90,7 +90,7 @@ func readFunctions(t *testing.T) map[string]functionOf {
 		}
 		for _, event := range resource.Properties.Events {
 			if event.Type == "HttpApi" {
-				f.routes[event.Properties.Method+" "+event.Properties.Path] = event.Properties.Auth.Authorizer == "NONE"
+				f.routes[event.Properties.Method+" "+event.Properties.Path] = event.Properties.Auth.Authorizer
 			}
 		}
 		functions[f.name] = f
@@ -145,16 +145,21 @@ func TestFolders(t *testing.T) {
 // function and authorizer.
 func TestRoutes(t *testing.T) {
 	type row struct {
-		Function string
-		Open     bool
+		Function, Authorizer string
 	}
 	want, deployed := map[string]row{}, map[string]row{}
 	for _, r := range api.Routes() {
-		want[r.Method+" "+r.Path] = row{r.Function, !r.Admin}
+		authorizer := "NONE"
+		if r.Admin {
+			authorizer = "" // the default
+		} else if r.Operator {
+			authorizer = "AWS_IAM"
+		}
+		want[r.Method+" "+r.Path] = row{r.Function, authorizer}
 	}
 	for name, f := range readFunctions(t) {
-		for route, open := range f.routes {
-			deployed[route] = row{name, open}
+		for route, authorizer := range f.routes {
+			deployed[route] = row{name, authorizer}
 		}
 	}
 	if diff := cmp.Diff(want, deployed); diff != "" {
@@ -166,13 +171,22 @@ func TestRoutes(t *testing.T) {
 // the names of its parameters and of the fields of its bodies.
 func TestReadmeRoutes(t *testing.T) {
 	type row struct {
-		Admin                    bool
+		Auth                     string
 		Query, Request, Response []string
 		Status                   string
 	}
 	want, written := map[string]row{}, map[string]row{}
 	for _, r := range api.Routes() {
-		w := row{r.Admin, nil, fieldsOf(r.Request), fieldsOf(r.Response), strconv.Itoa(r.Status)}
+		auth := ""
+		switch {
+		case r.Admin:
+			auth = "Bearer"
+		case r.Service:
+			auth = "a secret"
+		case r.Operator:
+			auth = "operator"
+		}
+		w := row{auth, nil, fieldsOf(r.Request), fieldsOf(r.Response), strconv.Itoa(r.Status)}
 		for _, p := range r.Parameters {
 			if !p.InPath {
 				w.Query = append(w.Query, p.Name)
@@ -190,7 +204,7 @@ func TestReadmeRoutes(t *testing.T) {
 		}
 		responses[m[1][strings.LastIndex(m[1], "/")+1:]] = response
 		written[m[1]] = row{
-			strings.TrimSpace(m[2]) == "Bearer", submatches(parameter, m[3]), submatches(field, m[3]), response,
+			strings.TrimSpace(m[2]), submatches(parameter, m[3]), submatches(field, m[3]), response,
 			regexp.MustCompile(`\d{3}`).FindString(m[4]),
 		}
 	}
@@ -212,6 +226,7 @@ func TestHTTPFile(t *testing.T) {
 	written := map[string]bool{}
 	line := regexp.MustCompile(`(?m)^([A-Z]+) \{\{url\}\}([^?\s]+)\??(.*)$`)
 	field, token := regexp.MustCompile(`"([a-z_]+)": "`), "\nAuthorization: Bearer {{token}}\n"
+	operatorToken := "\nAuthorization: Bearer {{operator_token}}\n"
 	formField := regexp.MustCompile(`(?m)^([a-z_]+)=`)
 	requests := strings.Split(string(readFile(t, "api.http")), "\n###")
 	for _, request := range requests[1:] { // the variables are before the first
@@ -224,6 +239,9 @@ func TestHTTPFile(t *testing.T) {
 		written[m[1]+" "+m[2]] = true
 		if got := strings.Contains(request, token); got != r.Admin {
 			t.Errorf("%s has a token: %v", m[0], got)
+		}
+		if got := strings.Contains(request, operatorToken); got != r.Operator {
+			t.Errorf("%s has an operator's token: %v", m[0], got)
 		}
 		query, err := url.ParseQuery(m[3])
 		if err != nil {
@@ -371,7 +389,7 @@ func TestEvents(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			event := readEvent[events.APIGatewayV2HTTPRequest](t, name)
 			checkRequest(t, event)
-			open, known := f.routes[event.RouteKey]
+			needed, known := f.routes[event.RouteKey]
 			path := event.RouteKey
 			for name, value := range event.PathParameters {
 				path = strings.ReplaceAll(path, "{"+name+"}", value)
@@ -381,7 +399,13 @@ func TestEvents(t *testing.T) {
 					event.RouteKey, event.RequestContext.HTTP.Method, event.RawPath, f.routes)
 			}
 			authorizer := event.RequestContext.Authorizer
-			if open {
+			if needed == "AWS_IAM" {
+				if authorizer == nil || authorizer.IAM == nil || authorizer.IAM.UserARN == "" || !strings.HasPrefix(event.Headers["authorization"], "AWS4-HMAC-SHA256 ") {
+					t.Errorf("the operator is %+v, of %q", authorizer, event.Headers["authorization"])
+				}
+				return
+			}
+			if needed == "NONE" {
 				own := slices.ContainsFunc(api.Routes(), func(r api.Route) bool { return r.Function == name && r.Service })
 				if authorizer != nil || (event.Headers["authorization"] != "") != own {
 					t.Error("an open route has no caller")
@@ -461,7 +485,7 @@ func TestAuthorizerEvent(t *testing.T) {
 	}
 	headers := map[string]string{"authorizer": event.Headers["authorization"]}
 	for name, f := range readFunctions(t) {
-		if slices.Contains(slices.Collect(maps.Values(f.routes)), false) {
+		if slices.Contains(slices.Collect(maps.Values(f.routes)), "") {
 			headers[name] = readEvent[events.APIGatewayV2HTTPRequest](t, name).Headers["authorization"]
 		}
 	}

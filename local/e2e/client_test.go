@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
@@ -32,6 +33,8 @@ type client struct {
 	gateway *dialect
 	http    *http.Client
 	seen    func(r *http.Request, body []byte, a answer) // called with every answer, if it is not nil
+
+	operatorToken string // of the gateway, if the suite has started it
 }
 
 // ownAddresses tells whether each client has an IP address of its own. On Linux,
@@ -43,7 +46,13 @@ func newClient(t testing.TB) *client { return newClientOf(t, baseURL, gateway) }
 
 // newLocalClient returns a client of the gateway p.
 func newLocalClient(t testing.TB, p *process) *client {
-	return newClientOf(t, p.url, dialects["local"])
+	c := newClientOf(t, p.url, dialects["local"])
+	token, err := os.ReadFile(filepath.Join(p.data, "operator_token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.operatorToken = string(token)
+	return c
 }
 
 func newClientOf(t testing.TB, base string, gateway *dialect) *client {
@@ -137,6 +146,11 @@ func (c *client) switchTo(token, name string) answer {
 
 func (c *client) members(token, query string) answer {
 	return c.call("GET", "/org/members"+query, nil, "Authorization", "Bearer "+token)
+}
+
+// operate calls a route of the operator. target begins behind /operator/organizations.
+func (c *client) operate(method, target string, body any) answer {
+	return c.call(method, "/operator/organizations"+target, body, "Authorization", "Bearer "+c.operatorToken)
 }
 
 // object is a JSON object.

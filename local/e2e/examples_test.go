@@ -43,6 +43,9 @@ var unprovoked = map[string]string{
 	"create too-many-mails":             "a sign-up there mails only what it does not depend on",
 	"accept name-taken":                 "a sign-up there need not be finished by mail",
 	"accept name-unusable":              "as for name-taken",
+	"suspend organization-busy":         "it must change again and again at the same time",
+	"reactivate organization-busy":      "as for suspend",
+	"operator-required":                 "the gateway itself answers a request without an operator",
 	"reset organization-busy":           "the admin must change at the same time",
 	"verify organization-busy":          "the admin must change again and again at the same time",
 	"signup-closed":                     "everybody may sign up there",
@@ -160,6 +163,8 @@ var changing = []struct {
 	{regexp.MustCompile(`"ticket":"[\w-]{64}"`), `"ticket":"C59MHS46W2x9jp8KGyw9TgABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"`},
 	{regexp.MustCompile(`"id":"[0-9a-f]{32,}"`), `"id":"0b9f4c1d2e3a5b6c7d8e9f0a1b2c3d4e"`},
 	{regexp.MustCompile(`"invited_by":"[0-9a-f]{24}"`), `"invited_by":"6b062bca0f6f0e6d4f1c2a30"`},
+	{regexp.MustCompile(`"at":"\d{4}-[\d:.T-]+Z"`), `"at":"2026-11-25T00:29:00.271Z"`},
+	{regexp.MustCompile(`"database_name":"\w+"`), `"database_name":"organization_master"`},
 	{regexp.MustCompile(`"age":\d+`), `"age":3600`},
 	{regexp.MustCompile(`"latency_ms":[\d.]+`), `"latency_ms":0.412`},
 	{regexp.MustCompile(`try again in \d+ seconds?"`), `try again in 42 seconds"`},
@@ -236,11 +241,16 @@ func (x *examples) tell(t *testing.T) {
 	c.introspect(introspectionSecret, second.text("access_token")).want(t, 200)
 	c.logout(second.text("refresh_token")).want(t, 204)
 	ended := second.text("access_token")
+	organization := "/" + c.get(akshay.Name).text("id")
+	c.operate("POST", organization+"/suspend", object{"reason": "unpaid since October"}).want(t, 200)
+	c.operate("POST", organization+"/reactivate", object{"reason": "paid"}).want(t, 200)
+	c.operate("GET", organization, nil).want(t, 200)
 	token := mustLogin(c, akshay.Email, akshay.Password)
 	c.update(token, object{"organization_name": "Akshay Ltd"}).want(t, 200)
 	c.get("akshay ltd").want(t, 200)
 	c.members(token, "").want(t, 200)
-	c.organizations(token, "").want(t, 200) // of one, because the order of ids may be another one
+	c.organizations(token, "").want(t, 200)                            // of one, because the order of ids may be another one
+	c.operate("GET", "?prefix=Akshay&status=active", nil).want(t, 200) // also of one
 	c.addOrganization(token, "Akshay Labs").want(t, 201)
 	c.switchTo(token, "Akshay Labs").want(t, 200)
 	c.endSession(token, "x").want(t, 204)
@@ -262,7 +272,7 @@ func (x *examples) tell(t *testing.T) {
 	c.call("GET", "/health?deep=true", nil).want(t, 200)
 	c.call("GET", "/docs", nil).want(t, 200)
 
-	authorization := []string{"Authorization", "Bearer " + token}
+	authorization, operator := []string{"Authorization", "Bearer " + token}, []string{"Authorization", "Bearer " + c.operatorToken}
 	bad := registration{"-", "admin", "short"}
 	for _, route := range []struct {
 		method, path  string
@@ -283,6 +293,8 @@ func (x *examples) tell(t *testing.T) {
 		{"POST", "/admin/forgot", nil, object{"mail": "admin@example.com"}, object{"email": ""}},
 		{"POST", "/admin/reset", nil, object{"token": ticket}, object{"ticket": "", "password": "short"}},
 		{"POST", "/admin/verify", nil, object{"token": ticket}, object{"ticket": ""}},
+		{"POST", "/operator/organizations/x/suspend", operator, object{"why": "unpaid"}, object{"reason": " "}},
+		{"POST", "/operator/organizations/x/reactivate", operator, object{"why": "paid"}, object{"reason": strings.Repeat("x", 501)}},
 	} {
 		send := func(query string, body any, headers ...string) answer {
 			return c.call(route.method, route.path+query, body, append(headers, route.authorization...)...)
@@ -301,6 +313,7 @@ func (x *examples) tell(t *testing.T) {
 		{"GET", "/admin/sessions", authorization}, {"DELETE", "/admin/sessions", authorization}, {"DELETE", "/admin/sessions/x", authorization}, {"GET", "/.well-known/jwks.json", nil},
 		{"DELETE", "/org/members/" + colleagueID, authorization}, {"GET", "/org/invitations", authorization}, {"DELETE", "/org/invitations/x", authorization},
 		{"POST", "/admin/verify/resend", authorization}, {"GET", "/health", nil}, {"GET", "/docs", nil},
+		{"GET", "/operator/organizations", operator}, {"GET", "/operator/organizations/x", operator},
 	} {
 		c.call(route.method, route.path, object{}, route.authorization...).want(t, 400)
 		c.call(route.method, route.path+"?organizationName=Akshay", nil, route.authorization...).want(t, 422)
@@ -319,6 +332,13 @@ func (x *examples) tell(t *testing.T) {
 	c.organizations(token, "?limit=0").want(t, 422)
 	c.sessions(token, "?limit=0").want(t, 422)
 	c.invitations(token, "?limit=0").want(t, 422)
+	c.operate("GET", "?status=x", nil).want(t, 422)
+	c.operate("GET", "/x", nil).want(t, 404)
+	c.operate("POST", "/x/suspend", object{"reason": "unpaid"}).want(t, 404)
+	c.operate("POST", "/x/reactivate", object{"reason": "paid"}).want(t, 404)
+	for _, request := range [][2]string{{"GET", ""}, {"GET", "/x"}, {"POST", "/x/suspend"}, {"POST", "/x/reactivate"}} {
+		c.call(request[0], "/operator/organizations"+request[1], nil).wantRefusal(t, c.gateway.forbidden)
+	}
 	c.changeRole(token, "x", "admin").want(t, 404)
 	c.removeMember(token, "x").want(t, 404)
 	c.withdraw(token, "x").want(t, 404)
@@ -457,6 +477,10 @@ func (x *examples) tell(t *testing.T) {
 		func() answer { return c.reset(friend, "Friend@123") },
 		func() answer { return c.verify(verification) },
 		func() answer { return c.resend(token) },
+		func() answer { return c.operate("GET", "", nil) },
+		func() answer { return c.operate("GET", organization, nil) },
+		func() answer { return c.operate("POST", organization+"/suspend", object{"reason": "unpaid"}) },
+		func() answer { return c.operate("POST", organization+"/reactivate", object{"reason": "paid"}) },
 		func() answer { return c.call("GET", "/health?deep=true", nil) },
 	} {
 		running.Go(func() {

@@ -2,11 +2,9 @@ package e2e
 
 import (
 	"crypto/sha1"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -232,14 +230,7 @@ func TestVerify(t *testing.T) {
 			if !row.Admin || row.Function == "delete" {
 				continue
 			}
-			data, err := os.ReadFile("../../events/" + row.Function + ".json")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var event struct{ RawPath, RawQueryString, Body string }
-			if err := json.Unmarshal(data, &event); err != nil {
-				t.Fatal(err)
-			}
+			event := sampleEvent(t, row)
 			var body any
 			if event.Body != "" {
 				body = event.Body

@@ -46,6 +46,9 @@ type Config struct {
 	// Origins are the origins of pages that may call the API, in place of those of the
 	// template, which are for the cloud; nil: those of the template.
 	Origins []string
+	// OperatorToken is what opens the routes of AWS IAM here, as a bearer token; nothing
+	// does if it is empty.
+	OperatorToken string
 	// Output gets the access log, the logs of the functions and the messages of
 	// the gateway, in whole lines; they are discarded if it is nil.
 	Output io.Writer
@@ -258,13 +261,14 @@ func (g *Gateway) Close() {
 // Route is a route of the API.
 type Route struct {
 	Method, Path string
-	Authorizer   string // the function that decides who may call it; "" if anybody may
+	Authorizer   string // the function that decides who may call it; "" if there is none
+	IAM          bool   // it is of AWS IAM
 }
 
 // Routes returns the routes, in the order of the template.
 func (g *Gateway) Routes() (routes []Route) {
 	for _, rt := range g.current.Load().routes {
-		r := Route{Method: rt.method, Path: rt.path()}
+		r := Route{Method: rt.method, Path: rt.path(), IAM: rt.iam}
 		if rt.authorizer != nil {
 			r.Authorizer = rt.authorizer.function.binary()
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -176,6 +177,17 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, s *stage, start
 		}
 		event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{Lambda: callerContext}
 	}
+	if rt.iam {
+		if !g.isOperator(event.Headers["authorization"]) {
+			return refuse(http.StatusForbidden, "Forbidden", "the route is an operator's, whom AWS IAM knows, and here the token that is printed at the start")
+		}
+		event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
+			IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{
+				AccessKey: "AKIALOCAL", AccountID: account, CallerID: "AIDALOCAL", UserID: "AIDALOCAL",
+				UserARN: fmt.Sprintf("arn:%s:iam::%s:user/local", partition, account),
+			},
+		}
+	}
 	g.lambda.use(rt.function)
 	o := g.lambda.invoke(ctx, rt.function, event.Headers["x-amzn-trace-id"], mustMarshal(event))
 	var a *answer
@@ -193,6 +205,13 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, s *stage, start
 	}
 	a.function, a.pid, a.cold = rt.function, o.pid, o.cold
 	return a
+}
+
+// isOperator reports whether the header has the operator's token.
+func (g *Gateway) isOperator(header string) bool {
+	scheme, token, _ := strings.Cut(header, " ")
+	return g.config.OperatorToken != "" && strings.EqualFold(scheme, "bearer") &&
+		subtle.ConstantTimeCompare([]byte(token), []byte(g.config.OperatorToken)) == 1
 }
 
 // authorize asks the authorizer of the route. It returns the context that the

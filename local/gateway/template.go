@@ -42,7 +42,8 @@ type route struct {
 	method     string   // ANY for all methods
 	segments   []string // of the path, such as "org" and "{id}"
 	function   *function
-	authorizer *authorizer // nil if the route is open
+	authorizer *authorizer // nil if the route is open, or an operator's
+	iam        bool        // only who may by AWS IAM
 	throttle   throttle
 }
 
@@ -305,7 +306,7 @@ func (r *reader) api(t *template, resource *yaml.Node) (settings map[string]*yam
 	settings = r.fields(properties)
 
 	auth = settings["Auth"]
-	r.only(auth, "DefaultAuthorizer", "Authorizers")
+	r.only(auth, "DefaultAuthorizer", "Authorizers", "EnableIamAuthorizer")
 	authorizers := r.fields(auth)["Authorizers"]
 	for name, node := range r.fields(authorizers) {
 		t.authorizers[name] = r.authorizer(t, name, node)
@@ -389,7 +390,13 @@ func (r *reader) route(t *template, f *function, properties, auth, defaults *yam
 	}
 	r.only(field["Auth"], "Authorizer")
 	chosen := first(r.fields(field["Auth"])["Authorizer"], r.fields(auth)["DefaultAuthorizer"])
-	if chosen != nil && r.string(chosen) != "NONE" {
+	switch {
+	case chosen == nil || r.string(chosen) == "NONE":
+	case r.string(chosen) == "AWS_IAM":
+		if rt.iam = true; !r.bool(r.fields(auth)["EnableIamAuthorizer"]) {
+			r.refuse(chosen, "AWS_IAM needs EnableIamAuthorizer: true")
+		}
+	default:
 		if rt.authorizer = t.authorizers[r.string(chosen)]; rt.authorizer == nil {
 			r.refuse(chosen, "the authorizer %s is not defined", r.string(chosen))
 		}

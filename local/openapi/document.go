@@ -124,8 +124,9 @@ func newDocument() (*document, error) {
 		Paths:   paths{items: map[string]map[string]operation{}},
 		Components: components{
 			SecuritySchemes: map[string]securityScheme{
-				"token":   {"http", "bearer", "JWT", "The `access_token` of a login or a refresh."},
-				"service": {"http", "bearer", "", "A secret of `INTROSPECTION_SECRET`, for your other services. It can also be the password of HTTP Basic, with any name."},
+				"token":    {"http", "bearer", "JWT", "The `access_token` of a login or a refresh."},
+				"service":  {"http", "bearer", "", "A secret of `INTROSPECTION_SECRET`, for your other services. It can also be the password of HTTP Basic, with any name."},
+				"operator": {"http", "bearer", "", "In AWS the request is signed (Signature Version 4, service execute-api) by who may invoke the route by IAM. The service of `make run` takes the operator's token that it prints instead."},
 			},
 			Headers:   map[string]header{},
 			Responses: map[string]response{},
@@ -152,10 +153,11 @@ var (
 	tags = []tag{
 		{"organizations", "The organization of an access token, and signing up."},
 		{"admins", "Logins and their tokens."},
+		{"operator", "All organizations, for who runs the service."},
 		{"service", "The keys that verify access tokens, and the state of the service."},
 		{"pages", "This document, and what shows it."},
 	}
-	tagOf = map[string]string{"org": "organizations", "admin": "admins"}
+	tagOf = map[string]string{"org": "organizations", "admin": "admins", "operator": "operator"}
 )
 
 func (d *document) operation(r api.Route, failures map[string]*failure) (operation, error) {
@@ -175,6 +177,9 @@ func (d *document) operation(r api.Route, failures map[string]*failure) (operati
 	}
 	if r.Admin {
 		o.Security = append(o.Security, map[string][]string{"token": {}})
+	}
+	if r.Operator {
+		o.Security = append(o.Security, map[string][]string{"operator": {}})
 	}
 	if r.Service {
 		o.Security = append(o.Security, map[string][]string{"service": {}})

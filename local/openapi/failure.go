@@ -38,7 +38,8 @@ func failuresOf(r api.Route) []*failure {
 	}
 	for status := range gatewayMeanings {
 		byPath, byToken, bySize := status == 400 || status == 404, status == 401 || status == 403, status == 413
-		if (!byPath || strings.Contains(r.Path, "{")) && (!byToken || r.Admin) && (!bySize || r.Request != nil) {
+		refused := r.Admin || r.Operator && status == 403
+		if (!byPath || strings.Contains(r.Path, "{")) && (!byToken || refused) && (!bySize || r.Request != nil) {
 			with(status).gateway = true
 		}
 	}

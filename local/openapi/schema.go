@@ -201,6 +201,13 @@ var fields = map[string]field{
 	"Introspection.sid":                 {description: "The id of the login.", min: 1},
 	"Introspection.roles":               {description: "What the admin may do in the organization now, which the token may not know yet."},
 
+	"ActRequest.reason":                   {description: "Why, for other operators: up to 500 characters.", min: 1, max: 500},
+	"prefix":                              {min: 1, example: "Akshay"},
+	"status":                              {enum: []any{"provisioning", "active", "suspended", "deleting"}, example: "active"},
+	"database_name":                       {description: "The database that the collection is in.", min: 1},
+	"member_count":                        {description: "How many members it has.", minimum: jsonschema.Ptr(0.0)},
+	"OperatedOrganizations.organizations": {description: "In the order of their ids, in which they were created."},
+
 	"LoginRequest.email":             {description: "White space around it is removed, and it is compared without case.", min: 1},
 	"LoginRequest.organization_name": {description: "The organization that the tokens are for: one of the admin's. Without it, that of the last login or switch.", min: 1},
 	"LoginRequest.password":          {description: "The rules for a new one do not apply.", min: 1, max: 128},
@@ -213,6 +220,30 @@ var fields = map[string]field{
 	"Problem.errors":         {description: "Every field or parameter that is wrong."},
 	"Problem.errors.field":   {description: "The name of the field or parameter."},
 	"Problem.errors.message": {description: "The end of a sentence that begins with the name.", min: 1},
+}
+
+// ofOrganization are the fields of an organization as an operator sees it, alone or in a
+// list.
+var ofOrganization = map[string]field{
+	"status":                      {description: "`active`, `suspended` by an operator, `provisioning` while it is created or `deleting`. There may be more one day.", min: 1},
+	"updated_at":                  {description: "When a member last changed it."},
+	"operation":                   {description: "The change under way."},
+	"members":                     {description: "In no order."},
+	"history":                     {description: "What operators did to it, the latest last; at most 100."},
+	"history.act":                 {description: "`suspend` or `reactivate`. There may be more one day.", min: 1},
+	"history.by":                  {description: "Who it was: the ARN of a user or a role's session.", min: 1},
+	"history.reason":              {description: "What the operator gave."},
+	"history.at":                  {description: "When it was."},
+	"operation.kind":              {description: "`create`, `update` or `delete`.", min: 1},
+	"operation.started_at":        {description: "When it began."},
+	"operation.organization_name": {description: "The name after it, of an update."},
+	"members.since":               {description: "When the admin became a member."},
+}
+
+func init() {
+	for name, f := range ofOrganization {
+		fields["OperatedOrganization."+name], fields["OperatedOrganizations.organizations."+name] = f, f
+	}
 }
 
 var ofMail = field{description: "From the link in a mail. Good for one use.", min: 1}

@@ -19,7 +19,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
-OPEN, TOKEN = "NONE", "Token"
+OPEN, TOKEN, IAM = "NONE", "Token", "AWS_IAM"
 
 ROUTES = {
     "POST /org/create": (OPEN, "CreateFunction"),
@@ -48,6 +48,10 @@ ROUTES = {
     "GET /admin/sessions": (TOKEN, "SessionsFunction"),
     "DELETE /admin/sessions/{id}": (TOKEN, "EndSessionFunction"),
     "DELETE /admin/sessions": (TOKEN, "EndSessionsFunction"),
+    "GET /operator/organizations": (IAM, "ListOrganizationsFunction"),
+    "GET /operator/organizations/{id}": (IAM, "ShowOrganizationFunction"),
+    "POST /operator/organizations/{id}/suspend": (IAM, "SuspendFunction"),
+    "POST /operator/organizations/{id}/reactivate": (IAM, "ReactivateFunction"),
     "GET /.well-known/jwks.json": (OPEN, "JwksFunction"),
     "GET /health": (OPEN, "HealthFunction"),
     "GET /": (OPEN, "DocsFunction"),
@@ -98,6 +102,10 @@ SECRETS = {  # secrets that each function may read
     "AddOrganizationFunction": {"MongoUrlSecret"},
     "SwitchFunction": {"MongoUrlSecret", SIGNING_KEY},
     "JwksFunction": set(),
+    "ListOrganizationsFunction": {READ_URL},
+    "ShowOrganizationFunction": {READ_URL},
+    "SuspendFunction": {"MongoUrlSecret"},
+    "ReactivateFunction": {"MongoUrlSecret"},
     "HealthFunction": {READ_URL},
     "DocsFunction": set(),
     "AuthorizerFunction": {"JwtSecret"},
@@ -214,7 +222,8 @@ def check_routes(api):
         equal(got.get(key), ROUTES.get(key), f"route {key}")
 
     schemes = body["components"]["securitySchemes"]
-    equal(list(schemes), [TOKEN], "authorizers")
+    equal(set(schemes), {TOKEN, IAM}, "authorizers")
+    equal(schemes.get(IAM, {}).get("x-amazon-apigateway-authtype"), "awsSigv4", "the type of the authorizer of operators")
     authorizer = schemes.get(TOKEN, {}).get("x-amazon-apigateway-authorizer", {})
     equal(authorizer.get("type"), "request", "type of the authorizer")
     equal(authorizer.get("authorizerPayloadFormatVersion"), "2.0", "payload format of the authorizer")

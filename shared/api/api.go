@@ -269,6 +269,7 @@ func newOrganization(o org.Organization) organization {
 type request[T validator] struct {
 	http    *http.Request      // embedded, its 40 methods would be compiled for each T
 	caller  auth.Caller        // zero unless the endpoint is an admin's
+	by      string             // the operator; empty unless the endpoint is an operator's
 	query   map[string]*string // the parameters that are given
 	content T                  // the body
 }
@@ -424,6 +425,11 @@ func read[T validator](r *http.Request, c caller, parameters []string, form bool
 	in.http = r
 	if c == admin || c == unverified {
 		if in.caller, err = callerOf(r); err != nil {
+			return in, err
+		}
+	}
+	if c == operator {
+		if in.by, err = operatorOf(r); err != nil {
 			return in, err
 		}
 	}

@@ -969,42 +969,47 @@ func TestHostileExtras(t *testing.T) {
 	ticket := fmt.Sprintf(`{"ticket":%q,"password":"Better@123"}`, auth.NewOpaqueToken(auth.NewOpaqueID()).Text())
 	confirmation := fmt.Sprintf(`{"ticket":%q}`, auth.NewOpaqueToken(auth.NewOpaqueID()).Text())
 	type route struct {
-		handler http.Handler
-		private bool
-		body    string // "" if the route takes none
-		form    bool   // the body is one, of a service with serviceSecret
-		query   string // with every parameter that the route knows
-		done    int    // the status if nothing is wrong
+		handler  http.Handler
+		private  bool
+		operator bool
+		body     string // "" if the route takes none
+		form     bool   // the body is one, of a service with serviceSecret
+		query    string // with every parameter that the route knows
+		done     int    // the status if nothing is wrong
 	}
 	routes := map[string]route{
-		"POST /org/create":               {handler: api.Create(s), body: registration("Acme", "admin@example.com"), done: 500},
-		"GET /org/get":                   {handler: api.Get(s), query: "organization_name=Acme", done: 500},
-		"PUT /org/update":                {handler: api.Update(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
-		"DELETE /org/delete":             {handler: api.Delete(s), private: true, query: "organization_name=Acme", done: 500},
-		"POST /admin/login":              {handler: api.Login(s), body: `{"email":"admin@example.com","password":"` + adminPassword + `"}`, done: 500},
-		"POST /admin/refresh":            {handler: api.Refresh(s), body: refresh, done: 500},
-		"POST /admin/logout":             {handler: api.Logout(s), body: refresh, done: 500},
-		"GET /admin/me":                  {handler: api.Me(s), private: true, done: 500},
-		"POST /admin/introspect":         {handler: introspect(s), form: true, body: "token=" + goodToken(t), done: 500},
-		"GET /org/members":               {handler: api.Members(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
-		"PUT /org/members/{admin_id}":    {handler: api.ChangeRole(s), private: true, body: `{"role":"member"}`, done: 500},
-		"DELETE /org/members/{admin_id}": {handler: api.RemoveMember(s), private: true, done: 500},
-		"POST /org/invitations":          {handler: api.Invite(s), private: true, body: `{"email":"ann@example.com","role":"member"}`, done: 500},
-		"GET /org/invitations":           {handler: api.Invitations(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
-		"DELETE /org/invitations/{id}":   {handler: api.Withdraw(s), private: true, done: 500},
-		"POST /invitations/accept":       {handler: api.Accept(s), body: ticket, done: 500},
-		"POST /admin/forgot":             {handler: api.Forgot(s), body: `{"email":"admin@example.com"}`, done: 500},
-		"POST /admin/reset":              {handler: api.Reset(s), body: ticket, done: 500},
-		"POST /admin/verify":             {handler: api.Verify(s), body: confirmation, done: 500},
-		"POST /admin/verify/resend":      {handler: api.Resend(s), private: true, done: 500},
-		"GET /admin/organizations":       {handler: api.Organizations(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
-		"POST /admin/organizations":      {handler: api.AddOrganization(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
-		"POST /admin/switch":             {handler: api.Switch(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
-		"GET /admin/sessions":            {handler: api.Sessions(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
-		"DELETE /admin/sessions/{id}":    {handler: api.EndSession(s), private: true, done: 500},
-		"DELETE /admin/sessions":         {handler: api.EndSessions(s), private: true, done: 500},
-		"GET /.well-known/jwks.json":     {handler: api.JWKS([]byte("{}")), done: 200},
-		"GET /health":                    {handler: api.Health(s), query: "deep=true", done: 500},
+		"POST /org/create":                             {handler: api.Create(s), body: registration("Acme", "admin@example.com"), done: 500},
+		"GET /org/get":                                 {handler: api.Get(s), query: "organization_name=Acme", done: 500},
+		"PUT /org/update":                              {handler: api.Update(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
+		"DELETE /org/delete":                           {handler: api.Delete(s), private: true, query: "organization_name=Acme", done: 500},
+		"POST /admin/login":                            {handler: api.Login(s), body: `{"email":"admin@example.com","password":"` + adminPassword + `"}`, done: 500},
+		"POST /admin/refresh":                          {handler: api.Refresh(s), body: refresh, done: 500},
+		"POST /admin/logout":                           {handler: api.Logout(s), body: refresh, done: 500},
+		"GET /admin/me":                                {handler: api.Me(s), private: true, done: 500},
+		"POST /admin/introspect":                       {handler: introspect(s), form: true, body: "token=" + goodToken(t), done: 500},
+		"GET /org/members":                             {handler: api.Members(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
+		"PUT /org/members/{admin_id}":                  {handler: api.ChangeRole(s), private: true, body: `{"role":"member"}`, done: 500},
+		"DELETE /org/members/{admin_id}":               {handler: api.RemoveMember(s), private: true, done: 500},
+		"POST /org/invitations":                        {handler: api.Invite(s), private: true, body: `{"email":"ann@example.com","role":"member"}`, done: 500},
+		"GET /org/invitations":                         {handler: api.Invitations(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
+		"DELETE /org/invitations/{id}":                 {handler: api.Withdraw(s), private: true, done: 500},
+		"POST /invitations/accept":                     {handler: api.Accept(s), body: ticket, done: 500},
+		"POST /admin/forgot":                           {handler: api.Forgot(s), body: `{"email":"admin@example.com"}`, done: 500},
+		"POST /admin/reset":                            {handler: api.Reset(s), body: ticket, done: 500},
+		"POST /admin/verify":                           {handler: api.Verify(s), body: confirmation, done: 500},
+		"POST /admin/verify/resend":                    {handler: api.Resend(s), private: true, done: 500},
+		"GET /admin/organizations":                     {handler: api.Organizations(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
+		"POST /admin/organizations":                    {handler: api.AddOrganization(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
+		"POST /admin/switch":                           {handler: api.Switch(s), private: true, body: `{"organization_name":"Acme"}`, done: 500},
+		"GET /admin/sessions":                          {handler: api.Sessions(s), private: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10", done: 500},
+		"DELETE /admin/sessions/{id}":                  {handler: api.EndSession(s), private: true, done: 500},
+		"DELETE /admin/sessions":                       {handler: api.EndSessions(s), private: true, done: 500},
+		"GET /operator/organizations":                  {handler: api.ListOrganizations(s), operator: true, query: "after=6b062bca0f6f0e6d4f1c2a30&limit=10&prefix=A&status=active", done: 500},
+		"GET /operator/organizations/{id}":             {handler: api.ShowOrganization(s), operator: true, done: 500},
+		"POST /operator/organizations/{id}/suspend":    {handler: api.Suspend(s), operator: true, body: `{"reason":"unpaid"}`, done: 500},
+		"POST /operator/organizations/{id}/reactivate": {handler: api.Reactivate(s), operator: true, body: `{"reason":"paid"}`, done: 500},
+		"GET /.well-known/jwks.json":                   {handler: api.JWKS([]byte("{}")), done: 200},
+		"GET /health":                                  {handler: api.Health(s), query: "deep=true", done: 500},
 	}
 	for _, r := range api.Routes() {
 		if r.Page {
@@ -1042,6 +1047,9 @@ func TestHostileExtras(t *testing.T) {
 			e := withBody(request(method, path, query), body)
 			if authorized {
 				e = as(caller, e)
+			}
+			if authorized && r.operator {
+				e = asOperator("arn:aws:iam::123456789012:user/olivia", e)
 			}
 			if r.form {
 				e = asService(e)

@@ -47,12 +47,16 @@ func newEdge(value string) (edge, error) {
 type lambdaFunction func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error)
 
 // guard returns the function behind the edge. It refuses what has not come through the edge,
-// as the gateway would, and takes the address of the client from the edge.
+// as the gateway would, and takes the address of the client from the edge. Operators need not
+// come through the edge: AWS IAM compares the host that they have signed.
 func (e edge) guard(f lambdaFunction) lambdaFunction {
 	if len(e) == 0 {
 		return f
 	}
 	return func(ctx context.Context, event events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+		if isOperators(event.RequestContext) {
+			return f(ctx, event)
+		}
 		event.Headers = maps.Clone(event.Headers)
 		secret := headerAway(event.Headers, edgeSecretHeader)
 		if !e.knows(secret) {

@@ -90,6 +90,14 @@ func TestEdge(t *testing.T) {
 	if status, _ := send(behind, map[string]string{"X-Edge-Secret": "an older one"}); status != 200 {
 		t.Errorf("an older secret: %d", status)
 	}
+	// Operators need not come through it.
+	event := events.APIGatewayV2HTTPRequest{}
+	event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
+		IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{UserARN: "arn:aws:iam::123456789012:user/olivia"},
+	}
+	if response, err := behind.guard(f)(t.Context(), event); err != nil || response.StatusCode != 200 {
+		t.Errorf("an operator: %+v, %v", response, err)
+	}
 	// Without an edge nobody is believed.
 	if status, source := send(nil, map[string]string{"x-edge-secret": edgeSecret, "x-forwarded-for": "203.0.113.9, 192.0.2.1"}); status != 200 || source != "192.0.2.1" {
 		t.Errorf("without an edge: %d from %s", status, source)

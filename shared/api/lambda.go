@@ -120,6 +120,21 @@ func callerOf(r *http.Request) (auth.Caller, error) {
 	return caller, nil
 }
 
+// operatorOf returns the operator whom API Gateway knows by AWS IAM, as an ARN. It is in a part
+// of the event that no client can write.
+func operatorOf(r *http.Request) (string, error) {
+	event, _ := core.GetAPIGatewayV2ContextFromContext(r.Context())
+	if !isOperators(event) {
+		return "", refuse(http.StatusForbidden, operatorRequired, "only an operator may do this")
+	}
+	return event.Authorizer.IAM.UserARN, nil
+}
+
+// isOperators reports whether API Gateway has let the request pass by AWS IAM.
+func isOperators(event events.APIGatewayV2HTTPRequestContext) bool {
+	return event.Authorizer != nil && event.Authorizer.IAM != nil && event.Authorizer.IAM.UserARN != ""
+}
+
 // clientAddress returns the IP address of the client as the gateway saw it, or the edge if
 // there is one. Headers that name one, such as X-Forwarded-For, can be written by anybody.
 func clientAddress(r *http.Request) string {

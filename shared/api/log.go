@@ -60,6 +60,9 @@ func logRequest(r *http.Request, path string, status int, duration time.Duration
 	if caller, err := callerOf(r); err == nil {
 		attrs = append(attrs, "admin_id", caller.AdminID, "organization_id", caller.OrganizationID, "session_id", caller.SessionID)
 	}
+	if by, err := operatorOf(r); err == nil {
+		attrs = append(attrs, "operator", by)
+	}
 	if err != nil {
 		attrs = append(attrs, "reason", strings.TrimPrefix(newProblem(err, "").Type, problemPath), "error", withoutNames(err))
 	}

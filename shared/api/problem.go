@@ -42,6 +42,7 @@ const (
 	internalError        org.Reason = "internal-error"
 	pageNotFound         org.Reason = "page-not-found"
 	clientRefused        org.Reason = "client-refused"
+	operatorRequired     org.Reason = "operator-required"
 )
 
 // problemTypes has every type of problem of the service.
@@ -59,7 +60,8 @@ var problemTypes = []problemType{
 	{org.TooManyOrganizations, 403, "There are as many organizations as there may be here."},
 	{org.RoleForbids, 403, "The role of the caller in the organization does not permit this."},
 	{org.WrongConfirmation, 403, "The confirmation of a delete names another organization."},
-	{org.OrganizationNotFound, 404, "There is no organization of that name."},
+	{operatorRequired, 403, "The request does not come from an operator, whom API Gateway knows by AWS IAM."},
+	{org.OrganizationNotFound, 404, "There is no organization of that name or id."},
 	{org.MemberNotFound, 404, "The organization has no member of that id."},
 	{org.InvitationNotFound, 404, "The organization has no open invitation of that id."},
 	{pageNotFound, 404, "There is no page at that path."},

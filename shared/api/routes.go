@@ -15,6 +15,8 @@ var pageParameters = []Parameter{
 	{Name: "limit", Meaning: "How many to return at most: 1 to 100, by default 50."},
 }
 
+var organizationID = Parameter{Name: "id", Required: true, InPath: true, Meaning: "The id of the organization."}
+
 // The table of routes. Each handler is made from its row, and so is the OpenAPI
 // document. A handler whose types are not those of its row does not compile. A
 // row is a variable of its own, so that a function links no other row.
@@ -182,6 +184,32 @@ var (
 		summary: "Mail the admin another ticket to confirm the email",
 		reasons: []org.Reason{org.AlreadyVerified, org.TooManyMails, org.MailUnavailable, org.DatabaseUnavailable, org.ChangePending},
 	}
+	listOrganizationsRoute = route[nothing, operatedOrganizations]{
+		function: "listorganizations", method: "GET", path: "/operator/organizations", caller: operator, status: http.StatusOK,
+		parameters: append(slices.Clip(pageParameters),
+			Parameter{Name: "prefix", Meaning: "Return only those whose names, or rather slugs, begin like this."},
+			Parameter{Name: "status", Meaning: "Return only those that are `provisioning`, `active`, `suspended` or `deleting`."}),
+		summary: "List all organizations, page by page",
+		reasons: []org.Reason{org.InvalidFields, org.DatabaseUnavailable},
+	}
+	showOrganizationRoute = route[nothing, operatedOrganization]{
+		function: "showorganization", method: "GET", path: "/operator/organizations/{id}", caller: operator, status: http.StatusOK,
+		parameters: []Parameter{organizationID},
+		summary:    "Return an organization with its members and what operators did to it",
+		reasons:    []org.Reason{org.OrganizationNotFound, org.DatabaseUnavailable},
+	}
+	suspendRoute = route[org.ActRequest, operatedOrganization]{
+		function: "suspend", method: "POST", path: "/operator/organizations/{id}/suspend", caller: operator, status: http.StatusOK,
+		parameters: []Parameter{organizationID},
+		summary:    "Suspend an organization: nothing works for its members, until it is reactivated",
+		reasons:    []org.Reason{org.OrganizationNotFound, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending},
+	}
+	reactivateRoute = route[org.ActRequest, operatedOrganization]{
+		function: "reactivate", method: "POST", path: "/operator/organizations/{id}/reactivate", caller: operator, status: http.StatusOK,
+		parameters: []Parameter{organizationID},
+		summary:    "End the suspension of an organization, whose members must log in again",
+		reasons:    []org.Reason{org.OrganizationNotFound, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending},
+	}
 	jwksRoute = route[nothing, cacheable]{
 		function: "jwks", method: "GET", path: "/.well-known/jwks.json", status: http.StatusOK,
 		summary: "Return the public keys that verify access tokens",
@@ -235,7 +263,8 @@ func Routes() []Route {
 		inviteRoute.describe(), invitationsRoute.describe(), withdrawRoute.describe(), acceptRoute.describe(),
 		organizationsRoute.describe(), addOrganizationRoute.describe(), switchRoute.describe(),
 		sessionsRoute.describe(), endSessionRoute.describe(), endSessionsRoute.describe(),
-		forgotRoute.describe(), resetRoute.describe(), verifyRoute.describe(), resendRoute.describe(), jwksRoute.describe(), healthRoute.describe(),
+		forgotRoute.describe(), resetRoute.describe(), verifyRoute.describe(), resendRoute.describe(),
+		listOrganizationsRoute.describe(), showOrganizationRoute.describe(), suspendRoute.describe(), reactivateRoute.describe(), jwksRoute.describe(), healthRoute.describe(),
 	}
 	for _, r := range pageRoutes() {
 		rows = append(rows, r.describe())
@@ -270,6 +299,7 @@ const (
 	admin             // with an access token
 	unverified        // the same, also before the email is verified where it must be
 	service           // with a secret of INTROSPECTION_SECRET
+	operator          // who may invoke the route by AWS IAM
 )
 
 // Route describes an endpoint for programs that read the table, of which no
@@ -280,6 +310,7 @@ type Route struct {
 	Path       string
 	Admin      bool       // the caller needs an access token
 	Service    bool       // the caller needs a secret of INTROSPECTION_SECRET
+	Operator   bool       // the caller must be allowed to by AWS IAM
 	Action     org.Action // that the role of the caller must permit, perhaps only for a part of the request; empty: none
 	Parameters []Parameter
 	Request    reflect.Type // of the body; nil if there is none
@@ -327,13 +358,16 @@ func (e *route[T, R]) describe() Route {
 
 func (e *row) describe(request, response reflect.Type) Route {
 	r := Route{
-		Function: e.function, Method: e.method, Path: e.path, Admin: e.caller == admin || e.caller == unverified, Service: e.caller == service,
+		Function: e.function, Method: e.method, Path: e.path, Admin: e.caller == admin || e.caller == unverified, Service: e.caller == service, Operator: e.caller == operator,
 		Action: e.action, Parameters: e.parameters, Form: e.form, Status: e.status, Summary: e.summary, NoContent: e.noContent,
 	}
 	// What read refuses, on every route.
 	reasons := append(slices.Clone(e.reasons), malformedRequest, invalidParameters, internalError)
 	if r.Admin {
 		reasons = append(reasons, tokenRequired, org.TokenRevoked)
+	}
+	if r.Operator {
+		reasons = append(reasons, operatorRequired)
 	}
 	if e.caller == admin {
 		reasons = append(reasons, org.EmailUnverified)

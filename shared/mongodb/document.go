@@ -50,8 +50,17 @@ type organizationDoc struct {
 	Revision    int64           `bson:"revision"`
 	Operation   *operationDoc   `bson:"operation,omitempty"`
 	Committed   objectID        `bson:"committed_operation_id,omitempty"`
+	History     []actDoc        `bson:"history,omitempty"`
 	CreatedAt   time.Time       `bson:"created_at"`
 	UpdatedAt   time.Time       `bson:"updated_at"`
+}
+
+type actDoc struct {
+	ID     objectID    `bson:"id"`
+	Kind   org.ActKind `bson:"kind"`
+	By     string      `bson:"by"`
+	Reason string      `bson:"reason"`
+	At     time.Time   `bson:"at"`
 }
 
 type memberDoc struct {
@@ -182,6 +191,9 @@ func newOrganizationDoc(o org.Organization) organizationDoc {
 			ID: i.ID, Email: i.Email, Role: i.Role, InvitedBy: objectID(i.InvitedBy), CreatedAt: i.CreatedAt, ExpiresAt: i.ExpiresAt,
 		})
 	}
+	for _, a := range o.History {
+		doc.History = append(doc.History, actDoc{ID: objectID(a.ID), Kind: a.Kind, By: a.By, Reason: a.Reason, At: a.At})
+	}
 	if op := o.Operation; op != nil {
 		doc.Operation = &operationDoc{
 			ID: objectID(op.ID), Kind: op.Kind, StartedAt: op.StartedAt, TouchedAt: op.TouchedAt,
@@ -208,6 +220,9 @@ func (d organizationDoc) organization() org.Organization {
 		o.Invitations = append(o.Invitations, org.Invitation{
 			ID: i.ID, Email: i.Email, Role: i.Role, InvitedBy: string(i.InvitedBy), CreatedAt: i.CreatedAt.UTC(), ExpiresAt: i.ExpiresAt.UTC(),
 		})
+	}
+	for _, a := range d.History {
+		o.History = append(o.History, org.Act{ID: string(a.ID), Kind: a.Kind, By: a.By, Reason: a.Reason, At: a.At.UTC()})
 	}
 	if op := d.Operation; op != nil {
 		o.Operation = &org.Operation{

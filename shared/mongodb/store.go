@@ -128,6 +128,21 @@ func (s *Store) CountOrganizations(ctx context.Context) (int64, error) {
 	return n, convert("count organizations", err)
 }
 
+func (s *Store) OrganizationsAfter(ctx context.Context, after, prefix string, status org.Status, limit int) ([]org.Organization, error) {
+	filter := bson.D{}
+	if after != "" {
+		filter = append(filter, bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: objectID(after)}}})
+	}
+	if prefix != "" {
+		filter = append(filter, bson.E{Key: "collection_name", Value: bson.D{{Key: "$gte", Value: prefix}, {Key: "$lt", Value: prefix + "\U0010ffff"}}})
+	}
+	if status != "" {
+		filter = append(filter, bson.E{Key: "status", Value: status})
+	}
+	return findAll(ctx, s.organizations, filter, organizationDoc.organization,
+		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
+}
+
 func (s *Store) UnfinishedOrganizations(ctx context.Context, before time.Time) ([]org.Organization, error) {
 	return findAll(ctx, s.organizations,
 		bson.D{{Key: "operation.touched_at", Value: bson.D{{Key: "$lte", Value: before}}}},

@@ -29,22 +29,28 @@ func (s *Service) Members(ctx context.Context, caller auth.Caller, after string,
 	if more = len(listed) > limit; more {
 		listed = listed[:limit]
 	}
+	members, err = s.listMembers(ctx, listed)
+	return members, more, err
+}
+
+// listMembers returns the members with their emails.
+func (s *Service) listMembers(ctx context.Context, members []Member) (listed []ListedMember, err error) {
 	var ids []string
-	for _, m := range listed {
+	for _, m := range members {
 		ids = append(ids, m.AdminID)
 	}
 	admins, err := s.Store.AdminsByID(ctx, ids)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	emails := map[string]string{}
 	for _, a := range admins {
 		emails[a.ID] = a.Email
 	}
-	for _, m := range listed {
-		members = append(members, ListedMember{m, emails[m.AdminID]})
+	for _, m := range members {
+		listed = append(listed, ListedMember{m, emails[m.AdminID]})
 	}
-	return members, more, nil
+	return listed, nil
 }
 
 var errMemberNotFound = refuse(NotFound, MemberNotFound, "the organization has no member of that id")

@@ -21,6 +21,7 @@ type Organization struct {
 	Revision       int64      // grows by one with every write of the record
 	Operation      *Operation // the change under way; nil: none
 	Committed      string     // the id of the operation that was committed last
+	History        []Act      // what operators did, the latest last
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 }
@@ -32,7 +33,7 @@ type Status string
 const (
 	Provisioning Status = "provisioning"
 	Active       Status = "active"
-	Suspended    Status = "suspended" // by an operator, in the database
+	Suspended    Status = "suspended" // by an operator
 	Deleting     Status = "deleting"
 )
 
@@ -100,6 +101,12 @@ func (o *Organization) adminIDs() (ids []string) {
 		ids = append(ids, m.AdminID)
 	}
 	return ids
+}
+
+// committed reports whether the record says that the operation, or the operator's act, of that
+// id is committed.
+func (o *Organization) committed(id string) bool {
+	return o.Committed == id || slices.ContainsFunc(o.History, func(a Act) bool { return a.ID == id })
 }
 
 // claimsInUse returns the ids of the claims that the organization holds, and of

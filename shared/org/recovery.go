@@ -213,7 +213,7 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 			_, err = s.stopChange(ctx, o, op)
 		}
 	case err != nil:
-	case current.Committed == op.ID:
+	case current.committed(op.ID):
 		var admin Admin
 		if op.AdminID != "" {
 			if admin, err = s.Store.Admin(ctx, op.AdminID); err != nil {

@@ -247,12 +247,10 @@ func TestRefresh(t *testing.T) {
 			}
 		},
 		"suspension": func(t *testing.T, w *world, s *org.Service, o org.Organization, c auth.Caller) {
-			_, err := w.db.Client.Database(w.db.Name).Collection("organizations").UpdateOne(t.Context(),
-				bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "status", Value: "suspended"}}}})
-			if err != nil {
+			if _, err := s.Suspend(t.Context(), "olivia", o.ID, org.ActRequest{Reason: "unpaid"}); err != nil {
 				t.Fatal(err)
 			}
-			_, err = s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password})
+			_, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password})
 			wantUnauthenticated(t, "login to a suspended organization", err)
 		},
 	}

@@ -155,20 +155,22 @@ func (c *catalog) hasUUID(uuid string) bool {
 	return false
 }
 
-// operatorActs lets an operator suspend a random organization, or end its
-// suspension.
+// operatorActs lets an operator suspend a random organization, or end its suspension, in
+// the database.
 func (s *sim) operatorActs() {
-	var ids []string
-	for id, o := range s.durable.organizations {
+	if ids := s.begun(); len(ids) > 0 {
+		s.toggleSuspension(oneOf(s, ids))
+	}
+}
+
+// begun returns the ids of the organizations that are active or suspended.
+func (s *sim) begun() (ids []string) {
+	for _, o := range inOrder(s.durable.organizations) {
 		if o.Status == org.Active || o.Status == org.Suspended {
-			ids = append(ids, id)
+			ids = append(ids, o.ID)
 		}
 	}
-	if len(ids) == 0 {
-		return
-	}
-	slices.Sort(ids)
-	s.toggleSuspension(ids[s.rng.IntN(len(ids))])
+	return ids
 }
 
 // toggleSuspension suspends an active organization and activates a suspended
@@ -180,7 +182,7 @@ func (s *sim) toggleSuspension(id string) {
 	} else {
 		o.Status = org.Active
 	}
-	s.models[id].suspended = o.Status == org.Suspended
+	s.models[id].statusIs(o.Status, s.step)
 	s.durable.organizations[id] = o
 	s.tracef("   OPERATOR sets %s %s", id, o.Status)
 }

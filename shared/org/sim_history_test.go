@@ -37,13 +37,15 @@ type tenantModel struct {
 	id              string
 	*personModel    // its owner
 	name, slug      string
-	wasActive       bool         // it was active at some time
-	deleting        bool         // a deletion was committed
-	suspended       bool         // by the operator
-	mate            *personModel // a second admin; nil: there is none
-	uuid            int          // the UUID of its collection
-	documents       []int        // the documents in it that must not be lost
-	collectionNames []string     // the names that its collection had, or was to have
+	wasActive       bool               // it was active at some time
+	deleting        bool               // a deletion was committed
+	suspended       bool               // by the operator
+	left            map[org.Status]int // the steps until which it had the statuses, if it has another one
+	toldSuspended   int                // the step at which the operator was told that it is suspended; 0: it may be active again
+	mate            *personModel       // a second admin; nil: there is none
+	uuid            int                // the UUID of its collection
+	documents       []int              // the documents in it that must not be lost
+	collectionNames []string           // the names that its collection had, or was to have
 }
 
 // personModel is what an admin must be.
@@ -90,11 +92,63 @@ func (s *sim) recordWritten(before, after org.Organization) {
 	} else if before.Revision > 0 && (!reflect.DeepEqual(before.Admins, after.Admins) || len(after.Invitations) > len(before.Invitations)) {
 		s.addProblem("wrong members", "%s has %v and %v without a commit", m.id, after.Admins, after.Invitations)
 	}
-	if before.Status == org.Suspended && after.Status != before.Status && after.Status != org.Deleting {
-		s.addProblem("suspension lost", "%s was suspended by the operator and is %s", m.id, after.Status)
-	}
+	s.actWritten(m, before, after)
 	if after.Status == org.Deleting && before.Status != org.Deleting {
 		s.deletionCommitted(m, after)
+	}
+}
+
+// actWritten checks that only an operator's act suspends an organization, or ends a
+// suspension.
+func (s *sim) actWritten(m *tenantModel, before, after org.Organization) {
+	acts := after.History
+	if n := len(before.History); len(acts) == n+1 {
+		a, op := acts[n], s.operation(acts[n].ID)
+		acts = acts[:n]
+		toward := map[string]org.Status{"Suspend": org.Suspended, "Reactivate": org.Active}[op.kind]
+		if op.committed || op.organization != m.id || after.Status != toward || before.Status == toward || (a.Kind == org.Suspending) != (toward == org.Suspended) {
+			s.addProblem("wrong act", "op%d %s makes %s %s, which was %s", op.n, op.kind, m.id, after.Status, before.Status)
+		}
+		op.committed = true
+		s.checkCommitTime(op, m.id)
+		m.statusIs(after.Status, s.step)
+	} else if (before.Status == org.Suspended || after.Status == org.Suspended) && before.Status != after.Status {
+		s.addProblem("suspension lost", "%s was %s and is %s", m.id, before.Status, after.Status)
+	}
+	if !slices.Equal(acts, before.History) {
+		s.addProblem("history lost", "%s has %v after %v", m.id, after.History, before.History)
+	}
+	if before.Status != after.Status {
+		m.leaves(before.Status, s.step)
+	}
+}
+
+// statusIs is called when an operator has changed the status.
+func (m *tenantModel) statusIs(status org.Status, step int) {
+	if m.suspended = status == org.Suspended; m.suspended {
+		m.leaves(org.Active, step)
+		return
+	}
+	m.toldSuspended = 0
+	m.leaves(org.Suspended, step)
+}
+
+func (m *tenantModel) leaves(status org.Status, step int) {
+	if m.left == nil {
+		m.left = map[org.Status]int{}
+	}
+	m.left[status] = step
+}
+
+// checkAct is called when an operator is told that an act was done, by this operation or
+// before: the organization had the status at some time since the operation began.
+func (s *sim) checkAct(op *operation, m *tenantModel, status org.Status) {
+	now := s.durable.organizations[m.id].Status
+	if left, ok := m.left[status]; now != status && (!ok || left < op.beganAt) {
+		s.addProblem("success without commit", "op%d %s, and %s is %s", op.n, op.kind, m.id, now)
+	}
+	if status == org.Suspended && now == status && m.toldSuspended == 0 {
+		m.toldSuspended = s.step
 	}
 }
 
@@ -296,6 +350,8 @@ var allowed = map[string][]error{
 	"Refresh":        {org.ErrUnauthenticated},
 	"Me":             {org.ErrUnauthenticated},
 	"Get":            {org.ErrNotFound},
+	"Suspend":        {org.ErrNotFound, org.ErrConflict},
+	"Reactivate":     {org.ErrNotFound, org.ErrConflict},
 	"Reconcile":      {},
 	"Withdraw":       {org.ErrUnauthenticated, org.ErrForbidden, org.ErrNotFound, org.ErrConflict},
 	"Reset":          {org.ErrUnauthenticated, org.ErrConflict},
@@ -333,6 +389,12 @@ func (s *sim) finish(c *call) {
 		if a, ok := s.durable.admins[op.admin]; ok && a.Email == op.ticketOf && !a.Verified() {
 			s.addProblem("success without commit", "op%d has not verified %s", op.n, a.Email)
 		}
+	case op.kind == "Suspend":
+		s.checkAct(op, m, org.Suspended)
+	case op.kind == "Reactivate":
+		s.checkAct(op, m, org.Active)
+	case op.admin != "" && m != nil && m.toldSuspended > 0 && op.beganAt > m.toldSuspended:
+		s.addProblem("works while suspended", "op%d %s began after the operator was told that %s is suspended", op.n, op.kind, m.id)
 	case op.kind == "Delete" && m.deleting: // by this operation or by another one
 	case op.updateRequest != nil && !op.committed && s.mayChangeNothing(op):
 	case changes && !op.committed:

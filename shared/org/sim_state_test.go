@@ -52,7 +52,7 @@ func (s *state) clone() *state {
 
 // copyOf returns a copy of an organization that shares nothing with it.
 func copyOf(o org.Organization) org.Organization {
-	o.Admins, o.Claims, o.Invitations = slices.Clone(o.Admins), slices.Clone(o.Claims), slices.Clone(o.Invitations)
+	o.Admins, o.Claims, o.Invitations, o.History = slices.Clone(o.Admins), slices.Clone(o.Claims), slices.Clone(o.Invitations), slices.Clone(o.History)
 	if o.Operation != nil {
 		op := *o.Operation
 		op.Claims = slices.Clone(op.Claims)
@@ -200,6 +200,13 @@ func (s *state) findOrganizations(match func(org.Organization) bool) (all []org.
 		}
 	}
 	return all, nil
+}
+
+func (s *state) organizationsAfter(after, prefix string, status org.Status, limit int) []org.Organization {
+	all, _ := s.findOrganizations(func(o org.Organization) bool {
+		return o.ID > after && strings.HasPrefix(o.Collection, prefix) && (status == "" || o.Status == status)
+	})
+	return all[:min(len(all), limit)]
 }
 
 func (s *state) replaceOrganization(seen, next org.Organization) (bool, error) {

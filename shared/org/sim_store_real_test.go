@@ -87,7 +87,7 @@ func (p *storePair) claim() org.Claim {
 
 func (p *storePair) organization() org.Organization {
 	o := org.Organization{
-		ID: pickOf(p, p.ids[:3]...), Name: "Acme", Collection: "org_a", CollectionUUID: pickOf(p, "", "00ff"), Database: p.database,
+		ID: pickOf(p, p.ids[:3]...), Name: "Acme", Collection: pickOf(p, "org_a", "org_ab", "org_b"), CollectionUUID: pickOf(p, "", "00ff"), Database: p.database,
 		Status: pickOf(p, org.Provisioning, org.Active, org.Suspended, org.Deleting), Revision: p.rng.Int64N(3),
 		Admins: []org.Member{{AdminID: p.ids[0], Role: pickOf(p, org.RoleOwner, org.RoleMember), Since: p.time()}}, Claims: []string{pickOf(p, "org_a", "org_b"), "email:a"},
 		CreatedAt: p.time(), UpdatedAt: p.time(),
@@ -96,6 +96,9 @@ func (p *storePair) organization() org.Organization {
 		o.Invitations = append(o.Invitations, org.Invitation{
 			ID: fmt.Sprint("i", i), Email: "c", Role: org.RoleAdmin, InvitedBy: p.ids[0], CreatedAt: p.time(), ExpiresAt: p.time(),
 		})
+	}
+	for range p.rng.IntN(3) {
+		o.History = append(o.History, org.Act{ID: p.ids[6], Kind: org.Suspending, By: "o", Reason: "r", At: p.time()})
 	}
 	if p.rng.IntN(2) == 0 {
 		o.Operation = &org.Operation{ID: p.ids[5], Kind: org.Updating, StartedAt: p.time(), TouchedAt: p.time(), Name: "Bolt",
@@ -192,7 +195,7 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 	c, o, a := p.claim(), p.organization(), p.admin()
 	errorOnly := func(err error) answer { return answerOf(nil, err) }
 	all := func(match func(org.Organization) bool) answer { return answerOf(p.simulated.findOrganizations(match)) }
-	switch p.rng.IntN(33) {
+	switch p.rng.IntN(34) {
 	case 0:
 		claims := []org.Claim{c}
 		if d := p.claim(); d.ID != c.ID {
@@ -270,6 +273,9 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 		organizations, err := p.store.OrganizationsByID(ctx, p.ids[:2])
 		sortByID(organizations)
 		return "OrganizationsByID", all(func(stored org.Organization) bool { return slices.Contains(p.ids[:2], stored.ID) }), answerOf(organizations, err)
+	case 33:
+		after, prefix, status := pickOf(p, "", p.ids[0], p.ids[1]), pickOf(p, "", "org_a", "org_ab"), pickOf(p, "", o.Status)
+		return fmt.Sprint("OrganizationsAfter ", after, prefix, status), answerOf(p.simulated.organizationsAfter(after, prefix, status, 2), nil), answerOf(p.store.OrganizationsAfter(ctx, after, prefix, status, 2))
 	case 29, 30, 31, 32:
 		return p.ticketCommand(ctx)
 	case 13:

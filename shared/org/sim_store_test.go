@@ -173,6 +173,12 @@ func (h *handle) Organizations(ctx context.Context) ([]org.Organization, error) 
 	return h.findOrganizations(ctx, "Organizations", "", func(org.Organization) bool { return true })
 }
 
+func (h *handle) OrganizationsAfter(ctx context.Context, after, prefix string, status org.Status, limit int) ([]org.Organization, error) {
+	return do(ctx, h, "OrganizationsAfter", read, fmt.Sprint(after, " ", prefix, " ", status), func(s *state) ([]org.Organization, error) {
+		return s.organizationsAfter(after, prefix, status, limit), nil
+	})
+}
+
 func (h *handle) CountOrganizations(ctx context.Context) (int64, error) {
 	return do(ctx, h, "CountOrganizations", read, "", func(s *state) (int64, error) { return int64(len(s.organizations)), nil })
 }

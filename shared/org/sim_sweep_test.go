@@ -348,6 +348,8 @@ var (
 	revoked = answers(org.TokenRevoked, append(changes, "me", "create another")...)
 	unknown = join(answers(org.OrganizationNotFound, "get"), answers(org.WrongCredentials, "login"))
 
+	noSuchID = answers(org.OrganizationNotFound, "suspend", "reactivate")
+
 	isEmpty       = join(anew, unknown)
 	hidden        = join(revoked, unknown)
 	isGone        = join(anew, hidden)
@@ -377,7 +379,7 @@ func join(all ...map[string]org.Reason) map[string]org.Reason {
 }
 
 var sweepStates = []sweepState{
-	{name: "empty", answers: isEmpty, set: func(*testing.T, *sim) {}},
+	{name: "empty", answers: join(isEmpty, noSuchID), set: func(*testing.T, *sim) {}},
 	{name: "active", set: setActive},
 	{name: "claimed", set: crashed("InsertClaims", (*sim).createCore), report: "2 removed"},
 	{name: "created", stale: true, set: crashed("InsertOrganization", (*sim).createCore), report: "1 undone"},
@@ -395,7 +397,7 @@ var sweepStates = []sweepState{
 		})},
 	{name: "with a second organization", set: changedActive(func(s *sim) { s.runHooked(s.createAnotherOp(s.acme(), "dune"), 0, nil) })},
 	{name: "deleting, with a second organization", stale: true, report: "1 finished",
-		answers: join(isGone, answers("", "login", "login with white space"), answers(org.EmailTaken)),
+		answers: join(isGone, noSuchID, answers("", "login", "login with white space"), answers(org.EmailTaken)),
 		set: then(crashed("ReplaceOrganization", func(s *sim) *operation {
 			s.meanwhile(func() { s.runHooked(s.createAnotherOp(s.acme(), "dune"), 0, nil) })
 			return s.deleteOp(s.acme())
@@ -403,9 +405,9 @@ var sweepStates = []sweepState{
 	{name: "begun for the display name", stale: true, report: "1 finished",
 		set: crashed("ReplaceOrganization", func(s *sim) *operation { return s.changeAcme("ACME", "c@x.test", "") }), answers: join(revoked, answers(org.WrongCredentials, "login"))},
 	{name: "committed", answers: isCoreAlready, set: crashed("ReleaseClaims?", (*sim).changeAll), report: "2 removed"},
-	{name: "deleting", answers: isGone, stale: true, set: crashed("ReplaceOrganization", (*sim).deleteAcme), report: "1 finished"},
-	{name: "dropped", answers: isGone, stale: true, set: crashed("DropCollection", (*sim).deleteAcme), report: "1 finished"},
-	{name: "released", answers: isGone, stale: true, set: crashed("ReleaseClaims", (*sim).deleteAcme), report: "1 finished"},
+	{name: "deleting", answers: join(isGone, noSuchID), stale: true, set: crashed("ReplaceOrganization", (*sim).deleteAcme), report: "1 finished"},
+	{name: "dropped", answers: join(isGone, noSuchID), stale: true, set: crashed("DropCollection", (*sim).deleteAcme), report: "1 finished"},
+	{name: "released", answers: join(isGone, noSuchID), stale: true, set: crashed("ReleaseClaims", (*sim).deleteAcme), report: "1 finished"},
 	{name: "upgraded", set: changedActive((*sim).downgrade), report: "2 repaired"},
 	{name: "restored", set: changedActive((*sim).changeUUIDs), report: "2 repaired"},
 	{name: "missing", set: changedActive(func(s *sim) { delete(s.durable.collections, "org_acme") }), report: "1 need attention", problems: "collection missing"},
@@ -418,7 +420,7 @@ var sweepStates = []sweepState{
 	{name: "claimed just now", answers: coreTaken, set: justCrashed("InsertClaims", (*sim).createCore)},
 	{name: "created just now", answers: coreTaken, set: justCrashed("RenameCollection", (*sim).createCore)},
 	{name: "moved just now", answers: isBusy, set: justCrashed("RenameCollection", (*sim).changeAll)},
-	{name: "deleting just now", answers: hidden, set: justCrashed("ReplaceOrganization", (*sim).deleteAcme)},
+	{name: "deleting just now", answers: join(hidden, noSuchID), set: justCrashed("ReplaceOrganization", (*sim).deleteAcme)},
 	{name: "created and filled", answers: coreUnusable, stale: true, report: "1 undone, 1 need attention",
 		set: then(crashed("RenameCollection", (*sim).createCore), func(s *sim) { s.fill("org_core") })},
 	{name: "begun and occupied", answers: coreUnusable, stale: true, report: "1 undone, 1 need attention",
@@ -432,7 +434,7 @@ var sweepStates = []sweepState{
 	{name: "begun and upgraded, with a stray", stale: true, answers: toBeCore, report: "1 finished, 1 repaired",
 		set: then(crashed("ReplaceOrganization", (*sim).changeAll), func(s *sim) { s.downgrade(); s.fill("org_acme"); s.durable.make("org_core") })},
 	{name: "with a new collection", answers: coreTaken, set: justCrashed("CreateCollection", (*sim).createCore)},
-	{name: "deleting and upgraded", stale: true, answers: isGone, report: "1 finished, 1 repaired",
+	{name: "deleting and upgraded", stale: true, answers: join(isGone, noSuchID), report: "1 finished, 1 repaired",
 		set: then(crashed("ReplaceOrganization", (*sim).deleteAcme), (*sim).downgrade)},
 	{name: "misnamed and written", only: "full reconcile", report: "1 repaired", without: "2 need attention", problems: "foreign documents",
 		set: changedActive(func(s *sim) {
@@ -488,6 +490,8 @@ var sweepOperations = []sweepOperation{
 	}},
 	{"everything", true, false, "", (*sim).changeAll},
 	{"delete", true, false, "", (*sim).deleteAcme},
+	{"suspend", true, false, "", func(s *sim) *operation { return s.actOp(s.acme().ID, false) }},
+	{"reactivate", true, true, "", func(s *sim) *operation { return s.actOp(s.acme().ID, true) }},
 	{"login", false, false, "", func(s *sim) *operation { return s.login("a@x.test", s.knownPassword()) }},
 	{"login with white space", false, true, "", func(s *sim) *operation { return s.login("\u00a0a@x.test ", s.knownPassword()) }},
 	{"login with the new email", false, false, org.WrongCredentials, func(s *sim) *operation { return s.login("c@x.test", "password new") }},

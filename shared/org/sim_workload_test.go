@@ -79,6 +79,7 @@ type operation struct {
 	callerVersion  int64 // of the token
 	newVersion     int64 // of the admin's tokens after it, if it has changed the admin
 	namedAt        int   // the step at which a creation gave its collection the name
+	beganAt        int   // the step at which it began
 }
 
 func (op *operation) String() string { return fmt.Sprintf("p%d op%d %s", op.process.n, op.n, op.kind) }
@@ -87,7 +88,7 @@ func (op *operation) String() string { return fmt.Sprintf("p%d op%d %s", op.proc
 func (s *sim) start(op *operation) {
 	op.n = len(s.ops) + 1
 	s.ops = append(s.ops, op)
-	op.process.op = op
+	op.process.op, op.beganAt = op, s.step
 	s.tracef("%v %s", op, op.args)
 	h := &handle{sim: s, op: op}
 	service := &org.Service{
@@ -157,6 +158,11 @@ func (s *sim) emails() []string {
 // chooseOperation returns a random operation.
 func (s *sim) chooseOperation() *operation {
 	active := s.active()
+	if s.operator > 0 && s.rng.IntN(8) == 0 {
+		if ids := s.begun(); len(ids) > 0 {
+			return s.actOp(oneOf(s, ids), s.rng.IntN(2) == 0)
+		}
+	}
 	r := s.rng.IntN(100)
 	if s.membersOnly && len(active) > 0 && r >= 15 {
 		if r < 80 {
@@ -343,6 +349,20 @@ func (s *sim) loginOp(c org.LoginRequest) *operation {
 		}
 		return err
 	}}
+}
+
+// actOp returns a suspension by an operator, or the end of one.
+func (s *sim) actOp(id string, ends bool) *operation {
+	op := &operation{kind: "Suspend", args: id, organization: id}
+	act := (*org.Service).Suspend
+	if ends {
+		op.kind, act = "Reactivate", (*org.Service).Reactivate
+	}
+	op.run = func(ctx context.Context, service *org.Service) error {
+		_, err := act(service, ctx, "operator", id, org.ActRequest{Reason: "a reason"})
+		return err
+	}
+	return op
 }
 
 func (s *sim) getOp(name string) *operation {

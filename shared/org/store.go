@@ -82,6 +82,10 @@ type OrganizationStore interface {
 	Organizations(ctx context.Context) ([]Organization, error)
 	// CountOrganizations returns about how many there are, from the collection's metadata.
 	CountOrganizations(ctx context.Context) (int64, error)
+	// OrganizationsAfter returns the organizations of the status, or of any if it is empty,
+	// whose ids are greater than after, and the names of whose collections begin with the
+	// prefix, in the order of their ids and at most limit of them.
+	OrganizationsAfter(ctx context.Context, after, prefix string, status Status, limit int) ([]Organization, error)
 	// UnfinishedOrganizations returns those whose operation was last touched
 	// at the time or earlier.
 	UnfinishedOrganizations(ctx context.Context, before time.Time) ([]Organization, error)

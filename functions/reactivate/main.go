@@ -1,0 +1,9 @@
+// Command reactivate is the Lambda function behind POST /operator/organizations/{id}/reactivate.
+package main
+
+import (
+	"orgservice/shared/api"
+	"orgservice/shared/wire"
+)
+
+func main() { api.Serve(wire.Handler(api.Reactivate)) }

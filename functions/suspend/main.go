@@ -1,0 +1,9 @@
+// Command suspend is the Lambda function behind POST /operator/organizations/{id}/suspend.
+package main
+
+import (
+	"orgservice/shared/api"
+	"orgservice/shared/wire"
+)
+
+func main() { api.Serve(wire.Handler(api.Suspend)) }

@@ -1,0 +1,55 @@
+package api_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"orgservice/shared/api"
+	"orgservice/shared/org"
+)
+
+// asOperator returns the request as the gateway hands it on after AWS IAM has let the
+// operator pass.
+func asOperator(arn string, r events.APIGatewayV2HTTPRequest) events.APIGatewayV2HTTPRequest {
+	r.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
+		IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{UserARN: arn},
+	}
+	return r
+}
+
+// TestOperatorRequired calls the operator's routes with and without an operator whom the
+// gateway knows.
+func TestOperatorRequired(t *testing.T) {
+	s, _ := newService(t)
+	caller := mustCreate(t, s, "Acme", "a@example.com")
+	route := "/operator/organizations/{id}"
+	path := "/operator/organizations/" + caller.OrganizationID
+	for _, test := range []struct {
+		handler func(*org.Service) http.Handler
+		request events.APIGatewayV2HTTPRequest
+		route   string
+	}{
+		{api.ListOrganizations, request("GET", "/operator/organizations", ""), "GET /operator/organizations"},
+		{api.ShowOrganization, request("GET", path, ""), "GET " + route},
+		{api.Suspend, withBody(request("POST", path+"/suspend", ""), `{"reason":"unpaid"}`), "POST " + route + "/suspend"},
+		{api.Reactivate, withBody(request("POST", path+"/reactivate", ""), `{"reason":"paid"}`), "POST " + route + "/reactivate"},
+	} {
+		h, r := test.handler(s), test.request
+		r.RouteKey = test.route
+		for name, refused := range map[string]events.APIGatewayV2HTTPRequest{
+			"nobody": r, "an admin": as(caller, r), "without a name": asOperator("", r),
+			"a header": withHeader(withHeader(r, "authorization", "AWS4-HMAC-SHA256 Credential=x"), "x-amzn-iam-userarn", "arn:aws:iam::123456789012:user/olivia"),
+		} {
+			response := call(t, h, refused)
+			if problemOf(t, response).Type != "/problems/operator-required" || response.StatusCode != 403 {
+				t.Errorf("%s, %s: %d %s", test.route, name, response.StatusCode, response.Body)
+			}
+		}
+		wantStatus(t, call(t, h, asOperator("arn:aws:iam::123456789012:user/olivia", r)), 200)
+	}
+	if _, _, err := s.Me(t.Context(), caller); err == nil {
+		t.Error("the organization was not suspended")
+	}
+}

@@ -1,0 +1,129 @@
+package org_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"orgservice/shared/org"
+)
+
+func TestSuspend(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	o := f.mustCreate(t, "Acme", "a@example.com")
+	caller := f.mustLogin(t, "a@example.com", adminPassword)
+	status := func(want org.Status, history ...string) {
+		t.Helper()
+		o, members, err := f.Show(t.Context(), o.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var acts []string
+		for _, a := range o.History {
+			acts = append(acts, fmt.Sprint(a.Kind, " by ", a.By, ": ", a.Reason))
+		}
+		if o.Status != want || !slices.Equal(acts, history) || len(members) != 1 || members[0].Email != "a@example.com" {
+			t.Errorf("%s, %q, %v; want %s, %q", o.Status, acts, members, want, history)
+		}
+	}
+	suspend, reactivate := f.Suspend, f.Reactivate
+	act := func(do func(context.Context, string, string, org.ActRequest) (org.Organization, error), by, reason string, want org.Status) {
+		t.Helper()
+		if got, err := do(t.Context(), by, o.ID, org.ActRequest{Reason: reason}); err != nil || got.Status != want {
+			t.Errorf("%s, %v; want %s", got.Status, err, want)
+		}
+	}
+
+	act(reactivate, "olivia", "it is active", org.Active)
+	status(org.Active)
+	act(suspend, "olivia", " unpaid\n", org.Suspended)
+	act(suspend, "oscar", "unpaid again", org.Suspended)
+	status(org.Suspended, "suspend by olivia: unpaid")
+	if _, _, err := f.Me(t.Context(), caller); !errors.Is(err, org.ErrUnauthenticated) {
+		t.Errorf("me: %v", err)
+	}
+	act(reactivate, "oscar", "paid", org.Active)
+	status(org.Active, "suspend by olivia: unpaid", "reactivate by oscar: paid")
+	if _, _, err := f.Me(t.Context(), caller); !errors.Is(err, org.ErrUnauthenticated) {
+		t.Errorf("me with a token from before: %v", err)
+	}
+	if _, _, err := f.Me(t.Context(), f.mustLogin(t, "a@example.com", adminPassword)); err != nil {
+		t.Error(err)
+	}
+
+	// The latest acts stay.
+	for i := range 60 {
+		act(suspend, "olivia", fmt.Sprint(i), org.Suspended)
+		act(reactivate, "olivia", fmt.Sprint(i), org.Active)
+	}
+	found, _, err := f.Show(t.Context(), o.ID)
+	if n := len(found.History); err != nil || n != 100 || found.History[0].Reason != "10" || found.History[n-1].Reason != "59" {
+		t.Errorf("%d acts, %v", n, err)
+	}
+
+	for _, unfit := range []org.Status{org.Provisioning, org.Deleting} {
+		f.set(t, "organizations", o.ID, bson.D{{Key: "status", Value: unfit}})
+		for _, do := range []func(context.Context, string, string, org.ActRequest) (org.Organization, error){suspend, reactivate} {
+			if _, err := do(t.Context(), "olivia", o.ID, org.ActRequest{Reason: "x"}); !errors.Is(err, org.ErrNotFound) {
+				t.Errorf("%s: %v; want ErrNotFound", unfit, err)
+			}
+		}
+	}
+}
+
+// TestSuspendDuringRename suspends in the middle of a rename, which is then finished.
+func TestSuspendDuringRename(t *testing.T) {
+	t.Parallel()
+	w, s, o := setUp(t)
+	if err := rename(w, w.crashing(&crash{at: 1, lost: true, only: "renameCollection"}), o, "Bolt")(); !errors.Is(err, org.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	if _, err := s.Suspend(t.Context(), "olivia", o.ID, org.ActRequest{Reason: "unpaid"}); err != nil {
+		t.Fatal(err)
+	}
+	w.makeStale()
+	reconcile(t, s)
+	got, _, err := s.Show(t.Context(), o.ID)
+	if err != nil || got.Status != org.Suspended || got.Name != "Bolt" || got.Collection != "org_bolt" || got.Operation != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := s.Reactivate(t.Context(), "olivia", o.ID, org.ActRequest{Reason: "paid"}); err != nil {
+		t.Fatal(err)
+	}
+	w.check()
+}
+
+// changing is a store in which the organization changes just after it was read.
+type changing struct {
+	org.Store
+	left int // how many times
+}
+
+func (c *changing) Organization(ctx context.Context, id string) (org.Organization, error) {
+	o, err := c.Store.Organization(ctx, id)
+	if c.left--; c.left >= 0 && err == nil {
+		_, err = c.Store.ReplaceOrganization(ctx, o, o)
+	}
+	return o, err
+}
+
+// TestSuspendWhatChanges suspends an organization that its members change all the time.
+func TestSuspendWhatChanges(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	o := f.mustCreate(t, "Acme", "a@example.com")
+	store := &changing{f.Store, 20}
+	f.Store = store
+	if _, err := f.Suspend(t.Context(), "olivia", o.ID, org.ActRequest{Reason: "x"}); !errors.Is(err, org.ErrConflict) {
+		t.Errorf("%v; want ErrConflict", err)
+	}
+	store.left = 19
+	if got, err := f.Suspend(t.Context(), "olivia", o.ID, org.ActRequest{Reason: "x"}); err != nil || got.Status != org.Suspended {
+		t.Errorf("%s, %v", got.Status, err)
+	}
+}
