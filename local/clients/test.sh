@@ -37,6 +37,8 @@ until url=$(sed -n 's/^listening on \([^ ]*\) .*/\1/p' "$work/service.log") && [
   sleep 0.1
 done
 export ORGSERVICE_URL=$url
+OPERATOR_TOKEN=$(cat "$data/operator_token")
+export OPERATOR_TOKEN
 
 # First, because after schemathesis the service refuses logins for a while.
 npm --prefix "$clients/typescript" test --silent
@@ -46,7 +48,7 @@ before=$(wc -l <"$work/service.log")
   "$work/venv/bin/schemathesis" run ../../../shared/api/openapi.json --url "$url" "$@")
 # Where every request is refused, schemathesis tests little.
 tail -n "+$((before + 1))" "$work/service.log" >"$work/schemathesis.log"
-for success in 'GET /org/get 200' 'PUT /org/update 200' 'DELETE /org/delete 200' 'GET /admin/me 200' 'POST /admin/logout 204'; do
+for success in 'GET /org/get 200' 'PUT /org/update 200' 'DELETE /org/delete 200' 'GET /admin/me 200' 'POST /admin/logout 204' 'GET /operator/organizations 200'; do
   read -r method path status <<<"$success"
   grep -q "\"method\":\"$method\",\"path\":\"$path\",\"status\":$status," "$work/schemathesis.log" ||
     { echo "schemathesis never got the answer $success"; exit 1; }

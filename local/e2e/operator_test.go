@@ -193,7 +193,8 @@ func TestOperator(t *testing.T) {
 	want("?limit=2&after="+next, ids[2], other.id)
 	want("?status=suspended", ids[0])
 	want("?status=active&prefix="+word, ids[1:]...)
-	c.operate("GET", "?after="+strings.Repeat("0", 32), nil).wantFields(t, "after")
+	want("?prefix="+word+"&after="+ids[1]+"00000000", ids[2]) // in the order of texts
+	c.operate("GET", "?after=x", nil).wantFields(t, "after")
 	c.operate("GET", "?prefix=***&status=x", nil).wantFields(t, "prefix", "status")
 
 	// What is repeated changes nothing.

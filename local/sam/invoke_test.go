@@ -193,6 +193,23 @@ func TestInvoke(t *testing.T) {
 	}
 	i.call(t, "Get", sample(t, "get"), 404, nil)
 
+	var organizations struct {
+		Organizations []struct {
+			ID     string `json:"id"`
+			Status string `json:"status"`
+		} `json:"organizations"`
+	}
+	i.call(t, "ListOrganizations", sample(t, "listorganizations"), 200, &organizations)
+	if len(organizations.Organizations) != 2 || organizations.Organizations[0].ID != created.ID || organizations.Organizations[0].Status != "active" {
+		t.Errorf("organizations of an operator: %+v", organizations)
+	}
+	i.call(t, "ShowOrganization", sample(t, "showorganization"), 404, nil) // nor do these
+	i.call(t, "Suspend", sample(t, "suspend"), 404, nil)
+	i.call(t, "Reactivate", sample(t, "reactivate"), 404, nil)
+	nobody := sample(t, "listorganizations")
+	delete(at(t, nobody, "requestContext"), "authorizer")
+	i.call(t, "ListOrganizations", nobody, 403, nil)
+
 	var deleted struct {
 		ID string `json:"id"`
 	}

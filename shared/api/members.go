@@ -54,8 +54,6 @@ func newListedMember(m org.ListedMember) listedMember {
 	return listedMember{AdminID: m.AdminID, Email: m.Email, Role: m.Role, Since: Time(m.Since)}
 }
 
-var errNotNext = invalidParameter("after", "must be `next` of a page before")
-
 // pageOf returns the page of a list that the client asks for.
 func pageOf(query map[string]*string) (limit int, after string, err error) {
 	limit = defaultLimit
@@ -67,7 +65,7 @@ func pageOf(query map[string]*string) (limit int, after string, err error) {
 	}
 	if text := query["after"]; text != nil {
 		if after = *text; len(after) < 24 || strings.Trim(after, "0123456789abcdef") != "" {
-			return 0, "", errNotNext
+			return 0, "", invalidParameter("after", "must be `next` of a page before")
 		}
 	}
 	return limit, after, nil

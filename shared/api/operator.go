@@ -44,12 +44,10 @@ type (
 func ListOrganizations(s *org.Service) http.Handler {
 	return handler(&listOrganizationsRoute, func(r request[nothing]) (operatedOrganizations, error) {
 		limit, after, err := pageOf(r.query)
-		if len(after) > 24 { // the id of something else
-			err = errNotNext
-		}
 		if err != nil {
 			return operatedOrganizations{}, err
 		}
+		after = after[:min(len(after), 24)] // no id is longer, and the order is that of texts
 		var f org.OrganizationFilter
 		if prefix := r.query["prefix"]; prefix != nil {
 			f.NamePrefix = *prefix

@@ -185,6 +185,33 @@ refused(await api.GET("/admin/me", bearer(third)), "/problems/token-revoked");
 refused(await refresh(third), "/problems/invalid-refresh-token");
 assert.deepEqual(ok(await introspect(secret), 200), { active: false });
 
+// An operator suspends the organization, and ends that.
+const operator = { headers: { authorization: `Bearer ${process.env["OPERATOR_TOKEN"]!}` } };
+const path = { id: created.id };
+const suspended = ok(
+  await api.POST("/operator/organizations/{id}/suspend", { ...operator, params: { path }, body: { reason: "unpaid" } }),
+  200,
+);
+assert.deepEqual([suspended.id, suspended.status, suspended.member_count], [created.id, "suspended", 1]);
+assert.deepEqual([suspended.history?.[0]?.act, suspended.history?.[0]?.reason], ["suspend", "unpaid"]);
+refused(await api.POST("/admin/login", { body: { ...credentials, password: newPassword } }), "/problems/wrong-credentials");
+refused(await get(renamed), "/problems/organization-not-found");
+const listed = ok(
+  await api.GET("/operator/organizations", { ...operator, params: { query: { prefix: renamed, status: "suspended" } } }),
+  200,
+);
+assert.deepEqual(listed.organizations.map((o) => o.id), [created.id]);
+ok(
+  await api.POST("/operator/organizations/{id}/reactivate", { ...operator, params: { path }, body: { reason: "paid" } }),
+  200,
+);
+const shown = ok(await api.GET("/operator/organizations/{id}", { ...operator, params: { path } }), 200);
+assert.deepEqual([shown.status, shown.members?.[0]?.email, shown.history?.length], ["active", signUp.email, 2]);
+refused(
+  await api.GET("/operator/organizations/{id}", { ...operator, params: { path: { id: "0" } } }),
+  "/problems/organization-not-found",
+);
+
 // Delete, with the name as a confirmation.
 const last = ok(await api.POST("/admin/login", { body: { ...credentials, password: newPassword } }), 200);
 const remove = (name: string) =>
