@@ -116,6 +116,15 @@ func (w *world) seed(o org.Organization) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.seedSession(o)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seeded[o.ID] = true
+}
+
+// seedSession inserts the session of callerOf.
+func (w *world) seedSession(o org.Organization) {
+	w.t.Helper()
 	adminID, err := bson.ObjectIDFromHex(o.Admins[0].AdminID)
 	if err != nil {
 		w.t.Fatal(err)
@@ -131,9 +140,6 @@ func (w *world) seed(o org.Organization) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.seeded[o.ID] = true
 }
 
 // callerOf returns the caller of a token that is issued now to the
@@ -204,7 +210,7 @@ func (w *world) problems() (problems []string) {
 	for _, o := range w.documents("organizations") {
 		id := o["_id"].(bson.ObjectID)
 		collection := o["collection_name"].(string)
-		if o["status"] != "active" || o["operation"] != nil {
+		if o["status"] != "active" && o["status"] != "suspended" || o["operation"] != nil {
 			addProblem("organization %v is %v with operation %v", id.Hex(), o["status"], o["operation"])
 			continue
 		}

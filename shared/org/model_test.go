@@ -18,6 +18,7 @@ import (
 type tenant struct {
 	id, email, password string
 	caller              auth.Caller
+	suspended           bool
 }
 
 // model holds the organizations that must exist, by slug.
@@ -108,7 +109,7 @@ func TestModel(t *testing.T) {
 		pickTenant := func(rt *rapid.T) (string, tenant) {
 			slug := slug(rt)
 			tenant, ok := m[slug]
-			if !ok {
+			if !ok || tenant.suspended {
 				rt.Skip()
 			}
 			tenant.caller.ExpiresAt = w.clock().Add(time.Hour)
@@ -185,14 +186,45 @@ func TestModel(t *testing.T) {
 					rt.Fatal(err)
 				}
 			},
+			"suspend, or reactivate": func(rt *rapid.T) {
+				slug := slug(rt)
+				tenant, ok := m[slug]
+				if !ok {
+					rt.Skip()
+				}
+				act, r := (*org.Service).Suspend, org.ActRequest{Reason: "a reason"}
+				if tenant.suspended {
+					act = (*org.Service).Reactivate
+				}
+				err, interrupted := runWithCrash(rt, func(s *org.Service) error {
+					_, err := act(s, ctx, "operator", tenant.id, r)
+					return err
+				})
+				if err != nil && !interrupted {
+					rt.Fatal(err)
+				}
+				o, _, e := s.Show(ctx, tenant.id)
+				if e != nil {
+					rt.Fatal(e)
+				}
+				if suspended := o.Status == org.Suspended; suspended != tenant.suspended {
+					tenant.suspended = suspended
+					if !suspended { // whoever was logged in is no more
+						w.seedSession(o)
+					}
+				} else if err == nil {
+					rt.Fatalf("%s is %s", slug, o.Status)
+				}
+				m[slug] = tenant
+			},
 			"": func(rt *rapid.T) {
 				for _, slug := range slugs {
 					tenant, exists := m[slug]
-					if serviceHas(slug, tenant.id) != exists {
+					if exists = exists && !tenant.suspended; serviceHas(slug, tenant.id) != exists {
 						rt.Fatalf("%q exists: %v; want %v", slug, !exists, exists)
 					}
-					if exists && !canLogIn(tenant.email, tenant.password) {
-						rt.Fatalf("the admin of %q can't log in", slug)
+					if tenant.id != "" && canLogIn(tenant.email, tenant.password) != exists {
+						rt.Fatalf("the admin of %q can log in: %v; want %v", slug, !exists, exists)
 					}
 				}
 				for _, p := range w.problems() {
