@@ -251,6 +251,8 @@ func (x *examples) tell(t *testing.T) {
 	c.members(token, "").want(t, 200)
 	c.organizations(token, "").want(t, 200)                            // of one, because the order of ids may be another one
 	c.operate("GET", "?prefix=Akshay&status=active", nil).want(t, 200) // also of one
+	owner := object{"organization_name": "Bellevue AG", "email": "owner@example.com"}
+	c.operate("POST", "", owner).want(t, 204)
 	c.addOrganization(token, "Akshay Labs").want(t, 201)
 	c.switchTo(token, "Akshay Labs").want(t, 200)
 	c.endSession(token, "x").want(t, 204)
@@ -293,6 +295,7 @@ func (x *examples) tell(t *testing.T) {
 		{"POST", "/admin/forgot", nil, object{"mail": "admin@example.com"}, object{"email": ""}},
 		{"POST", "/admin/reset", nil, object{"token": ticket}, object{"ticket": "", "password": "short"}},
 		{"POST", "/admin/verify", nil, object{"token": ticket}, object{"ticket": ""}},
+		{"POST", "/operator/organizations", operator, object{"name": "Bellevue AG", "email": "owner@example.com"}, object{"organization_name": "-", "email": "owner"}},
 		{"POST", "/operator/organizations/x/suspend", operator, object{"why": "unpaid"}, object{"reason": " "}},
 		{"POST", "/operator/organizations/x/reactivate", operator, object{"why": "paid"}, object{"reason": strings.Repeat("x", 501)}},
 	} {
@@ -336,7 +339,7 @@ func (x *examples) tell(t *testing.T) {
 	c.operate("GET", "/x", nil).want(t, 404)
 	c.operate("POST", "/x/suspend", object{"reason": "unpaid"}).want(t, 404)
 	c.operate("POST", "/x/reactivate", object{"reason": "paid"}).want(t, 404)
-	for _, request := range [][2]string{{"GET", ""}, {"GET", "/x"}, {"POST", "/x/suspend"}, {"POST", "/x/reactivate"}} {
+	for _, request := range [][2]string{{"GET", ""}, {"POST", ""}, {"GET", "/x"}, {"POST", "/x/suspend"}, {"POST", "/x/reactivate"}} {
 		c.call(request[0], "/operator/organizations"+request[1], nil).wantRefusal(t, c.gateway.forbidden)
 	}
 	c.changeRole(token, "x", "admin").want(t, 404)
@@ -392,6 +395,7 @@ func (x *examples) tell(t *testing.T) {
 	wantProblem(t, c.create(registration{"Stray", "stray@example.com", "Admin@123"}), "name-unusable")
 	wantProblem(t, c.update(token, object{"organization_name": "Stray"}), "name-unusable")
 	wantProblem(t, c.addOrganization(token, "C#"), "name-taken")
+	wantProblem(t, c.operate("POST", "", object{"organization_name": "C#", "email": "anders@example.com"}), "name-taken")
 	wantProblem(t, c.addOrganization(token, "Stray"), "name-unusable")
 
 	// A role that permits less.
@@ -441,6 +445,7 @@ func (x *examples) tell(t *testing.T) {
 
 	untilThrottled(t, func() answer { return c.accept(bjarne, "Admin@124") })
 	untilThrottled(t, func() answer { return c.forgot("nobody@example.com") })
+	untilThrottled(t, func() answer { return c.operate("POST", "", owner) })
 	unverified := mustLogin(c, "grace@example.com", "Admin@123")
 	untilThrottled(t, func() answer { return c.resend(unverified) })
 	untilThrottled(t, func() answer { return c.invite(token, "other@example.com", "member") })
@@ -478,6 +483,7 @@ func (x *examples) tell(t *testing.T) {
 		func() answer { return c.verify(verification) },
 		func() answer { return c.resend(token) },
 		func() answer { return c.operate("GET", "", nil) },
+		func() answer { return c.operate("POST", "", owner) },
 		func() answer { return c.operate("GET", organization, nil) },
 		func() answer { return c.operate("POST", organization+"/suspend", object{"reason": "unpaid"}) },
 		func() answer { return c.operate("POST", organization+"/reactivate", object{"reason": "paid"}) },

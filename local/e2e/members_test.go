@@ -370,8 +370,15 @@ func TestSignUps(t *testing.T) {
 	wantProblem(t, full.create(newRegistration()).want(t, 403), "too-many-organizations")
 	wantProblem(t, full.addOrganization(owner.token, newRegistration().Name).want(t, 403), "too-many-organizations")
 
-	closed := newLocalClient(t, newLocal(t, "", []string{"SIGNUP=closed", "CORS_ORIGINS=https://app.example.com,https://other.example.com"}))
-	wantProblem(t, closed.create(newRegistration()).want(t, 403), "signup-closed")
+	p := newLocal(t, "", []string{"SIGNUP=closed", "CORS_ORIGINS=https://app.example.com,https://other.example.com"})
+	closed := newLocalClient(t, p)
+	r := newRegistration()
+	wantProblem(t, closed.create(r).want(t, 403), "signup-closed")
+	closed.operate("POST", "", object{"organization_name": r.Name, "email": r.Email}).want(t, 204)
+	token := closed.accept(p.ticket(t, r.Email, "/finish-sign-up", 1), r.Password).want(t, 200).text("access_token")
+	if me := closed.me(token).want(t, 200); me.text("organization_name") != r.Name || me.text("role") != "owner" {
+		t.Errorf("%v", me)
+	}
 	for origin, want := range map[string]string{
 		"https://app.example.com": "https://app.example.com", "https://other.example.com": "https://other.example.com", "https://example.com": "",
 	} {

@@ -202,6 +202,7 @@ var fields = map[string]field{
 	"Introspection.roles":               {description: "What the admin may do in the organization now, which the token may not know yet."},
 
 	"ActRequest.reason":                   {description: "Why, for other operators: up to 500 characters.", min: 1, max: 500},
+	"OwnerRequest.email":                  {description: "Of who is to own the organization, and gets the mail. As for a sign-up.", min: 1, format: "idn-email"},
 	"prefix":                              {min: 1, example: "Akshay"},
 	"status":                              {enum: []any{"provisioning", "active", "suspended", "deleting"}, example: "active"},
 	"database_name":                       {description: "The database that the collection is in.", min: 1},

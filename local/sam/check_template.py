@@ -49,6 +49,7 @@ ROUTES = {
     "DELETE /admin/sessions/{id}": (TOKEN, "EndSessionFunction"),
     "DELETE /admin/sessions": (TOKEN, "EndSessionsFunction"),
     "GET /operator/organizations": (IAM, "ListOrganizationsFunction"),
+    "POST /operator/organizations": (IAM, "InviteOwnerFunction"),
     "GET /operator/organizations/{id}": (IAM, "ShowOrganizationFunction"),
     "POST /operator/organizations/{id}/suspend": (IAM, "SuspendFunction"),
     "POST /operator/organizations/{id}/reactivate": (IAM, "ReactivateFunction"),
@@ -67,7 +68,7 @@ ROUTES = {
     "GET /finish-sign-up": (OPEN, "DocsFunction"),
 }
 HASHING = {"CreateFunction", "UpdateFunction", "LoginFunction", "AcceptFunction", "ResetFunction"}  # they run bcrypt
-MAILING = {"CreateFunction", "UpdateFunction", "InviteFunction", "ForgotFunction", "ResendFunction", "ReconcileFunction"}  # they send mail
+MAILING = {"CreateFunction", "UpdateFunction", "InviteFunction", "ForgotFunction", "ResendFunction", "InviteOwnerFunction", "ReconcileFunction"}  # they send mail
 THROTTLED = {  # have lower limits than the others
     "POST /org/create", "POST /admin/login", "POST /invitations/accept", "POST /admin/forgot", "POST /admin/reset", "POST /admin/verify",
     "GET /health",
@@ -103,6 +104,7 @@ SECRETS = {  # secrets that each function may read
     "SwitchFunction": {"MongoUrlSecret", SIGNING_KEY},
     "JwksFunction": set(),
     "ListOrganizationsFunction": {READ_URL},
+    "InviteOwnerFunction": {"MongoUrlSecret"},
     "ShowOrganizationFunction": {READ_URL},
     "SuspendFunction": {"MongoUrlSecret"},
     "ReactivateFunction": {"MongoUrlSecret"},

@@ -203,6 +203,7 @@ func TestInvoke(t *testing.T) {
 	if len(organizations.Organizations) != 2 || organizations.Organizations[0].ID != created.ID || organizations.Organizations[0].Status != "active" {
 		t.Errorf("organizations of an operator: %+v", organizations)
 	}
+	i.call(t, "InviteOwner", sample(t, "inviteowner"), 204, nil)
 	i.call(t, "ShowOrganization", sample(t, "showorganization"), 404, nil) // nor do these
 	i.call(t, "Suspend", sample(t, "suspend"), 404, nil)
 	i.call(t, "Reactivate", sample(t, "reactivate"), 404, nil)

@@ -67,6 +67,13 @@ func ListOrganizations(s *org.Service) http.Handler {
 	})
 }
 
+// InviteOwner handles POST /operator/organizations.
+func InviteOwner(s *org.Service) http.Handler {
+	return handler(&inviteOwnerRoute, func(r request[org.OwnerRequest]) (nothing, error) {
+		return nothing{}, s.InviteOwner(r.http.Context(), r.by, r.content)
+	})
+}
+
 // ShowOrganization handles GET /operator/organizations/{id}.
 func ShowOrganization(s *org.Service) http.Handler {
 	return handler(&showOrganizationRoute, func(r request[nothing]) (operatedOrganization, error) {

@@ -192,6 +192,11 @@ var (
 		summary: "List all organizations, page by page",
 		reasons: []org.Reason{org.InvalidFields, org.DatabaseUnavailable},
 	}
+	inviteOwnerRoute = route[org.OwnerRequest, nothing]{
+		function: "inviteowner", method: "POST", path: "/operator/organizations", caller: operator, status: http.StatusNoContent,
+		summary: "Mail somebody a link to create an organization, also where nobody may sign up",
+		reasons: []org.Reason{org.NameTaken, org.TooManyMails, org.MailUnavailable, org.DatabaseUnavailable},
+	}
 	showOrganizationRoute = route[nothing, operatedOrganization]{
 		function: "showorganization", method: "GET", path: "/operator/organizations/{id}", caller: operator, status: http.StatusOK,
 		parameters: []Parameter{organizationID},
@@ -264,7 +269,7 @@ func Routes() []Route {
 		organizationsRoute.describe(), addOrganizationRoute.describe(), switchRoute.describe(),
 		sessionsRoute.describe(), endSessionRoute.describe(), endSessionsRoute.describe(),
 		forgotRoute.describe(), resetRoute.describe(), verifyRoute.describe(), resendRoute.describe(),
-		listOrganizationsRoute.describe(), showOrganizationRoute.describe(), suspendRoute.describe(), reactivateRoute.describe(), jwksRoute.describe(), healthRoute.describe(),
+		listOrganizationsRoute.describe(), inviteOwnerRoute.describe(), showOrganizationRoute.describe(), suspendRoute.describe(), reactivateRoute.describe(), jwksRoute.describe(), healthRoute.describe(),
 	}
 	for _, r := range pageRoutes() {
 		rows = append(rows, r.describe())

@@ -144,6 +144,7 @@ type ticketDoc struct {
 	ExpiresAt      time.Time    `bson:"expires_at"`
 
 	OrganizationName string `bson:"organization_name,omitempty"`
+	ByOperator       bool   `bson:"by_operator,omitempty"`
 }
 
 type migrationDoc struct {
@@ -324,7 +325,7 @@ func newTicketDoc(t org.Ticket) ticketDoc {
 	return ticketDoc{
 		ID: t.ID, Kind: t.Kind, OrganizationID: objectID(t.OrganizationID), AdminID: objectID(t.AdminID), TokenVersion: t.TokenVersion,
 		Email: t.Email, Hashes: t.Hashes, Mailed: t.Mailed, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt,
-		OrganizationName: t.OrganizationName,
+		OrganizationName: t.OrganizationName, ByOperator: t.ByOperator,
 	}
 }
 
@@ -332,6 +333,6 @@ func (d ticketDoc) ticket() org.Ticket {
 	return org.Ticket{
 		ID: d.ID, Kind: d.Kind, OrganizationID: string(d.OrganizationID), AdminID: string(d.AdminID), TokenVersion: d.TokenVersion,
 		Email: d.Email, Hashes: d.Hashes, Mailed: d.Mailed, CreatedAt: d.CreatedAt.UTC(), ExpiresAt: d.ExpiresAt.UTC(),
-		OrganizationName: d.OrganizationName,
+		OrganizationName: d.OrganizationName, ByOperator: d.ByOperator,
 	}
 }

@@ -110,6 +110,67 @@ func TestVerifiedSignUp(t *testing.T) {
 	}
 }
 
+// TestInviteOwner lets an operator set up organizations where nobody may sign up.
+func TestInviteOwner(t *testing.T) {
+	t.Parallel()
+	f, post, _, _ := withMail(t)
+	f.SignUps.Closed = true
+	invite := func(name, email string) error {
+		return f.InviteOwner(t.Context(), "olivia", org.OwnerRequest{OrganizationName: name, Email: email})
+	}
+	accept := func(n int, password string) error {
+		_, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: post.sent[n].Ticket, Password: password})
+		return err
+	}
+	began := len(post.sent)
+	for _, err := range []error{invite("Bolt", "bob@example.com"), invite("Core", "owner@acme.test")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(post.sent) - began; n != 2 || post.sent[began].To != "bob@example.com" || post.sent[began].Organization != "Bolt" || post.sent[began].Kind != org.SignUpMail {
+		t.Fatalf("%d mails: %+v", n, post.sent[began:])
+	}
+	if err := accept(began, "Bob's own 1"); err != nil {
+		t.Error(err)
+	}
+	if err := accept(began, "Bob's own 1"); reasonOf(err) != org.TicketInvalid {
+		t.Errorf("used twice: %v", err)
+	}
+	if err := accept(began+1, "Stranger@123"); reasonOf(err) != org.WrongCredentials {
+		t.Errorf("with another password than the account's: %v", err)
+	}
+	f.SignUps.MostOrganizations = 2
+	if err := accept(began+1, adminPassword); reasonOf(err) != org.TooManyOrganizations {
+		t.Errorf("without a place: %v", err)
+	}
+	f.SignUps.MostOrganizations = 3
+	if err := accept(began+1, adminPassword); err != nil {
+		t.Error(err)
+	}
+	for _, o := range [][2]string{{"Bolt", "bob@example.com"}, {"Core", "owner@acme.test"}} {
+		a, found, err := f.Me(t.Context(), f.mustLogin(t, o[1], map[bool]string{true: adminPassword, false: "Bob's own 1"}[o[0] == "Core"]))
+		if err != nil || found.Name != o[0] || found.Role(a.ID) != org.RoleOwner || !a.Verified() {
+			t.Errorf("%+v of %+v, %v", a, found, err)
+		}
+	}
+	if err := invite("BOLT", "cid@example.com"); reasonOf(err) != org.NameTaken {
+		t.Errorf("a name that is taken: %v", err)
+	}
+	if _, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "Dune", Email: "cid@example.com", Password: "Cid's own 1"}); reasonOf(err) != org.SignUpClosed {
+		t.Errorf("without an operator: %v", err)
+	}
+	for n := range 6 {
+		if err, want := invite("Dune", "cid@example.com"), map[bool]org.Reason{true: org.TooManyMails}[n == 5]; reasonOf(err) != want {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+	f.Mailer = nil
+	if err := invite("Dune", "dan@example.com"); reasonOf(err) != org.MailUnavailable {
+		t.Errorf("without a mailer: %v", err)
+	}
+}
+
 // TestVerifiedSignUpTells checks that who asks sees no difference between an email with an
 // account and one without, and how often one may ask.
 func TestVerifiedSignUpTells(t *testing.T) {

@@ -116,7 +116,7 @@ func (p *storePair) admin() org.Admin {
 
 func (p *storePair) ticket() org.Ticket {
 	t := org.Ticket{ID: pickOf(p, "a", "b", "c"), Kind: org.ResetMail, AdminID: p.ids[0], TokenVersion: 1 + p.rng.Int64N(2), Email: "c",
-		Hashes: []string{"h", "i", "j"}[:1+p.rng.IntN(3)], Mailed: p.rng.IntN(2) == 0, CreatedAt: p.time(), ExpiresAt: p.time().AddDate(100, 0, 0)}
+		Hashes: []string{"h", "i", "j"}[:1+p.rng.IntN(3)], Mailed: p.rng.IntN(2) == 0, ByOperator: p.rng.IntN(2) == 0, CreatedAt: p.time(), ExpiresAt: p.time().AddDate(100, 0, 0)}
 	if p.rng.IntN(2) == 0 {
 		t.Kind, t.OrganizationID, t.AdminID, t.TokenVersion = org.InvitationMail, pickOf(p, p.ids[:2]...), "", 0
 	}

@@ -27,6 +27,7 @@ type Ticket struct {
 	ExpiresAt      time.Time
 
 	OrganizationName string // of a sign-up
+	ByOperator       bool   // who has asked for it
 }
 
 const (

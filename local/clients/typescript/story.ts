@@ -205,6 +205,13 @@ ok(
   await api.POST("/operator/organizations/{id}/reactivate", { ...operator, params: { path }, body: { reason: "paid" } }),
   200,
 );
+ok(
+  await api.POST("/operator/organizations", {
+    ...operator,
+    body: { organization_name: `Owned ${unique}`, email: `owner-${unique}@example.com` },
+  }),
+  204,
+);
 const shown = ok(await api.GET("/operator/organizations/{id}", { ...operator, params: { path } }), 200);
 assert.deepEqual([shown.status, shown.members?.[0]?.email, shown.history?.length], ["active", signUp.email, 2]);
 refused(
