@@ -120,7 +120,7 @@ func (s *syncBuffer) String() string {
 // The project has no function reconcile.
 var ready = regexp.MustCompile(`(?m)^(?:the database was not reconciled: there is no function reconcile: there are show|the database \S+ can't be reached: .*; going on, the service answers 503 until it can\n(?:building .*\n)*)\n*` +
 	`listening on (http://127\.0\.0\.1:\d+) \(pid \d+\)\n\n  GET  /show  anybody\n\n` +
-	`database: (.+)\nmail: .+\nlog level: WARN \(LOG_LEVEL\)\n` +
+	`database: (.+)\nmail: .+\noperator: Authorization: Bearer \S+\nlog level: WARN \(LOG_LEVEL\)\n` +
 	`curl (http://\S+)/org/create -H 'content-type: application/json' -d '\{"organization_name":"Akshay Pvt Ltd","email":"admin@example\.com","password":"Admin@123"\}'$`)
 
 // start runs the program until the test ends. It returns the URL of the gateway

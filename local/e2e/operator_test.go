@@ -198,7 +198,7 @@ func TestOperator(t *testing.T) {
 	c.operate("GET", "?prefix=***&status=x", nil).wantFields(t, "prefix", "status")
 
 	// What is repeated changes nothing.
-	again := c.operate("POST", "/"+ids[0]+"/suspend", object{"reason": "still unpaid"}).want(t, 200)
+	again := c.operate("POST", "/"+ids[0]+"/suspend", object{"reason": "unpaid"}).want(t, 200)
 	c.operate("POST", "/"+ids[0]+"/reactivate", object{"reason": "  paid\n"}).want(t, 200)
 	shown := c.operate("GET", "/"+ids[0], nil).want(t, 200)
 	var history []string
@@ -212,13 +212,25 @@ func TestOperator(t *testing.T) {
 	if again.text("status") != "suspended" || shown.text("status") != "active" || !slices.Equal(history, []string{"suspend: unpaid", "reactivate: paid"}) {
 		t.Errorf("%v\n%v", again, shown)
 	}
-	for _, reason := range []string{"", " \n", "a\x00b", strings.Repeat("x", 501)} {
+	for _, reason := range []string{"", " \n", "\u200b", "a\x00b", "a\nb", "a\u0085b", strings.Repeat("x", 501)} {
 		c.operate("POST", "/"+ids[0]+"/suspend", object{"reason": reason}).wantFields(t, "reason")
 	}
-	for _, id := range []string{strings.Repeat("0", 24), "x", "..%2f" + ids[0]} {
+	for _, id := range []string{strings.Repeat("0", 24), "x", "x%252f" + ids[0], strings.ToUpper(ids[0]), ids[0] + "%253f", ids[0] + "%252f"} {
 		if a := c.operate("GET", "/"+id, nil); a.status != 404 {
 			t.Errorf("%v; want 404", a)
 		}
+		if a := c.operate("POST", "/"+id+"/suspend", object{"reason": "x"}); a.status != 404 && a.status != 422 {
+			t.Errorf("%v; want 404 or 422", a)
+		}
+	}
+	for _, query := range []string{"?status=", "?prefix="} {
+		c.operate("GET", query, nil).want(t, 422)
+	}
+	long := newRegistration()
+	long.Name = word + " " + strings.Repeat("long ", 12)
+	id := c.create(long).want(t, 201).text("id")
+	for _, prefix := range []string{word + "+long", word + strings.Repeat("+long", 10), word + strings.Repeat("+long", 12)} {
+		want("?prefix="+prefix, id)
 	}
 	for _, token := range []string{"", "x", c.operatorToken + "x", other.token} {
 		c.call("GET", "/operator/organizations", nil, "Authorization", "Bearer "+token).wantRefusal(t, c.gateway.forbidden)

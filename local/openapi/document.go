@@ -116,7 +116,7 @@ func newDocument() (*document, error) {
 			Description: "The multi-tenant backend that a SaaS starts with. An organization signs up and gets a collection of its own and an admin.\n\n" +
 				"A body is one JSON object of at most 64 KiB, with only the fields of its schema, each at most once. The same holds for the parameters of a query. A form may have others, which are ignored. Times are RFC 3339 in UTC, with milliseconds.\n\n" +
 				"An error is a problem document (RFC 9457): its `type` is for programs. The gateway in front of the service has error bodies of its own, of the schema GatewayError: " +
-				"401 without a token, 403 if it is refused, 404 on a route that does not exist, 413, 429, 500 and 503. They have none of the headers of the service.",
+				"401 without a token, 403 if it is refused or the caller is no operator, 404 on a route that does not exist, 413, 429, 500 and 503. They have none of the headers of the service.",
 			License: license{"MIT", "MIT"},
 		},
 		Servers: []server{{"/", "The service that this document is from."}},

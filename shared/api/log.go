@@ -62,6 +62,9 @@ func logRequest(r *http.Request, path string, status int, duration time.Duration
 	}
 	if by, err := operatorOf(r); err == nil {
 		attrs = append(attrs, "operator", by)
+		if id := operatedID(r); isID(id) {
+			attrs = append(attrs, "organization_id", id)
+		}
 	}
 	if err != nil {
 		attrs = append(attrs, "reason", strings.TrimPrefix(newProblem(err, "").Type, problemPath), "error", withoutNames(err))

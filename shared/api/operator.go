@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"net/http"
-	"path"
+	"strings"
+
+	"github.com/awslabs/aws-lambda-go-api-proxy/core"
 
 	"orgservice/shared/org"
 )
@@ -48,13 +50,7 @@ func ListOrganizations(s *org.Service) http.Handler {
 			return operatedOrganizations{}, err
 		}
 		after = after[:min(len(after), 24)] // no id is longer, and the order is that of texts
-		var f org.OrganizationFilter
-		if prefix := r.query["prefix"]; prefix != nil {
-			f.NamePrefix = *prefix
-		}
-		if status := r.query["status"]; status != nil {
-			f.Status = org.Status(*status)
-		}
+		f := org.OrganizationFilter{NamePrefix: r.query["prefix"], Status: (*org.Status)(r.query["status"])}
 		all, more, err := s.List(r.http.Context(), f, after, limit)
 		page := operatedOrganizations{Organizations: []operatedOrganization{}}
 		for _, o := range all {
@@ -77,7 +73,8 @@ func InviteOwner(s *org.Service) http.Handler {
 // ShowOrganization handles GET /operator/organizations/{id}.
 func ShowOrganization(s *org.Service) http.Handler {
 	return handler(&showOrganizationRoute, func(r request[nothing]) (operatedOrganization, error) {
-		return show(s, r.http, path.Base(r.http.URL.Path))
+		o, members, err := s.Show(r.http.Context(), operatedID(r.http))
+		return newShown(o, members), err
 	})
 }
 
@@ -94,16 +91,30 @@ func Reactivate(s *org.Service) http.Handler {
 // acting returns what handles an operator's act.
 func acting(s *org.Service, do func(ctx context.Context, operator, id string, r org.ActRequest) (org.Organization, error)) func(request[org.ActRequest]) (operatedOrganization, error) {
 	return func(r request[org.ActRequest]) (operatedOrganization, error) {
-		o, err := do(r.http.Context(), r.by, path.Base(path.Dir(r.http.URL.Path)), r.content)
+		o, err := do(r.http.Context(), r.by, operatedID(r.http), r.content)
 		if err != nil {
 			return operatedOrganization{}, err
 		}
-		return show(s, r.http, o.ID)
+		members, err := s.MembersOf(r.http.Context(), o)
+		return newShown(o, members), err
 	}
 }
 
-func show(s *org.Service, r *http.Request, id string) (operatedOrganization, error) {
-	o, members, err := s.Show(r.Context(), id)
+// operatedID returns the id in the path of an operator's route. It is empty if the path is not
+// what API Gateway has matched, and AWS IAM has compared: the adapter decodes it once more.
+func operatedID(r *http.Request) string {
+	event, _ := core.GetAPIGatewayV2ContextFromContext(r.Context())
+	_, id, _ := strings.Cut(r.URL.Path, "/operator/organizations/")
+	if !strings.HasSuffix(event.HTTP.Path, "/"+id) {
+		return ""
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(id, "/suspend"), "/reactivate")
+}
+
+// isID reports whether the text has the form of an id.
+func isID(text string) bool { return len(text) == 24 && strings.Trim(text, "0123456789abcdef") == "" }
+
+func newShown(o org.Organization, members []org.ListedMember) operatedOrganization {
 	shown := newOperated(o)
 	for _, m := range members {
 		shown.Members = append(shown.Members, newListedMember(m))
@@ -111,7 +122,7 @@ func show(s *org.Service, r *http.Request, id string) (operatedOrganization, err
 	for _, a := range o.History {
 		shown.History = append(shown.History, act{Kind: a.Kind, By: a.By, Reason: a.Reason, At: Time(a.At)})
 	}
-	return shown, err
+	return shown
 }
 
 func newOperated(o org.Organization) operatedOrganization {

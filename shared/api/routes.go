@@ -187,7 +187,7 @@ var (
 	listOrganizationsRoute = route[nothing, operatedOrganizations]{
 		function: "listorganizations", method: "GET", path: "/operator/organizations", caller: operator, status: http.StatusOK,
 		parameters: append(slices.Clip(pageParameters),
-			Parameter{Name: "prefix", Meaning: "Return only those whose names, or rather slugs, begin like this."},
+			Parameter{Name: "prefix", Meaning: "Return only those whose names, or rather slugs, begin like this, of which the first 55 bytes count."},
 			Parameter{Name: "status", Meaning: "Return only those that are `provisioning`, `active`, `suspended` or `deleting`."}),
 		summary: "List all organizations, page by page",
 		reasons: []org.Reason{org.InvalidFields, org.DatabaseUnavailable},

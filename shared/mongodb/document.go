@@ -129,6 +129,7 @@ type sessionDoc struct {
 	Address        string    `bson:"address,omitempty"`
 	UserAgent      string    `bson:"user_agent,omitempty"`
 	LoginID        string    `bson:"login_id,omitempty"`
+	LastAct        objectID  `bson:"last_act_id,omitempty"`
 }
 
 type ticketDoc struct {
@@ -309,7 +310,7 @@ func newSessionDoc(s org.Session) sessionDoc {
 	return sessionDoc{
 		ID: s.ID, AdminID: objectID(s.AdminID), OrganizationID: objectID(s.OrganizationID), TokenVersion: s.TokenVersion,
 		RefreshHash: s.RefreshHash, CreatedAt: s.CreatedAt, UsedAt: s.UsedAt, ExpiresAt: s.ExpiresAt,
-		Address: s.Client.Address, UserAgent: s.Client.UserAgent, LoginID: s.LoginID,
+		Address: s.Client.Address, UserAgent: s.Client.UserAgent, LoginID: s.LoginID, LastAct: objectID(s.LastAct),
 	}
 }
 
@@ -317,7 +318,7 @@ func (d sessionDoc) session() org.Session {
 	return org.Session{
 		ID: d.ID, AdminID: string(d.AdminID), OrganizationID: string(d.OrganizationID), TokenVersion: d.TokenVersion,
 		RefreshHash: d.RefreshHash, CreatedAt: d.CreatedAt.UTC(), UsedAt: d.UsedAt.UTC(), ExpiresAt: d.ExpiresAt.UTC(),
-		Client: org.Client{Address: d.Address, UserAgent: d.UserAgent}, LoginID: d.LoginID,
+		Client: org.Client{Address: d.Address, UserAgent: d.UserAgent}, LoginID: d.LoginID, LastAct: string(d.LastAct),
 	}
 }
 

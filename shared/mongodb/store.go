@@ -310,6 +310,15 @@ func (s *Store) DeleteSessions(ctx context.Context, organizationID string) error
 	return convert("delete sessions", err)
 }
 
+func (s *Store) DeleteSessionsSince(ctx context.Context, organizationID, act string) error {
+	since := bson.E{Key: "last_act_id", Value: objectID(act)}
+	if act == "" {
+		since.Value = bson.D{{Key: "$exists", Value: false}}
+	}
+	_, err := s.sessions.DeleteMany(ctx, bson.D{{Key: "organization_id", Value: objectID(organizationID)}, since})
+	return convert("delete sessions since an act", err)
+}
+
 func (s *Store) DeleteSessionsOf(ctx context.Context, adminID, organizationID string) error {
 	_, err := s.sessions.DeleteMany(ctx, bson.D{
 		{Key: "organization_id", Value: objectID(organizationID)}, {Key: "admin_id", Value: objectID(adminID)},

@@ -98,6 +98,10 @@
 //	2 sessions; the admin's record,
 //	  or the admin                     nothing to do
 //
+//	suspension by an operator, or its end
+//	1 record: status, history     C    sessions of no use                they expire
+//	2 of a suspension: sessions        nothing to do
+//
 // A creation is undone in the same way as an organization is deleted, except that
 // a collection with documents stays, because they can't belong to an organization
 // that never became active. After its journal is written, an update can fail at
@@ -133,6 +137,12 @@
 // member are deleted when the person is removed, and before the person becomes one
 // again, since the removal may have crashed.
 //
+// An operator's act is one write of the record that keeps a journal, so that a change under
+// way goes on. A session has the id of the act that was the latest one at the login: so none
+// from before a suspension is good after it, whenever it was inserted. What is done before is
+// written once more, and nothing after a lease or another operator's act, because the operator
+// may have been told the opposite meanwhile.
+//
 // The version of an admin's tokens is on its record, and that of the members on the
 // organization's. A request reads both at once, so that the admin may be older. A
 // request that changes the organization reads the admin once more. If its version
@@ -160,7 +170,7 @@
 //	replace admin             only the revision that was seen
 //	delete admins             only those who have no organization but one that is being
 //	                          deleted for good
-//	delete sessions           only of such an organization
+//	delete sessions           only of such an organization, or of logins before a suspension
 //	leave organization        only such an organization, whose id never comes again
 //	insert, replace ticket    what it is for decides whether it is valid
 //	delete ticket             it was used, or is for nothing

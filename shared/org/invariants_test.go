@@ -133,10 +133,21 @@ func (w *world) seedSession(o org.Organization) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	_, err = w.db.Client.Database(w.db.Name).Collection("sessions").InsertOne(context.Background(), bson.D{
+	session := bson.D{
 		{Key: "_id", Value: o.ID}, {Key: "admin_id", Value: adminID}, {Key: "organization_id", Value: organizationID},
 		{Key: "expires_at", Value: w.clock().AddDate(1, 0, 0)},
-	})
+	}
+	if n := len(o.History); n > 0 {
+		act, err := bson.ObjectIDFromHex(o.History[n-1].ID)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		session = append(session, bson.E{Key: "last_act_id", Value: act})
+	}
+	sessions := w.db.Client.Database(w.db.Name).Collection("sessions")
+	if _, err = sessions.DeleteOne(context.Background(), session[:1]); err == nil {
+		_, err = sessions.InsertOne(context.Background(), session)
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -149,6 +149,36 @@ func scriptsOf(text string) []string {
 // one name. Invisible characters, such as a zero-width joiner, are left out, so
 // that names which look the same are the same.
 func slugOf(name string) string {
+	slug := wholeSlug(name)
+	if len(slug) <= maxSlugBytes {
+		return slug
+	}
+	// Atlas's smallest tiers allow 95 bytes for database and collection.
+	sum := sha256.Sum256([]byte(slug))
+	return strings.TrimRight(cutSlug(slug), "_") + "_" + hex.EncodeToString(sum[:4])
+}
+
+// cutSlug returns what a slug that is too long begins with: what leaves room for an underscore
+// and eight digits.
+func cutSlug(slug string) string {
+	cut := maxSlugBytes - len("_00000000")
+	for !utf8.RuneStart(slug[cut]) {
+		cut--
+	}
+	return slug[:cut]
+}
+
+// slugPrefix returns how the slugs of names begin that begin with the text.
+func slugPrefix(text string) string {
+	slug := wholeSlug(text)
+	if len(slug) > maxSlugBytes-len("_00000000") {
+		slug = cutSlug(slug)
+	}
+	return slug
+}
+
+// wholeSlug returns the slug of a name of any length.
+func wholeSlug(name string) string {
 	visible := strings.Map(func(r rune) rune {
 		if isInvisible(r) {
 			return -1
@@ -169,18 +199,7 @@ func slugOf(name string) string {
 			inWord, gap = false, true
 		}
 	}
-	slug := b.String()
-	if len(slug) <= maxSlugBytes {
-		return slug
-	}
-	// Atlas's smallest tiers allow 95 bytes for database and collection.
-	sum := sha256.Sum256([]byte(slug))
-	suffix := "_" + hex.EncodeToString(sum[:4])
-	cut := maxSlugBytes - len(suffix)
-	for !utf8.RuneStart(slug[cut]) {
-		cut--
-	}
-	return strings.TrimRight(slug[:cut], "_") + suffix
+	return b.String()
 }
 
 func isInvisible(r rune) bool {

@@ -40,7 +40,10 @@ const (
 	actAttempts = 20
 )
 
-var errUnknownID = refuse(NotFound, OrganizationNotFound, "there is no organization of that id")
+var (
+	errUnknownID = refuse(NotFound, OrganizationNotFound, "there is no organization of that id")
+	errNotInUse  = refuse(NotFound, OrganizationNotFound, "no organization of that id is active or suspended")
+)
 
 // ActRequest is the body of a suspension, and of its end.
 type ActRequest struct {
@@ -50,25 +53,31 @@ type ActRequest struct {
 // Validate returns what is wrong, field by field.
 func (r ActRequest) Validate() []FieldError {
 	var fields fieldErrors
-	switch {
-	case strings.TrimSpace(r.Reason) == "":
+	switch reason := strings.TrimSpace(r.Reason); {
+	case strings.TrimFunc(reason, func(c rune) bool { return isInvisible(c) || unicode.IsSpace(c) }) == "":
 		fields.add("reason", errors.New("is required"))
-	case utf8.RuneCountInString(r.Reason) > maxReasonRunes:
+	case utf8.RuneCountInString(reason) > maxReasonRunes:
 		fields.add("reason", fmt.Errorf("must have at most %d characters", maxReasonRunes))
-	case strings.ContainsFunc(r.Reason, func(c rune) bool { return isForbidden(c) && !unicode.IsSpace(c) }):
-		fields.add("reason", errors.New("must not hold control characters or malformed text"))
+	case strings.ContainsFunc(reason, isForbidden):
+		fields.add("reason", errors.New("must be one line, without control characters or malformed text"))
 	}
 	return fields
 }
 
-// Suspend suspends the organization of that id: once it has returned, nothing works for its
-// members, with any token, until Reactivate. Its data, its names and its invitations stay. A
-// change under way is finished. It returns the organization, also if it is suspended
-// already. Its errors are ErrInvalid, ErrNotFound if there is no organization of that id, or
-// it is being created or deleted, ErrConflict if others change it all the time, and
-// ErrUnavailable.
+// Suspend suspends the organization of that id: once it has returned, no token and no login
+// works for it, and nobody can join it, until Reactivate. Its data, its names and its invitations
+// stay. A change under way is finished. It returns the organization, also if it is suspended
+// already. Its errors are ErrInvalid, ErrNotFound if no organization of that id is active or
+// suspended, ErrConflict if others change it all the time, and ErrUnavailable.
 func (s *Service) Suspend(ctx context.Context, operator, id string, r ActRequest) (Organization, error) {
-	return s.act(ctx, id, r, Act{Kind: Suspending, By: operator}, Active, Suspended)
+	o, err := s.act(ctx, id, r, Act{Kind: Suspending, By: operator}, Active, Suspended)
+	if err == nil {
+		// They are of no use, but what comes from them by a switch is, and must end, too.
+		if err := s.Store.DeleteSessionsSince(ctx, id, o.actBefore(Suspending)); err != nil {
+			s.log().WarnContext(ctx, "sessions of a suspended organization not deleted", "organization_id", id, "error", err)
+		}
+	}
+	return o, err
 }
 
 // Reactivate ends a suspension. Whoever was logged in before it must log in again. It returns
@@ -78,7 +87,8 @@ func (s *Service) Reactivate(ctx context.Context, operator, id string, r ActRequ
 }
 
 // act is one write of the record, which keeps a journal that is there: who works on it
-// finds that the record has changed, takes the operation over and goes on.
+// finds that the record has changed, takes the operation over and goes on. A process that has
+// slept must not undo what another operator was told meanwhile.
 func (s *Service) act(ctx context.Context, id string, r ActRequest, a Act, from, to Status) (Organization, error) {
 	if err := invalid(r.Validate()); err != nil {
 		return Organization{}, err
@@ -86,23 +96,29 @@ func (s *Service) act(ctx context.Context, id string, r ActRequest, a Act, from,
 	now := s.now()
 	a.ID, a.Reason, a.At = s.Store.NewID(), strings.TrimSpace(r.Reason), now
 	op := Operation{ID: a.ID, Kind: Updating, StartedAt: now, TouchedAt: now}
-	for range actAttempts {
+	seen := ""
+	for n := range actAttempts {
 		o, err := s.Store.Organization(ctx, id)
-		if errors.Is(err, ErrNotFound) || err == nil && o.Status != from && o.Status != to {
-			err = errUnknownID
+		if errors.Is(err, ErrNotFound) || err == nil && (o.ID != id || o.Status != from && o.Status != to) {
+			err = errNotInUse
 		}
-		if err == nil && o.Status == from && to == Active {
-			err = s.Store.DeleteSessions(ctx, id)
+		if err == nil {
+			err = s.checkLease(&op)
+		}
+		if err == nil && n > 0 && o.lastAct() != seen {
+			err = errBusy
 		}
 		if err != nil {
 			return Organization{}, err
 		}
+		seen = o.lastAct()
 		// Also what was done before is written, because a primary that has lost its majority
 		// may have been asked.
 		next := o
-		if o.Status == from {
-			next.Status = to
-			next.History = append(slices.Clone(o.History[max(0, len(o.History)+1-maxHistory):]), a)
+		next.Status = to
+		repeated := o.Status == to && (to == Active || o.repeats(a))
+		if !repeated {
+			next.History = slices.Concat(o.History[max(0, len(o.History)+1-maxHistory):], []Act{a})
 		}
 		acted, err := s.write(ctx, o, next)
 		if err == error(errBusy) {
@@ -111,38 +127,68 @@ func (s *Service) act(ctx context.Context, id string, r ActRequest, a Act, from,
 		if err != nil {
 			acted, err = s.afterFailure(ctx, o, op, err)
 		}
-		if err == nil && o.Status == from {
-			s.log().WarnContext(ctx, "an operator acts", "act", a.Kind, "by", a.By, "reason", a.Reason, "organization_id", id)
+		if err == nil {
+			s.log().WarnContext(ctx, "an operator acts", "act", a.Kind, "by", a.By, "reason", a.Reason, "repeated", repeated, "organization_id", id)
 		}
 		return acted, err
 	}
 	return Organization{}, errBusy
 }
 
+// lastAct returns the id of the operators' latest act, or an empty one if there is none.
+func (o *Organization) lastAct() string {
+	if len(o.History) == 0 {
+		return ""
+	}
+	return o.History[len(o.History)-1].ID
+}
+
+// actBefore returns the id of the act before the latest ones of the kind, or an empty one if
+// there is none.
+func (o *Organization) actBefore(kind ActKind) string {
+	for _, a := range slices.Backward(o.History) {
+		if a.Kind != kind {
+			return a.ID
+		}
+	}
+	return ""
+}
+
+// repeats reports whether the latest act is the same, as after a retry.
+func (o *Organization) repeats(a Act) bool {
+	if len(o.History) == 0 {
+		return false
+	}
+	last := o.History[len(o.History)-1]
+	return last.Kind == a.Kind && last.By == a.By && last.Reason == a.Reason
+}
+
 // OrganizationFilter says which organizations to list.
 type OrganizationFilter struct {
-	NamePrefix string // how their names, or rather slugs, begin; empty: any
-	Status     Status // empty: any
+	NamePrefix *string // how their slugs begin, of which about 55 bytes count; nil: any
+	Status     *Status // nil: any
 }
 
 // List returns the organizations that pass the filter and whose ids are greater than after,
 // in the order of their ids and at most limit of them, and whether there are more. An
 // organization that changes keeps its place. Its errors are ErrInvalid and ErrUnavailable.
 func (s *Service) List(ctx context.Context, f OrganizationFilter, after string, limit int) (organizations []Organization, more bool, err error) {
-	collections := ""
+	collections, status := "", Status("")
 	var fields fieldErrors
-	if f.NamePrefix != "" {
-		name, err := ParseName(f.NamePrefix)
+	if f.NamePrefix != nil {
+		name, err := ParseName(*f.NamePrefix)
 		fields.add("prefix", err)
-		collections = name.Collection()
+		collections = CollectionPrefix + slugPrefix(name.Display)
 	}
-	if f.Status != "" && !slices.Contains([]Status{Provisioning, Active, Suspended, Deleting}, f.Status) {
-		fields.add("status", errors.New("must be provisioning, active, suspended or deleting"))
+	if f.Status != nil {
+		if status = *f.Status; !slices.Contains([]Status{Provisioning, Active, Suspended, Deleting}, status) {
+			fields.add("status", errors.New("must be provisioning, active, suspended or deleting"))
+		}
 	}
 	if err := invalid(fields); err != nil {
 		return nil, false, err
 	}
-	organizations, err = s.Store.OrganizationsAfter(ctx, after, collections, f.Status, limit+1)
+	organizations, err = s.Store.OrganizationsAfter(ctx, after, collections, status, limit+1)
 	if more = len(organizations) > limit; more {
 		organizations = organizations[:limit]
 	}
@@ -153,12 +199,18 @@ func (s *Service) List(ctx context.Context, f OrganizationFilter, after string, 
 // are ErrNotFound and ErrUnavailable.
 func (s *Service) Show(ctx context.Context, id string) (Organization, []ListedMember, error) {
 	o, err := s.Store.Organization(ctx, id)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrNotFound) || err == nil && o.ID != id {
 		err = errUnknownID
 	}
 	if err != nil {
 		return Organization{}, nil, err
 	}
-	members, err := s.listMembers(ctx, o.Admins)
+	members, err := s.MembersOf(ctx, o)
 	return o, members, err
+}
+
+// MembersOf returns the members of the organization with their emails. Its error is
+// ErrUnavailable.
+func (s *Service) MembersOf(ctx context.Context, o Organization) ([]ListedMember, error) {
+	return s.listMembers(ctx, o.Admins)
 }

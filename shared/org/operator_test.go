@@ -42,13 +42,16 @@ func TestSuspend(t *testing.T) {
 	act(reactivate, "olivia", "it is active", org.Active)
 	status(org.Active)
 	act(suspend, "olivia", " unpaid\n", org.Suspended)
-	act(suspend, "oscar", "unpaid again", org.Suspended)
+	act(suspend, "olivia", "unpaid", org.Suspended) // as after an answer that was lost
 	status(org.Suspended, "suspend by olivia: unpaid")
+	act(suspend, "oscar", "unpaid", org.Suspended)
+	status(org.Suspended, "suspend by olivia: unpaid", "suspend by oscar: unpaid")
 	if _, _, err := f.Me(t.Context(), caller); !errors.Is(err, org.ErrUnauthenticated) {
 		t.Errorf("me: %v", err)
 	}
 	act(reactivate, "oscar", "paid", org.Active)
-	status(org.Active, "suspend by olivia: unpaid", "reactivate by oscar: paid")
+	act(reactivate, "oscar", "paid again", org.Active)
+	status(org.Active, "suspend by olivia: unpaid", "suspend by oscar: unpaid", "reactivate by oscar: paid")
 	if _, _, err := f.Me(t.Context(), caller); !errors.Is(err, org.ErrUnauthenticated) {
 		t.Errorf("me with a token from before: %v", err)
 	}

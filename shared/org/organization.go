@@ -86,6 +86,12 @@ func (o *Organization) mayAct(a Admin, tokenVersion int64) bool {
 	return o.Status == Active && o.member(a.ID) != nil && a.TokenVersion == tokenVersion
 }
 
+// mayUse reports whether the session of the admin is good: the admin may act for the
+// organization, which no operator has suspended since the login.
+func (o *Organization) mayUse(session Session, a Admin) bool {
+	return o.mayAct(a, session.TokenVersion) && session.LastAct == o.lastAct()
+}
+
 // member returns the admin of that id, or nil.
 func (o *Organization) member(adminID string) *Member {
 	i := slices.IndexFunc(o.Admins, func(m Member) bool { return m.AdminID == adminID })

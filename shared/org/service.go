@@ -360,7 +360,7 @@ func (s *Service) identify(ctx context.Context, c auth.Caller) (o Organization, 
 	if errors.Is(err, ErrNotFound) {
 		err = errRevoked
 	}
-	if err == nil && (!o.mayAct(a, c.TokenVersion) || session.AdminID != c.AdminID || !s.now().Before(session.ExpiresAt)) {
+	if err == nil && (!o.mayAct(a, c.TokenVersion) || session.LastAct != o.lastAct() || session.AdminID != c.AdminID || !s.now().Before(session.ExpiresAt)) {
 		err = errRevoked
 	}
 	if err != nil {

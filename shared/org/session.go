@@ -16,6 +16,7 @@ type Session struct {
 	AdminID        string
 	OrganizationID string
 	TokenVersion   int64  // of the admin at the login; any other ends the session
+	LastAct        string // the id of the operators' latest act on the organization then; likewise
 	RefreshHash    string // of the one refresh token that is valid
 	CreatedAt      time.Time
 	UsedAt         time.Time // of the last refresh; zero: never
@@ -174,7 +175,7 @@ func (s *Service) newLogin(from Client) Session {
 func (s *Service) begin(ctx context.Context, admin Admin, o Organization, session Session, also func() error) (Tokens, error) {
 	refresh := auth.NewOpaqueToken(auth.NewOpaqueID())
 	session.ID, session.RefreshHash, session.CreatedAt = refresh.SessionID(), refresh.Hash(), s.now()
-	session.AdminID, session.OrganizationID, session.TokenVersion = admin.ID, o.ID, admin.TokenVersion
+	session.AdminID, session.OrganizationID, session.TokenVersion, session.LastAct = admin.ID, o.ID, admin.TokenVersion, o.lastAct()
 	var others []Session
 	err := concurrently(
 		func() (err error) {
@@ -288,7 +289,7 @@ func (s *Service) Refresh(ctx context.Context, r RefreshRequest) (Tokens, error)
 	if err == nil && !s.isAlive(session) && s.now().Before(session.ExpiresAt) {
 		return Tokens{}, errInvalidRefresh // it is idle: what comes from it by a switch may be in use
 	}
-	if err != nil || !o.mayAct(admin, session.TokenVersion) || !s.isAlive(session) {
+	if err != nil || !o.mayUse(session, admin) || !s.isAlive(session) {
 		return Tokens{}, s.end(ctx, session)
 	}
 	next := auth.NewOpaqueToken(given.ID)

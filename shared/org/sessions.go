@@ -103,7 +103,7 @@ func (s *Service) Sessions(ctx context.Context, caller auth.Caller, after string
 	}
 	for _, session := range all {
 		i := slices.IndexFunc(organizations, func(o Organization) bool { return o.ID == session.OrganizationID })
-		if session.ID <= after || i < 0 || !organizations[i].mayAct(admin, session.TokenVersion) || !s.isAlive(session) || !alive[session.LoginID] {
+		if session.ID <= after || i < 0 || !organizations[i].mayUse(session, admin) || !s.isAlive(session) || !alive[session.LoginID] {
 			continue
 		}
 		if len(sessions) == limit {

@@ -106,8 +106,11 @@ func (s *sim) actWritten(m *tenantModel, before, after org.Organization) {
 		a, op := acts[n], s.operation(acts[n].ID)
 		acts = acts[:n]
 		toward := map[string]org.Status{"Suspend": org.Suspended, "Reactivate": org.Active}[op.kind]
-		if op.committed || op.organization != m.id || after.Status != toward || before.Status == toward || (a.Kind == org.Suspending) != (toward == org.Suspended) {
+		if op.committed || op.organization != m.id || after.Status != toward || before.Status == toward && toward == org.Active || (a.Kind == org.Suspending) != (toward == org.Suspended) {
 			s.addProblem("wrong act", "op%d %s makes %s %s, which was %s", op.n, op.kind, m.id, after.Status, before.Status)
+		}
+		if m.toldSuspended > op.beganAt && after.Status == org.Active && time.Since(op.beganTime) > org.StaleAfter+2*maxClockError {
+			s.addProblem("late act", "op%d ends the suspension of %s, of which the operator was told after it began", op.n, m.id)
 		}
 		op.committed = true
 		s.checkCommitTime(op, m.id)
@@ -393,7 +396,7 @@ func (s *sim) finish(c *call) {
 		s.checkAct(op, m, org.Suspended)
 	case op.kind == "Reactivate":
 		s.checkAct(op, m, org.Active)
-	case op.admin != "" && m != nil && m.toldSuspended > 0 && op.beganAt > m.toldSuspended:
+	case op.admin != "" && op.kind != "Reset" && op.kind != "Verify" && m != nil && m.toldSuspended > 0 && op.beganAt > m.toldSuspended:
 		s.addProblem("works while suspended", "op%d %s began after the operator was told that %s is suspended", op.n, op.kind, m.id)
 	case op.kind == "Delete" && m.deleting: // by this operation or by another one
 	case op.updateRequest != nil && !op.committed && s.mayChangeNothing(op):

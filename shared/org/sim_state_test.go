@@ -356,6 +356,12 @@ func (s *state) deleteSessions(match func(org.Session) bool) error {
 	return nil
 }
 
+func (s *state) deleteSessionsSince(organizationID, act string) error {
+	return s.deleteSessions(func(session org.Session) bool {
+		return session.OrganizationID == organizationID && session.LastAct == act
+	})
+}
+
 func (s *state) deleteSessionsOf(adminID, organizationID string) error {
 	return s.deleteSessions(func(session org.Session) bool {
 		return session.OrganizationID == organizationID && session.AdminID == adminID

@@ -306,6 +306,10 @@ func (h *handle) DeleteSessions(ctx context.Context, organizationID string) erro
 	})
 }
 
+func (h *handle) DeleteSessionsSince(ctx context.Context, organizationID, act string) error {
+	return h.write(ctx, "DeleteSessionsSince", organizationID+" "+act, func(s *state) error { return s.deleteSessionsSince(organizationID, act) })
+}
+
 func (h *handle) DeleteSessionsOf(ctx context.Context, adminID, organizationID string) error {
 	return h.write(ctx, "DeleteSessionsOf", adminID+" "+organizationID, func(s *state) error { return s.deleteSessionsOf(adminID, organizationID) })
 }

@@ -80,6 +80,7 @@ type operation struct {
 	newVersion     int64 // of the admin's tokens after it, if it has changed the admin
 	namedAt        int   // the step at which a creation gave its collection the name
 	beganAt        int   // the step at which it began
+	beganTime      time.Time
 }
 
 func (op *operation) String() string { return fmt.Sprintf("p%d op%d %s", op.process.n, op.n, op.kind) }
@@ -88,7 +89,7 @@ func (op *operation) String() string { return fmt.Sprintf("p%d op%d %s", op.proc
 func (s *sim) start(op *operation) {
 	op.n = len(s.ops) + 1
 	s.ops = append(s.ops, op)
-	op.process.op, op.beganAt = op, s.step
+	op.process.op, op.beganAt, op.beganTime = op, s.step, time.Now()
 	s.tracef("%v %s", op, op.args)
 	h := &handle{sim: s, op: op}
 	service := &org.Service{
@@ -161,6 +162,12 @@ func (s *sim) chooseOperation() *operation {
 	if s.operator > 0 && s.rng.IntN(8) == 0 {
 		if ids := s.begun(); len(ids) > 0 {
 			return s.actOp(oneOf(s, ids), s.rng.IntN(2) == 0)
+		}
+	}
+	if s.operator > 0 && s.rng.IntN(4) == 0 { // clients go on while they are suspended
+		active = active[:0]
+		for _, id := range s.begun() {
+			active = append(active, s.durable.organizations[id])
 		}
 	}
 	r := s.rng.IntN(100)
@@ -261,10 +268,17 @@ func (s *sim) switchOp(o org.Organization, name string) *operation {
 // stores its session.
 func (s *sim) caller(o org.Organization) auth.Caller { return s.callerOf(o, o.Admins[0].AdminID) }
 
+func lastAct(o org.Organization) string {
+	if len(o.History) == 0 {
+		return ""
+	}
+	return o.History[len(o.History)-1].ID
+}
+
 func (s *sim) callerOf(o org.Organization, adminID string) auth.Caller {
 	a := s.durable.admins[adminID]
 	session := org.Session{
-		ID: fmt.Sprint("s", len(s.ops)+1), AdminID: a.ID, OrganizationID: o.ID, TokenVersion: a.TokenVersion,
+		ID: fmt.Sprint("s", len(s.ops)+1), AdminID: a.ID, OrganizationID: o.ID, TokenVersion: a.TokenVersion, LastAct: lastAct(o),
 		ExpiresAt: time.Now().AddDate(1, 0, 0),
 	}
 	s.durable.sessions[session.ID] = session
@@ -359,7 +373,7 @@ func (s *sim) actOp(id string, ends bool) *operation {
 		op.kind, act = "Reactivate", (*org.Service).Reactivate
 	}
 	op.run = func(ctx context.Context, service *org.Service) error {
-		_, err := act(service, ctx, "operator", id, org.ActRequest{Reason: "a reason"})
+		_, err := act(service, ctx, "operator", id, org.ActRequest{Reason: fmt.Sprint("reason ", op.n%2)})
 		return err
 	}
 	return op

@@ -17,7 +17,7 @@ const MostSessionsOf = 1000
 //   - InsertClaims inserts the claims one by one, in their order. Each insert
 //     is atomic.
 //   - ReleaseClaims, RestClaims, FenceOrganizations, DeleteAdmins,
-//     LeaveOrganization, DeleteSessions, DeleteSessionsOf, DeleteTickets and
+//     LeaveOrganization, DeleteSessions, DeleteSessionsSince, DeleteSessionsOf, DeleteTickets and
 //     DeleteExpired change many documents, each of them atomically and on the
 //     condition. They may stop halfway, and are then called again.
 //   - RenameCollection and DropCollection are two commands where
@@ -150,6 +150,8 @@ type SessionStore interface {
 	DeleteSession(ctx context.Context, id string) error
 	// DeleteSessions deletes the sessions of the organization.
 	DeleteSessions(ctx context.Context, organizationID string) error
+	// DeleteSessionsSince deletes the sessions of the organization that have that LastAct.
+	DeleteSessionsSince(ctx context.Context, organizationID, act string) error
 	// DeleteSessionsOf deletes the sessions of the admin for the organization.
 	DeleteSessionsOf(ctx context.Context, adminID, organizationID string) error
 	// DeleteExpired deletes the sessions, the tickets and the counts of events
