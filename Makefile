@@ -20,6 +20,10 @@ demo: ## show what the running service does, request by request: make demo URL=h
 orgs: ## list the organizations in the database, the newest first: make orgs N=100
 	@go run ./local orgs '$(N)'
 
+.PHONY: operator
+operator: ## list, show, suspend, reactivate or invite: make operator DO='suspend 6b06… unpaid' URL=https://…
+	@go run ./local $(if $(URL),-url '$(URL)') operator $(DO)
+
 .PHONY: invoke
 invoke: ## send an event to a function: make invoke FN=create EVENT=events/create.json
 	@go run ./local invoke '$(FN)' '$(or $(EVENT),events/$(FN).json)'

@@ -24,20 +24,13 @@ func demo(ctx context.Context, p *project, args []string) error {
 	if len(args) > 1 {
 		return errors.New("usage: go run ./local demo [URL]")
 	}
-	base := strings.Join(args, "")
-	if base == "" {
-		var err error
-		if base, err = p.serviceURL(); err != nil {
-			return err
-		}
-	}
-	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("the URL of the service must be like https://host") // it may hold a password
+	base, err := p.baseURL(strings.Join(args, ""))
+	if err != nil {
+		return err
 	}
 	s := &story{
 		ctx:  ctx,
-		base: strings.TrimSuffix(u.String(), "/"),
+		base: base,
 		client: &http.Client{
 			Timeout:       time.Minute, // longer than any gateway waits
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -49,6 +42,22 @@ func demo(ctx context.Context, p *project, args []string) error {
 		return errors.Join(s.err, err)
 	}
 	return s.err
+}
+
+// baseURL returns the URL of a service without a slash at the end; if the text is empty, that
+// of make run.
+func (p *project) baseURL(text string) (string, error) {
+	if text == "" {
+		var err error
+		if text, err = p.serviceURL(); err != nil {
+			return "", err
+		}
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", errors.New("the URL of the service must be like https://host") // it may hold a password
+	}
+	return strings.TrimSuffix(u.String(), "/"), nil
 }
 
 // serviceURL returns the URL of the service that make run serves on the data

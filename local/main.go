@@ -9,6 +9,7 @@
 //	go run ./local [flags] orgs [MOST]
 //	go run ./local [flags] new NAME
 //	go run ./local [flags] demo [URL]
+//	go run ./local [flags] operator [list | show | suspend | reactivate | invite …]
 //
 // It runs in the folder of template.yaml and keeps its data in local/.data.
 package main
@@ -48,6 +49,7 @@ var commands = map[string]func(context.Context, *project, []string) error{
 	"orgs":      orgs,
 	"demo":      demo,
 	"new":       newFunction,
+	"operator":  operator,
 }
 
 // project is the service in the current folder, with the settings of one run.
@@ -62,6 +64,7 @@ type project struct {
 	stdout     io.Writer
 	stderr     io.Writer
 	tier       string // Atlas tier of the cluster, for doctor
+	url        string // of the service, for operator; empty: that of make run
 }
 
 // run runs one command with the arguments and the environment of the process.
@@ -79,6 +82,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		return nil
 	})
 	flags.StringVar(&p.tier, "tier", "", "Atlas `tier` of the cluster, such as M10, whose limit doctor checks")
+	flags.StringVar(&p.url, "url", "", "`URL` of the service, for operator, if it is not that of make run")
 	flags.SetOutput(io.Discard)
 	// Flags may come before and after the command.
 	err := flags.Parse(args)
@@ -87,7 +91,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		err = flags.Parse(flags.Args()[1:])
 	}
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(stdout, "usage: go run ./local [flags] [invoke FUNCTION EVENT.json | reconcile | migrate [status] | doctor | orgs [MOST] | demo [URL] | new NAME]")
+		fmt.Fprintln(stdout, "usage: go run ./local [flags] [invoke FUNCTION EVENT.json | reconcile | migrate [status] | doctor | orgs [MOST] | demo [URL] | new NAME | operator …]")
 		flags.SetOutput(stdout)
 		flags.PrintDefaults()
 		return nil

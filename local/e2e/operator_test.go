@@ -235,6 +235,37 @@ func TestOperator(t *testing.T) {
 	for _, token := range []string{"", "x", c.operatorToken + "x", other.token} {
 		c.call("GET", "/operator/organizations", nil, "Authorization", "Bearer "+token).wantRefusal(t, c.gateway.forbidden)
 	}
+
+	// From a terminal.
+	command := func(args ...string) (code int, out, errs string) {
+		return runLocal(t, p.data, nil, append([]string{"operator"}, args...)...)
+	}
+	if code, out, errs := command(); code != 0 || !strings.Contains(out, "NAME ") || !strings.Contains(out, ids[2]) || !strings.Contains(out, word+" Gamma") {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	if code, out, errs := command("list", word+" a"); code != 0 || strings.Count(out, "\n") != 2 || !strings.Contains(out, ids[0]) {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	if code, out, errs := command("suspend", ids[1], "has", "not", "paid"); code != 0 || !strings.Contains(out, "status   ") || !strings.Contains(out, ": has not paid\n") {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	want("?status=suspended", ids[1])
+	if code, _, errs := command("show", "x"); code != 1 || errs != "404 Not Found there is no organization of that id\n" {
+		t.Errorf("%d: %s", code, errs)
+	}
+	if code, _, errs := command("suspend", ids[1]); code != 1 || !strings.HasPrefix(errs, "usage: ") {
+		t.Errorf("%d: %s", code, errs)
+	}
+	invited := newRegistration()
+	if code, out, errs := command("invite", invited.Email, invited.Name); code != 0 || out != "a link to set up "+invited.Name+" is mailed to "+invited.Email+"\n" {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+	p.ticket(t, invited.Email, "/finish-sign-up", 1)
+	// Without make run's token, the request is signed, which only AWS can check.
+	if code, _, errs := command("-url", p.url, "list"); code != 1 || !strings.Contains(errs, "AWS_ACCESS_KEY_ID") {
+		t.Errorf("%d: %s", code, errs)
+	}
+
 	if log := p.out.String(); !strings.Contains(log, `"by":"arn:aws:iam::123456789012:user/local"`) || strings.Contains(log, other.token) {
 		t.Errorf("log:\n%s", log)
 	}
