@@ -188,7 +188,7 @@ func (o *operatorClient) call(method, target string, body, v any) error {
 	if response.StatusCode >= 300 {
 		var problem struct{ Detail, Message string }
 		json.Unmarshal(answer, &problem) // what is no JSON says nothing
-		return fmt.Errorf("%s %s", response.Status, printable(problem.Detail+problem.Message))
+		return fmt.Errorf("%s: %s", response.Status, printable(problem.Detail+problem.Message))
 	}
 	if v == nil {
 		return nil

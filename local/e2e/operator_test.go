@@ -250,7 +250,7 @@ func TestOperator(t *testing.T) {
 		t.Errorf("%d\n%s%s", code, out, errs)
 	}
 	want("?status=suspended", ids[1])
-	if code, _, errs := command("show", "x"); code != 1 || errs != "404 Not Found there is no organization of that id\n" {
+	if code, _, errs := command("show", "x"); code != 1 || errs != "404 Not Found: there is no organization of that id\n" {
 		t.Errorf("%d: %s", code, errs)
 	}
 	if code, _, errs := command("suspend", ids[1]); code != 1 || !strings.HasPrefix(errs, "usage: ") {
