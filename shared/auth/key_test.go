@@ -360,6 +360,7 @@ func TestEntropy(t *testing.T) {
 			}
 			return id
 		}},
+		{"ids in refresh tokens", 16, func() []byte { return rawOpaqueToken(t, auth.NewOpaqueToken(auth.NewOpaqueID()))[:16] }},
 		{"opaque tokens", 32, func() []byte { return rawOpaqueToken(t, auth.NewOpaqueToken(session))[16:] }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -49,6 +49,30 @@ func (l *letters) last(t *testing.T, n int) org.Mail {
 	return l.sent[n-1]
 }
 
+// TestAcceptErrThrottled guesses the password of who is invited, as at a login.
+func TestAcceptErrThrottled(t *testing.T) {
+	t.Parallel()
+	f, post, owner, _ := withMail(t)
+	f.mustCreate(t, "Bolt", "b@bolt.test")
+	if _, err := f.Invite(t.Context(), owner, org.InviteRequest{Email: "b@bolt.test", Role: "member"}); err != nil {
+		t.Fatal(err)
+	}
+	ticket := post.sent[len(post.sent)-1].Ticket
+	for n := range 22 {
+		_, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: ticket, Password: "Stranger@123"})
+		want := org.WrongCredentials
+		if n >= 20 {
+			want = org.TooManyAttempts
+		}
+		if reasonOf(err) != want {
+			t.Errorf("attempt %d: %v; want %s", n+1, err, want)
+		}
+	}
+	if _, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: ticket, Password: adminPassword}); reasonOf(err) != org.TooManyAttempts {
+		t.Errorf("with the right password: %v", err)
+	}
+}
+
 // withMail returns a fixture whose mails are letters and whose clock can be set ahead,
 // with the organization Acme Ltd and the caller of its owner.
 func withMail(t *testing.T) (f *fixture, post *letters, caller auth.Caller, ahead func(time.Duration)) {

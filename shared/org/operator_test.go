@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -57,6 +58,12 @@ func TestSuspend(t *testing.T) {
 	}
 	if _, _, err := f.Me(t.Context(), f.mustLogin(t, "a@example.com", adminPassword)); err != nil {
 		t.Error(err)
+	}
+
+	for _, reason := range []string{"", " \n", "\u200b", "a\nb", "a\x00b", "a\u0085b", "a\u202eb", strings.Repeat("x", 501)} {
+		if _, err := suspend(t.Context(), "olivia", o.ID, org.ActRequest{Reason: reason}); !errors.Is(err, org.ErrInvalid) {
+			t.Errorf("%q: %v; want ErrInvalid", reason, err)
+		}
 	}
 
 	// The latest acts stay.

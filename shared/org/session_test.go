@@ -954,6 +954,10 @@ func TestSwitchedSessions(t *testing.T) {
 	}
 	bolt, boltCaller := switchTo(caller, "Bolt")
 	acme, acmeCaller := switchTo(boltCaller, "Acme") // from one that was switched itself
+	listed, _, err := f.Sessions(t.Context(), caller, "", 10)
+	if err != nil || len(listed) != 3 || !listed[0].ExpiresAt.Equal(listed[1].ExpiresAt) || !listed[0].ExpiresAt.Equal(listed[2].ExpiresAt) {
+		t.Errorf("a switch prolongs the login: %+v, %v", listed, err)
+	}
 	other, otherCaller := login()
 	wantAlive("login", &first, caller, true)
 	wantAlive("switched", &bolt, boltCaller, true)
@@ -980,13 +984,39 @@ func TestSwitchedSessions(t *testing.T) {
 	if _, err := f.Switch(t.Context(), boltCaller, org.SwitchRequest{OrganizationName: "Acme"}); !errors.Is(err, org.ErrUnauthenticated) {
 		t.Errorf("switched after the logout: %v", err)
 	}
-	_, seen := login()
+	for what, c := range map[string]auth.Caller{"from it": boltCaller, "from that": acmeCaller} {
+		if _, _, err := f.Me(t.Context(), c); !errors.Is(err, org.ErrUnauthenticated) {
+			t.Errorf("%s, after the logout: %v", what, err)
+		}
+	}
+	_, seen := login() // which deletes what is of no use
 	if listed, _, err := f.Sessions(t.Context(), seen, "", 10); err != nil || len(listed) != 1 {
 		t.Errorf("%+v, %v", listed, err)
 	}
 	wantAlive("the login", &first, caller, false)
 	wantAlive("from it", &bolt, boltCaller, false)
 	wantAlive("from that", &acme, acmeCaller, false)
+}
+
+// TestEndSessionOfAnother ends a login of somebody else, which does nothing.
+func TestEndSessionOfAnother(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.mustCreate(t, "Acme", "a@acme.test")
+	f.mustCreate(t, "Bolt", "b@bolt.test")
+	a, b := f.mustLogin(t, "a@acme.test", adminPassword), f.mustLogin(t, "b@bolt.test", adminPassword)
+	if err := f.EndSession(t.Context(), a, b.SessionID); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := f.Me(t.Context(), b); err != nil {
+		t.Errorf("another's login has ended: %v", err)
+	}
+	if err := f.EndSession(t.Context(), b, b.SessionID); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := f.Me(t.Context(), b); !errors.Is(err, org.ErrUnauthenticated) {
+		t.Errorf("the own login has not ended: %v", err)
+	}
 }
 
 // verified returns the tokens, and the caller of the access token.

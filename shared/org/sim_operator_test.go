@@ -81,6 +81,13 @@ func TestScriptLoginBeforeSuspension(t *testing.T) {
 		if err := s.sleptAt("InsertSession", login, func() { s.mustAct(t, o.ID, false); s.mustAct(t, o.ID, true) }); err != nil {
 			t.Fatal(err)
 		}
+		me := &operation{kind: "Me", run: func(ctx context.Context, service *org.Service) error {
+			_, _, err := service.Me(ctx, callerIn(t, tokens))
+			return err
+		}}
+		if err := s.runAlone(me); reasonOf(err) != org.TokenRevoked {
+			t.Errorf("me: %v", err)
+		}
 		refresh := &operation{kind: "Refresh", run: func(ctx context.Context, service *org.Service) error {
 			_, err := service.Refresh(ctx, org.RefreshRequest{RefreshToken: tokens.Refresh})
 			return err

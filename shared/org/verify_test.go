@@ -165,6 +165,14 @@ func TestVerifiedOnly(t *testing.T) {
 	} {
 		wantReason(t, name, do(), org.EmailUnverified)
 	}
+	_, _, err := f.Sessions(t.Context(), owner, "", 10)
+	for name, err := range map[string]error{
+		"sessions": err, "end a session": f.EndSession(t.Context(), owner, "x"), "end others": f.EndOtherSessions(t.Context(), owner),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	if err := may(org.UpdateRequest{Email: new("right@acme.test"), CurrentPassword: password}); err != nil {
 		t.Error(err)
 	}
