@@ -480,7 +480,7 @@ func TestRefusals(t *testing.T) {
 		"port no number":    {environ("PORT=http"), nil, `PORT is "http": it must be a port number`},
 		"port too high":     {environ("PORT=65536"), nil, `PORT is "65536": it must be a port number`},
 		"port with a sign":  {environ("PORT=+80"), nil, `PORT is "+80": it must be a port number`},
-		"unknown command":   {environ(), []string{"deploy"}, `unknown command "deploy": there are demo, doctor, invoke, migrate, new, orgs, reconcile`},
+		"unknown command":   {environ(), []string{"deploy"}, `unknown command "deploy": there are demo, doctor, invoke, migrate, new, operator, orgs, reconcile`},
 		"demo of two":       {environ(), []string{"demo", "http://a", "http://b"}, "usage: go run ./local demo [URL]"},
 		"demo of no URL":    {environ(), []string{"demo", "localhost:3000"}, "the URL of the service must be like https://host"},
 		"demo with secret":  {environ(), []string{"demo", "http://user:hush@host"}, "the URL of the service must be like https://host"},
