@@ -95,7 +95,7 @@ func acting(s *org.Service, do func(ctx context.Context, operator, id string, r 
 		if err != nil {
 			return operatedOrganization{}, err
 		}
-		members, err := s.MembersOf(r.http.Context(), o)
+		members, err := s.WithEmails(r.http.Context(), o.Admins)
 		return newShown(o, members), err
 	}
 }

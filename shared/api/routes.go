@@ -206,7 +206,7 @@ var (
 	suspendRoute = route[org.ActRequest, operatedOrganization]{
 		function: "suspend", method: "POST", path: "/operator/organizations/{id}/suspend", caller: operator, status: http.StatusOK,
 		parameters: []Parameter{organizationID},
-		summary:    "Suspend an organization: nothing works for its members, until it is reactivated",
+		summary:    "Suspend an organization: no token and no login works for it, until it is reactivated",
 		reasons:    []org.Reason{org.OrganizationNotFound, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending},
 	}
 	reactivateRoute = route[org.ActRequest, operatedOrganization]{

@@ -436,8 +436,8 @@ func TestLateWrite(t *testing.T) {
 	w.check()
 }
 
-// TestReadOnly has a database user in mind who may only read: what open routes need
-// is no more, also while a change of somebody else waits to be finished.
+// TestReadOnly has a database user in mind who may only read: what get, health and
+// an operator who looks need is no more, also while a change of somebody else waits to be finished.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	w, _, o := setUp(t)
@@ -457,9 +457,15 @@ func TestReadOnly(t *testing.T) {
 	if _, err := f.Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
+	if all, _, err := f.List(t.Context(), org.OrganizationFilter{}, "", 10); err != nil || len(all) == 0 {
+		t.Errorf("List = %+v, %v", all, err)
+	}
+	if got, members, err := f.Show(t.Context(), o.ID); err != nil || got.ID != o.ID || len(members) != 1 {
+		t.Errorf("Show = %+v, %v, %v", got, members, err)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if want := []string{"find", "find", "find", "hello"}; !slices.Equal(f.commands, want) {
+	if want := []string{"find", "find", "find", "hello", "find", "find", "find"}; !slices.Equal(f.commands, want) {
 		t.Errorf("commands %q; want %q", f.commands, want)
 	}
 }

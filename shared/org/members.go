@@ -29,12 +29,12 @@ func (s *Service) Members(ctx context.Context, caller auth.Caller, after string,
 	if more = len(listed) > limit; more {
 		listed = listed[:limit]
 	}
-	members, err = s.listMembers(ctx, listed)
+	members, err = s.WithEmails(ctx, listed)
 	return members, more, err
 }
 
-// listMembers returns the members with their emails.
-func (s *Service) listMembers(ctx context.Context, members []Member) (listed []ListedMember, err error) {
+// WithEmails returns the members with their emails. Its error is ErrUnavailable.
+func (s *Service) WithEmails(ctx context.Context, members []Member) (listed []ListedMember, err error) {
 	var ids []string
 	for _, m := range members {
 		ids = append(ids, m.AdminID)

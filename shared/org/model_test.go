@@ -106,15 +106,16 @@ func TestModel(t *testing.T) {
 			}
 			return err == nil
 		}
-		pickTenant := func(rt *rapid.T) (string, tenant) {
+		pickOrganization := func(rt *rapid.T, suspendedToo bool) (string, tenant) {
 			slug := slug(rt)
 			tenant, ok := m[slug]
-			if !ok || tenant.suspended {
-				rt.Skip()
+			if !ok || tenant.suspended && !suspendedToo {
+				rt.Skip() // the action can't be done: rapid draws another one
 			}
 			tenant.caller.ExpiresAt = w.clock().Add(time.Hour)
 			return slug, tenant
 		}
+		pickTenant := func(rt *rapid.T) (string, tenant) { return pickOrganization(rt, false) }
 
 		rt.Repeat(map[string]func(*rapid.T){
 			"create": func(rt *rapid.T) {
@@ -187,11 +188,7 @@ func TestModel(t *testing.T) {
 				}
 			},
 			"suspend, or reactivate": func(rt *rapid.T) {
-				slug := slug(rt)
-				tenant, ok := m[slug]
-				if !ok {
-					rt.Skip()
-				}
+				slug, tenant := pickOrganization(rt, true)
 				act, r := (*org.Service).Suspend, org.ActRequest{Reason: "a reason"}
 				if tenant.suspended {
 					act = (*org.Service).Reactivate

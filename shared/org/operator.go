@@ -135,13 +135,16 @@ func (s *Service) act(ctx context.Context, id string, r ActRequest, a Act, from,
 	return Organization{}, errBusy
 }
 
-// lastAct returns the id of the operators' latest act, or an empty one if there is none.
-func (o *Organization) lastAct() string {
+// latestAct returns the operators' latest act, or a zero one if there is none.
+func (o *Organization) latestAct() Act {
 	if len(o.History) == 0 {
-		return ""
+		return Act{}
 	}
-	return o.History[len(o.History)-1].ID
+	return o.History[len(o.History)-1]
 }
+
+// lastAct returns the id of the operators' latest act, or an empty one if there is none.
+func (o *Organization) lastAct() string { return o.latestAct().ID }
 
 // actBefore returns the id of the act before the latest ones of the kind, or an empty one if
 // there is none.
@@ -156,10 +159,7 @@ func (o *Organization) actBefore(kind ActKind) string {
 
 // repeats reports whether the latest act is the same, as after a retry.
 func (o *Organization) repeats(a Act) bool {
-	if len(o.History) == 0 {
-		return false
-	}
-	last := o.History[len(o.History)-1]
+	last := o.latestAct()
 	return last.Kind == a.Kind && last.By == a.By && last.Reason == a.Reason
 }
 
@@ -205,12 +205,6 @@ func (s *Service) Show(ctx context.Context, id string) (Organization, []ListedMe
 	if err != nil {
 		return Organization{}, nil, err
 	}
-	members, err := s.MembersOf(ctx, o)
+	members, err := s.WithEmails(ctx, o.Admins)
 	return o, members, err
-}
-
-// MembersOf returns the members of the organization with their emails. Its error is
-// ErrUnavailable.
-func (s *Service) MembersOf(ctx context.Context, o Organization) ([]ListedMember, error) {
-	return s.listMembers(ctx, o.Admins)
 }
