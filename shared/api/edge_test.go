@@ -98,6 +98,12 @@ func TestEdge(t *testing.T) {
 	if response, err := behind.guard(f)(t.Context(), event); err != nil || response.StatusCode != 200 {
 		t.Errorf("an operator: %+v, %v", response, err)
 	}
+	event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
+		Lambda: map[string]any{"admin_id": "x"}, IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{},
+	}
+	if response, err := behind.guard(f)(t.Context(), event); err != nil || response.StatusCode != 403 {
+		t.Errorf("an admin: %+v, %v", response, err)
+	}
 	// Without an edge nobody is believed.
 	if status, source := send(nil, map[string]string{"x-edge-secret": edgeSecret, "x-forwarded-for": "203.0.113.9, 192.0.2.1"}); status != 200 || source != "192.0.2.1" {
 		t.Errorf("without an edge: %d from %s", status, source)
