@@ -51,6 +51,7 @@ type organizationDoc struct {
 	Operation   *operationDoc   `bson:"operation,omitempty"`
 	Committed   objectID        `bson:"committed_operation_id,omitempty"`
 	History     []actDoc        `bson:"history,omitempty"`
+	Deletion    *deletionDoc    `bson:"deletion,omitempty"`
 	CreatedAt   time.Time       `bson:"created_at"`
 	UpdatedAt   time.Time       `bson:"updated_at"`
 }
@@ -61,6 +62,32 @@ type actDoc struct {
 	By     string      `bson:"by"`
 	Reason string      `bson:"reason"`
 	At     time.Time   `bson:"at"`
+}
+
+func newActDoc(a org.Act) actDoc {
+	return actDoc{ID: objectID(a.ID), Kind: a.Kind, By: a.By, Reason: a.Reason, At: a.At}
+}
+
+func (d actDoc) act() org.Act {
+	return org.Act{ID: string(d.ID), Kind: d.Kind, By: d.By, Reason: d.Reason, At: d.At.UTC()}
+}
+
+type deletionDoc struct {
+	At         time.Time `bson:"at"`
+	By         objectID  `bson:"admin_id"`
+	Ends       time.Time `bson:"ends_at"`
+	Collection string    `bson:"collection_name"`
+}
+
+type receiptDoc struct {
+	ID        objectID  `bson:"_id"`
+	CreatedAt time.Time `bson:"created_at"`
+	DeletedAt time.Time `bson:"deleted_at"`
+	DeletedBy objectID  `bson:"deleted_by_admin_id,omitempty"`
+	PurgedAt  time.Time `bson:"purged_at"`
+	PurgedBy  string    `bson:"purged_by,omitempty"`
+	Members   int       `bson:"members"`
+	Documents int64     `bson:"documents"`
 }
 
 type memberDoc struct {
@@ -91,6 +118,7 @@ type operationDoc struct {
 	PasswordHash string            `bson:"password_hash,omitempty"`
 	TokenVersion int64             `bson:"token_version,omitempty"`
 	Undone       bool              `bson:"undone,omitempty"`
+	Act          *actDoc           `bson:"act,omitempty"`
 }
 
 type adminDoc struct {
@@ -106,6 +134,7 @@ type adminDoc struct {
 	Journaled      map[string]objectID `bson:"journaled_operation_ids,omitempty"` // by the id of the organization
 	CreatedAt      time.Time           `bson:"created_at"`
 	UpdatedAt      time.Time           `bson:"updated_at"`
+	Asleep         bool                `bson:"asleep,omitempty"`
 }
 
 type claimDoc struct {
@@ -194,13 +223,19 @@ func newOrganizationDoc(o org.Organization) organizationDoc {
 		})
 	}
 	for _, a := range o.History {
-		doc.History = append(doc.History, actDoc{ID: objectID(a.ID), Kind: a.Kind, By: a.By, Reason: a.Reason, At: a.At})
+		doc.History = append(doc.History, newActDoc(a))
+	}
+	if d := o.Deletion; d != nil {
+		doc.Deletion = &deletionDoc{d.At, objectID(d.By), d.Ends, d.Collection}
 	}
 	if op := o.Operation; op != nil {
 		doc.Operation = &operationDoc{
 			ID: objectID(op.ID), Kind: op.Kind, StartedAt: op.StartedAt, TouchedAt: op.TouchedAt,
 			Name: op.Name, Collection: op.Collection, Claims: op.Claims,
 			AdminID: objectID(op.AdminID), Email: op.Email, PasswordHash: op.PasswordHash, TokenVersion: op.TokenVersion, Undone: op.Undone,
+		}
+		if op.Act.ID != "" {
+			doc.Operation.Act = new(newActDoc(op.Act))
 		}
 	}
 	return doc
@@ -224,13 +259,19 @@ func (d organizationDoc) organization() org.Organization {
 		})
 	}
 	for _, a := range d.History {
-		o.History = append(o.History, org.Act{ID: string(a.ID), Kind: a.Kind, By: a.By, Reason: a.Reason, At: a.At.UTC()})
+		o.History = append(o.History, a.act())
+	}
+	if d := d.Deletion; d != nil {
+		o.Deletion = &org.Deletion{At: d.At.UTC(), By: string(d.By), Ends: d.Ends.UTC(), Collection: d.Collection}
 	}
 	if op := d.Operation; op != nil {
 		o.Operation = &org.Operation{
 			ID: string(op.ID), Kind: op.Kind, StartedAt: op.StartedAt.UTC(), TouchedAt: op.TouchedAt.UTC(),
 			Name: op.Name, Collection: op.Collection, Claims: op.Claims,
 			AdminID: string(op.AdminID), Email: op.Email, PasswordHash: op.PasswordHash, TokenVersion: op.TokenVersion, Undone: op.Undone,
+		}
+		if op.Act != nil {
+			o.Operation.Act = op.Act.act()
 		}
 	}
 	return o
@@ -240,7 +281,7 @@ func newAdminDoc(a org.Admin) adminDoc {
 	doc := adminDoc{
 		ID: objectID(a.ID), OrganizationID: objectID(a.OrganizationID), Organizations: []objectID{}, Email: a.Email, VerifiedEmail: a.VerifiedEmail, PasswordHash: a.PasswordHash,
 		TokenVersion: a.TokenVersion, Revision: a.Revision, Committed: objectID(a.Committed),
-		CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt,
+		CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt, Asleep: a.Asleep,
 	}
 	for _, id := range a.Organizations {
 		doc.Organizations = append(doc.Organizations, objectID(id))
@@ -258,7 +299,7 @@ func (d adminDoc) admin() org.Admin {
 	a := org.Admin{
 		ID: string(d.ID), OrganizationID: string(d.OrganizationID), Email: d.Email, VerifiedEmail: d.VerifiedEmail, PasswordHash: d.PasswordHash,
 		TokenVersion: d.TokenVersion, Revision: d.Revision, Committed: string(d.Committed),
-		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
+		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(), Asleep: d.Asleep,
 	}
 	for _, id := range d.Organizations {
 		a.Organizations = append(a.Organizations, string(id))
@@ -287,6 +328,17 @@ func (d claimDoc) claim() org.Claim {
 	return org.Claim{
 		ID: d.ID, Owner: org.Owner{OrganizationID: string(d.OrganizationID), AdminID: string(d.AdminID)}, Revision: d.Revision,
 		ClaimedAt: d.ClaimedAt.UTC(), RestingSince: d.RestingSince.UTC(),
+	}
+}
+
+func newReceiptDoc(r org.Receipt) receiptDoc {
+	return receiptDoc{objectID(r.ID), r.CreatedAt, r.DeletedAt, objectID(r.DeletedBy), r.PurgedAt, r.PurgedBy, r.Members, r.Documents}
+}
+
+func (d receiptDoc) receipt() org.Receipt {
+	return org.Receipt{
+		ID: string(d.ID), CreatedAt: d.CreatedAt.UTC(), DeletedAt: d.DeletedAt.UTC(), DeletedBy: string(d.DeletedBy),
+		PurgedAt: d.PurgedAt.UTC(), PurgedBy: d.PurgedBy, Members: d.Members, Documents: d.Documents,
 	}
 }
 

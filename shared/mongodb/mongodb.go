@@ -48,6 +48,7 @@ type Store struct {
 	tickets       *mongo.Collection
 	attempts      *mongo.Collection
 	migrations    *mongo.Collection
+	receipts      *mongo.Collection
 }
 
 var _ org.Store = (*Store)(nil)
@@ -92,6 +93,7 @@ func Open(connectionString, database string, more ...*options.ClientOptions) (*S
 		tickets:       db.Collection("tickets"),
 		attempts:      db.Collection("attempts"),
 		migrations:    db.Collection("migrations"),
+		receipts:      db.Collection("receipts"),
 	}, nil
 }
 

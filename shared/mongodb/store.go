@@ -134,7 +134,10 @@ func (s *Store) OrganizationsAfter(ctx context.Context, after, prefix string, st
 		filter = append(filter, bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: objectID(after)}}})
 	}
 	if prefix != "" {
-		filter = append(filter, bson.E{Key: "collection_name", Value: bson.D{{Key: "$gte", Value: prefix}, {Key: "$lt", Value: prefix + "\U0010ffff"}}})
+		begins := bson.D{{Key: "$gte", Value: prefix}, {Key: "$lt", Value: prefix + "\U0010ffff"}}
+		filter = append(filter, bson.E{Key: "$or", Value: bson.A{
+			bson.D{{Key: "collection_name", Value: begins}}, bson.D{{Key: "deletion.collection_name", Value: begins}},
+		}})
 	}
 	if status != "" {
 		filter = append(filter, bson.E{Key: "status", Value: status})
@@ -455,6 +458,23 @@ func (s *Store) FinishMigration(ctx context.Context, m org.Migration) error {
 	doc := newMigrationDoc(m)
 	_, err := s.migrations.ReplaceOne(ctx, bson.D{{Key: "_id", Value: m.Number}}, doc, options.Replace().SetUpsert(true))
 	return convert("finish migration", err)
+}
+
+func (s *Store) InsertReceipt(ctx context.Context, r org.Receipt) error {
+	_, err := s.receipts.InsertOne(ctx, newReceiptDoc(r))
+	if err != nil && isDuplicateKey(err) {
+		return nil
+	}
+	return convert("insert receipt", err)
+}
+
+func (s *Store) Receipt(ctx context.Context, organizationID string) (org.Receipt, error) {
+	if _, err := bson.ObjectIDFromHex(organizationID); err != nil {
+		// No organization has this id.
+		return org.Receipt{}, convert("find receipt", mongo.ErrNoDocuments)
+	}
+	doc, err := findOne[receiptDoc](ctx, s.receipts, bson.D{{Key: "_id", Value: objectID(organizationID)}})
+	return doc.receipt(), convert("find receipt", err)
 }
 
 func findOne[D any](ctx context.Context, c *mongo.Collection, filter bson.D) (D, error) {

@@ -24,6 +24,7 @@ type Admin struct {
 	Journaled      map[string]string // by organization, the id of the last change that its journal had
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
+	Asleep         bool // only deleted organizations list the admin, who has no claim on the email
 	Outdated       bool // an older version has written the record, without all fields; the next write adds them
 }
 
@@ -31,7 +32,7 @@ type Admin struct {
 func (a *Admin) owner() Owner { return Owner{AdminID: a.ID} }
 
 // uses reports whether the admin has the right to the claim.
-func (a *Admin) uses(claimID string) bool { return emailClaim(a.Email) == claimID }
+func (a *Admin) uses(claimID string) bool { return !a.Asleep && emailClaim(a.Email) == claimID }
 
 // adminChange is a change of an admin's email or password. It ends all sessions.
 type adminChange struct {
@@ -231,7 +232,11 @@ func (s *Service) releaseUnusedOf(ctx context.Context, a Admin, revision int64) 
 // not use. No late command can do harm to the next owner of an email, so they need
 // no rest.
 func (s *Service) releaseAdmin(ctx context.Context, a Admin) error {
-	return s.Store.ReleaseClaims(ctx, a.owner(), a.Revision, []string{emailClaim(a.Email)})
+	keep := []string{emailClaim(a.Email)}
+	if a.Asleep {
+		keep = nil
+	}
+	return s.Store.ReleaseClaims(ctx, a.owner(), a.Revision, keep)
 }
 
 // releaseAllOf gives up all claims of admins that have no record.
@@ -269,7 +274,7 @@ func (s *Service) join(ctx context.Context, a Admin, organizationID string) erro
 			return err
 		}
 		a, err = s.Store.Admin(ctx, a.ID)
-		if errors.Is(err, ErrNotFound) || err == nil && a.TokenVersion != seen.TokenVersion {
+		if errors.Is(err, ErrNotFound) || err == nil && (a.TokenVersion != seen.TokenVersion || a.Asleep) {
 			err = errRevoked
 		}
 		if err != nil {
@@ -279,15 +284,19 @@ func (s *Service) join(ctx context.Context, a Admin, organizationID string) erro
 	return errOvertaken
 }
 
-// removeOrphan removes an admin whom no organization lists, unless one does by now. None
-// of them can list the admin afterwards. Its error is errBusy if the admin has changed.
+// removeOrphan removes an admin whom no organization lists, and puts to sleep one whom only
+// deleted ones list, unless another one does by now. None of them can list the admin
+// afterwards without a change of the admin. Its error is errBusy if the admin has changed.
 func (s *Service) removeOrphan(ctx context.Context, a Admin) error {
 	if err := s.Store.FenceOrganizations(ctx, a.Organizations); err != nil {
 		return err
 	}
-	listed, err := s.isListed(ctx, a)
-	if err != nil || listed {
+	needed, listed, err := s.isListed(ctx, a)
+	if err != nil || needed {
 		return err
+	}
+	if listed {
+		return s.putToSleep(ctx, a)
 	}
 	if err := s.Store.DeleteAdmin(ctx, a.ID, a.Revision); err != nil {
 		return err
@@ -303,21 +312,88 @@ func (s *Service) removeOrphan(ctx context.Context, a Admin) error {
 }
 
 // isListed finishes the stale operations of the admin's organizations, and reports
-// whether one of them lists the admin then.
-func (s *Service) isListed(ctx context.Context, a Admin) (bool, error) {
+// whether one of them lists the admin then, and whether one does that lives.
+func (s *Service) isListed(ctx context.Context, a Admin) (needed, listed bool, err error) {
 	for _, id := range a.Organizations {
 		o, err := s.Store.Organization(ctx, id)
 		if err == nil {
 			o, err = s.finishStale(ctx, o)
 		}
 		if err != nil && !errors.Is(err, ErrNotFound) {
-			return false, err
+			return false, false, err
 		}
 		if err == nil && o.member(a.ID) != nil {
-			return true, nil
+			needed, listed = needed || o.lives(), true
 		}
 	}
-	return false, nil
+	return needed, listed, nil
+}
+
+// putToSleep takes the email from an admin whom only deleted organizations list.
+func (s *Service) putToSleep(ctx context.Context, a Admin) (err error) {
+	if !a.Asleep {
+		next := a
+		next.Asleep, next.UpdatedAt = true, s.now()
+		a, err = s.writeAdmin(ctx, a, next)
+	}
+	if err == nil {
+		err = s.releaseAdmin(ctx, a)
+	}
+	return err
+}
+
+// wake gives an admin who is asleep the email again. It reports whether the admin is awake:
+// not if there is no record any more, or somebody else has the email. Its errors are
+// errBusy and ErrUnavailable.
+func (s *Service) wake(ctx context.Context, id string) (bool, error) {
+	for range recoverAttempts {
+		a, err := s.Store.Admin(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			return false, nil
+		}
+		if err != nil || !a.Asleep {
+			return err == nil, err
+		}
+		now := s.now()
+		err = s.claim(ctx, adminChange{email: a.Email}.claims(a, now))
+		if err == nil {
+			next := a
+			next.Asleep, next.UpdatedAt = false, now
+			_, err = s.writeAdmin(ctx, a, next)
+		}
+		if u := (undoneError{}); errors.As(err, &u) {
+			err = u.cause
+		}
+		switch {
+		case errors.Is(err, errBusy):
+		case errors.Is(err, ErrConflict):
+			return false, nil
+		default:
+			return err == nil, err
+		}
+	}
+	return false, errBusy
+}
+
+// endUnlessNeeded removes the admin, or puts it to sleep, unless an organization that lives lists
+// it.
+func (s *Service) endUnlessNeeded(ctx context.Context, adminID string) error {
+	err := error(errBusy)
+	for i := 0; i < recoverAttempts && errors.Is(err, errBusy); i++ {
+		var a Admin
+		if a, err = s.Store.Admin(ctx, adminID); errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		var all []Organization
+		if err == nil {
+			all, err = s.Store.OrganizationsByID(ctx, a.Organizations)
+		}
+		if err != nil || slices.ContainsFunc(all, func(o Organization) bool { return o.lives() && o.member(a.ID) != nil }) {
+			return err
+		}
+		err = s.removeOrphan(ctx, a)
+	}
+	return err
 }
 
 // leave takes an organization that does not list the admin from the admin's record,

@@ -100,11 +100,11 @@ func (s *Service) resolveClaim(ctx context.Context, c Claim) (mine bool, err err
 func (s *Service) resolveClaimOfAdmin(ctx context.Context, holder Claim, taken error) error {
 	a, err := s.Store.Admin(ctx, holder.AdminID)
 	if err == nil && a.uses(holder.ID) {
-		listed, err := s.isListed(ctx, a)
+		needed, _, err := s.isListed(ctx, a)
 		switch {
 		case err != nil:
 			return err
-		case listed, !s.stale(a.UpdatedAt):
+		case needed, !s.stale(a.UpdatedAt):
 			return taken
 		}
 		return s.removeOrphan(ctx, a)

@@ -60,7 +60,7 @@ func (s *Service) findOwn(ctx context.Context, o Organization) (Organization, Co
 		return o, Collection{}, err
 	}
 	names := []string{o.Collection}
-	if o.Operation != nil && o.Operation.Kind == Updating {
+	if o.Operation != nil && o.Operation.Collection != "" {
 		names = append(names, o.Operation.Collection)
 	}
 	var named []Collection
@@ -92,6 +92,9 @@ func (s *Service) chooseCollection(ctx context.Context, o Organization, named []
 			return chosen, err
 		} else if !stray {
 			continue
+		}
+		if strings.HasPrefix(c.Name, buriedPrefix) {
+			return c, nil // nobody else knows that name
 		}
 		empty, emptyErr := s.Store.CollectionIsEmpty(ctx, o.Database, c.Name)
 		switch {

@@ -255,6 +255,11 @@ func crashCases() []crashCase {
 			_, err := s.Accept(context.Background(), org.AcceptRequest{Ticket: w.invite(o, newEmail).Ticket, Password: newPassword})
 			return err
 		}, []org.LoginRequest{old, {Email: newEmail, Password: newPassword}}},
+		{"delete, to be restored", subject, "", func(w *world, s *org.Service, o org.Organization) error {
+			s.DeleteGrace = time.Hour
+			_, err := s.Delete(context.Background(), w.callerOf(o), nil)
+			return err
+		}, []org.LoginRequest{old}},
 		{"delete", subject, "", func(w *world, s *org.Service, o org.Organization) error {
 			_, err := s.Delete(context.Background(), w.callerOf(o), nil)
 			return err

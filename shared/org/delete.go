@@ -7,9 +7,10 @@ import (
 	"orgservice/shared/auth"
 )
 
-// Delete deletes the caller's organization with all that belongs to it. It
+// Delete deletes the caller's organization with all that belongs to it, at once or, where
+// there is a grace, so that an operator can restore it until that is over. It
 // returns the organization as it was, with the time of the deletion as
-// UpdatedAt. A confirmation, if it is not nil, must be the name of the
+// UpdatedAt, and the Deletion if it can be restored. A confirmation, if it is not nil, must be the name of the
 // organization. Its errors are ErrInvalid,
 // ErrUnauthenticated, ErrForbidden when the caller's role does not permit it or the
 // confirmation names another organization, ErrConflict and ErrUnavailable.
@@ -41,11 +42,20 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 	op := Operation{ID: s.Store.NewID(), Kind: Removing, StartedAt: now, TouchedAt: now}
 	deleted := o
 	deleted.UpdatedAt = now
+	if s.DeleteGrace > 0 {
+		deleted.Deletion = &Deletion{At: now, By: caller.AdminID, Ends: now.Add(s.DeleteGrace), Collection: o.Collection}
+		op.Kind, op.Collection = Burying, buriedName(&op)
+		op.Claims = []string{op.Collection}
+		err = s.claim(ctx, o.newClaims(op.Claims, now))
+	}
 	next := deleted
 	next.Status, next.Operation = Deleting, &op
-	o, err = s.write(ctx, o, next)
 	if err == nil {
-		err = unlessUndone(s.remove(ctx, o))
+		o, err = s.write(ctx, o, next)
+	}
+	if err == nil {
+		_, err = s.finish(ctx, o)
+		err = unlessUndone(err)
 	}
 	if err != nil {
 		return s.afterFailure(ctx, deleted, op, err)
@@ -58,6 +68,9 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 // organizations stay.
 func (s *Service) remove(ctx context.Context, o Organization) error {
 	left, ids := o, o.adminIDs()
+	if err := s.leaveReceipt(ctx, o); err != nil {
+		return err
+	}
 	err := concurrently(
 		func() (err error) { left, err = s.dropCollection(ctx, o); return err },
 		func() error { return s.Store.DeleteAdmins(ctx, ids, o.ID) },
@@ -88,7 +101,13 @@ func (s *Service) remove(ctx context.Context, o Organization) error {
 			if len(stay) == 0 {
 				return nil
 			}
-			return s.Store.DeleteAdmins(ctx, ids, o.ID) // all organizations may be deleted at the same time
+			err := s.Store.DeleteAdmins(ctx, ids, o.ID) // all organizations may be deleted at the same time
+			for _, a := range stay {
+				if err == nil && !a.Asleep {
+					err = s.endUnlessNeeded(ctx, a.ID) // the others may be deleted
+				}
+			}
+			return err
 		},
 		func() error { return s.Store.DeleteOrganization(ctx, o.ID, left.Revision) },
 	)

@@ -81,6 +81,26 @@
 //	4 delete the record, release
 //	  claims of admins who are gone    such a claim                      it is released
 //
+//	delete, to be restored
+//	1 claim a name of its own          a claim that nobody uses          it is released
+//	2 record: deleting, journal   C    an organization nobody can reach  3 and 4 are done
+//	3 rename the collection; admins
+//	  whom no other one lists sleep    the same                          3 and 4 are done
+//	4 record: deleted                  claims on what it was called      they are released
+//
+//	restore
+//	1 claim the name                   a claim that nobody uses          it is released
+//	2 record: journal                  a deleted organization            3 to 5 are done
+//	3 claim the emails, wake admins    the same, and admins awake        3 to 5 are done
+//	4 rename the collection            the same, its collection moved    5 is done
+//	5 record: active              C    a claim on the name of 1 above    it is released
+//
+//	delete for good, by an operator or once the grace is over
+//	1 record: deleting            C    a deleted organization that
+//	                                   nobody can restore                2 and 3 are done
+//	2 receipt                          the same                          3 is done
+//	3 2 to 4 of delete
+//
 //	invitation, its end, or a role
 //	1 the ticket of an invitation      a ticket for nothing              it is deleted
 //	2 record changed              C    an invitation that is not mailed  it is mailed
@@ -137,6 +157,16 @@
 // member are deleted when the person is removed, and before the person becomes one
 // again, since the removal may have crashed.
 //
+// Where a deleted organization can be restored for a while, a deletion is a rename of its
+// collection, to a name that nobody else knows, after which the organization lives no more. Its
+// record keeps the members, and theirs keep it, so that all comes back with the same ids. A member
+// whom no other organization lists, that lives, is asleep: without the claim on the email, which
+// somebody else may have then, and found by nobody who looks for that. Who puts an admin to sleep
+// does what removes one whom no organization lists. A restoration claims the name and the emails
+// again, and renames the collection back. It is undone if no owner can be woken. Here an id does
+// come again, so every command of both is harmless to what is restored later: sessions, for
+// example, are deleted by the latest act at their login, and a restoration is a later act.
+//
 // An operator's act is one write of the record that keeps a journal, so that a change under
 // way goes on. A session has the id of the act that was the latest one at the login: so none
 // from before a suspension is good after it, whenever it was inserted. What is done before is
@@ -170,8 +200,10 @@
 //	replace admin             only the revision that was seen
 //	delete admins             only those who have no organization but one that is being
 //	                          deleted for good
-//	delete sessions           only of such an organization, or of logins before a suspension
+//	delete sessions           only of such an organization, or of logins before an act of an
+//	                          operator, as suspensions and restorations are
 //	leave organization        only such an organization, whose id never comes again
+//	insert receipt            only if there is none of the organization
 //	insert, replace ticket    what it is for decides whether it is valid
 //	delete ticket             it was used, or is for nothing
 //	use organization          a login may be for another organization of the admin

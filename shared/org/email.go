@@ -89,7 +89,7 @@ func (s *Service) storedEmail(ctx context.Context, given string) (string, error)
 		if err != nil {
 			return "", err
 		}
-		if len(admins) > 0 {
+		if slices.ContainsFunc(admins, func(a Admin) bool { return !a.Asleep }) {
 			return older, nil
 		}
 	}

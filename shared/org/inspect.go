@@ -25,6 +25,7 @@ const (
 	MisnamedCollection  FindingKind = "collection with another name than recorded"
 	OrphanCollection    FindingKind = "collection without organization"
 	MissingIndex        FindingKind = "missing index"
+	ExpiredDeletion     FindingKind = "deletion whose grace is over"
 )
 
 // Finding is one inconsistency in the database.
@@ -166,8 +167,8 @@ func (s *Service) inspectClaims(claims []Claim, organizations map[string]*Organi
 		}
 		for _, m := range o.Admins {
 			a := admins[m.AdminID]
-			if a == nil {
-				continue // reported elsewhere
+			if a == nil || a.Asleep {
+				continue // reported elsewhere, or as intended
 			}
 			c := Claim{ID: emailClaim(a.Email), Owner: a.owner()}
 			if owner[c.ID] != c.Owner && !(owner[c.ID].OrganizationID == o.ID && o.uses(c.ID)) {
@@ -185,7 +186,7 @@ func (s *Service) inspectAdmins(admins map[string]*Admin, organizations map[stri
 		var strays []Finding
 		for _, organizationID := range a.Organizations {
 			if o := organizations[organizationID]; o != nil && o.member(a.ID) != nil {
-				listed = true
+				listed = listed || a.Asleep || o.lives() || o.Operation != nil
 				continue
 			}
 			strays = append(strays, s.withAge(Finding{

@@ -211,7 +211,9 @@ func (s *Service) leaveOrEnd(ctx context.Context, adminID, organizationID string
 		case len(without(a.Organizations, []string{organizationID})) == 0:
 			err = s.removeOrphan(ctx, a)
 		default:
-			err = s.leave(ctx, a, organizationID)
+			if err = s.leave(ctx, a, organizationID); err == nil {
+				return s.endUnlessNeeded(ctx, adminID) // the others may be deleted
+			}
 		}
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ type tenant struct {
 	id, email, password string
 	caller              auth.Caller
 	suspended           bool
+	slug                string // before its deletion
 }
 
 // model holds the organizations that must exist, by slug.
@@ -51,6 +53,7 @@ func TestModel(t *testing.T) {
 		w := worldIn(t, db.Fresh(t))
 		s := w.service()
 		m := model{}
+		var deleted []tenant // and not restored
 
 		slug := func(rt *rapid.T) string { return rapid.SampledFrom(slugs).Draw(rt, "slug") }
 		spelled := func(rt *rapid.T, slug string) string { return rapid.SampledFrom(spellings[slug]).Draw(rt, "spelling") }
@@ -177,14 +180,59 @@ func TestModel(t *testing.T) {
 			},
 			"delete": func(rt *rapid.T) {
 				slug, tenant := pickTenant(rt)
+				grace := rapid.Bool().Draw(rt, "to be restored")
 				err, interrupted := runWithCrash(rt, func(s *org.Service) error {
+					if grace {
+						s.DeleteGrace = 365 * 24 * time.Hour
+					}
 					_, err := s.Delete(ctx, tenant.caller, nil)
+					s.DeleteGrace = 0
 					return err
 				})
 				if err == nil || interrupted && !serviceHas(slug, tenant.id) {
 					delete(m, slug)
+					if tenant.slug = slug; grace {
+						deleted = append(deleted, tenant)
+					}
 				} else if !interrupted {
 					rt.Fatal(err)
+				}
+			},
+			"restore": func(rt *rapid.T) {
+				if len(deleted) == 0 {
+					rt.Skip()
+				}
+				i := rapid.IntRange(0, len(deleted)-1).Draw(rt, "deleted")
+				tenant := deleted[i]
+				_, taken := m[tenant.slug]
+				err, interrupted := runWithCrash(rt, func(s *org.Service) error {
+					_, err := s.Restore(ctx, "operator", tenant.id, org.RestoreRequest{Reason: "a reason"})
+					return err
+				})
+				if !interrupted {
+					wantResult(rt, "restore", err, !taken && !m.emailTaken(tenant.email))
+				}
+				if err == nil || interrupted && serviceHas(tenant.slug, tenant.id) {
+					deleted = slices.Delete(deleted, i, i+1)
+					o, _, e := s.Show(ctx, tenant.id)
+					if e != nil {
+						rt.Fatal(e)
+					}
+					w.seedSession(o)
+					m[tenant.slug] = tenant
+				}
+			},
+			"purge": func(rt *rapid.T) {
+				if len(deleted) == 0 {
+					rt.Skip()
+				}
+				tenant := deleted[0]
+				if err, _ := runWithCrash(rt, func(s *org.Service) error {
+					return s.Purge(ctx, "operator", tenant.id, org.ActRequest{Reason: "a reason"})
+				}); err == nil {
+					deleted = deleted[1:]
+				} else if _, _, e := s.Show(ctx, tenant.id); errors.Is(e, org.ErrNotFound) {
+					deleted = deleted[1:]
 				}
 			},
 			"suspend, or reactivate": func(rt *rapid.T) {

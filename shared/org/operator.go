@@ -26,8 +26,11 @@ type ActKind string
 
 // The kinds of acts.
 const (
-	Suspending   ActKind = "suspend"
-	Reactivating ActKind = "reactivate"
+	ActSuspend    ActKind = "suspend"
+	ActReactivate ActKind = "reactivate"
+	ActRename     ActKind = "rename"
+	ActRestore    ActKind = "restore"
+	ActPurge      ActKind = "purge"
 )
 
 const (
@@ -70,10 +73,10 @@ func (r ActRequest) Validate() []FieldError {
 // already. Its errors are ErrInvalid, ErrNotFound if no organization of that id is active or
 // suspended, ErrConflict if others change it all the time, and ErrUnavailable.
 func (s *Service) Suspend(ctx context.Context, operator, id string, r ActRequest) (Organization, error) {
-	o, err := s.act(ctx, id, r, Act{Kind: Suspending, By: operator}, Active, Suspended)
+	o, err := s.act(ctx, operator, id, r, ActSuspend, Active, Suspended)
 	if err == nil {
 		// They are of no use, but what comes from them by a switch is, and must end, too.
-		if err := s.Store.DeleteSessionsSince(ctx, id, o.actBefore(Suspending)); err != nil {
+		if err := s.Store.DeleteSessionsSince(ctx, id, o.actBefore(ActSuspend)); err != nil {
 			s.log().WarnContext(ctx, "sessions of a suspended organization not deleted", "organization_id", id, "error", err)
 		}
 	}
@@ -83,18 +86,18 @@ func (s *Service) Suspend(ctx context.Context, operator, id string, r ActRequest
 // Reactivate ends a suspension. Whoever was logged in before it must log in again. It returns
 // the organization, also if it is active. Its errors are those of Suspend.
 func (s *Service) Reactivate(ctx context.Context, operator, id string, r ActRequest) (Organization, error) {
-	return s.act(ctx, id, r, Act{Kind: Reactivating, By: operator}, Suspended, Active)
+	return s.act(ctx, operator, id, r, ActReactivate, Suspended, Active)
 }
 
 // act is one write of the record, which keeps a journal that is there: who works on it
 // finds that the record has changed, takes the operation over and goes on. A process that has
 // slept must not undo what another operator was told meanwhile.
-func (s *Service) act(ctx context.Context, id string, r ActRequest, a Act, from, to Status) (Organization, error) {
+func (s *Service) act(ctx context.Context, operator, id string, r ActRequest, kind ActKind, from, to Status) (Organization, error) {
 	if err := invalid(r.Validate()); err != nil {
 		return Organization{}, err
 	}
 	now := s.now()
-	a.ID, a.Reason, a.At = s.Store.NewID(), strings.TrimSpace(r.Reason), now
+	a := newAct(s.Store.NewID(), kind, operator, r.Reason, now)
 	op := Operation{ID: a.ID, Kind: Updating, StartedAt: now, TouchedAt: now}
 	seen := ""
 	for n := range actAttempts {
@@ -118,7 +121,7 @@ func (s *Service) act(ctx context.Context, id string, r ActRequest, a Act, from,
 		next.Status = to
 		repeated := o.Status == to && (to == Active || o.repeats(a))
 		if !repeated {
-			next.History = slices.Concat(o.History[max(0, len(o.History)+1-maxHistory):], []Act{a})
+			next.History = o.historyWith(a)
 		}
 		acted, err := s.write(ctx, o, next)
 		if err == error(errBusy) {
@@ -128,11 +131,19 @@ func (s *Service) act(ctx context.Context, id string, r ActRequest, a Act, from,
 			acted, err = s.afterFailure(ctx, o, op, err)
 		}
 		if err == nil {
-			s.log().WarnContext(ctx, "an operator acts", "act", a.Kind, "by", a.By, "reason", a.Reason, "repeated", repeated, "organization_id", id)
+			s.logAct(ctx, a, id, repeated)
 		}
 		return acted, err
 	}
 	return Organization{}, errBusy
+}
+
+func newAct(id string, kind ActKind, operator, reason string, now time.Time) Act {
+	return Act{ID: id, Kind: kind, By: operator, Reason: strings.TrimSpace(reason), At: now}
+}
+
+func (s *Service) logAct(ctx context.Context, a Act, organizationID string, repeated bool) {
+	s.log().WarnContext(ctx, "an operator acts", "act", a.Kind, "by", a.By, "reason", a.Reason, "repeated", repeated, "organization_id", organizationID)
 }
 
 // latestAct returns the operators' latest act, or a zero one if there is none.
@@ -143,14 +154,15 @@ func (o *Organization) latestAct() Act {
 	return o.History[len(o.History)-1]
 }
 
-// lastAct returns the id of the operators' latest act, or an empty one if there is none.
-func (o *Organization) lastAct() string { return o.latestAct().ID }
+// lastAct returns the id of the operators' latest act but for renames, which end no login, or an
+// empty one if there is none.
+func (o *Organization) lastAct() string { return o.actBefore(ActRename) }
 
-// actBefore returns the id of the act before the latest ones of the kind, or an empty one if
-// there is none.
+// actBefore returns the id of the act before the latest ones of the kind, and before renames, or
+// an empty one if there is none.
 func (o *Organization) actBefore(kind ActKind) string {
 	for _, a := range slices.Backward(o.History) {
-		if a.Kind != kind {
+		if a.Kind != kind && a.Kind != ActRename {
 			return a.ID
 		}
 	}
@@ -181,8 +193,8 @@ func (s *Service) List(ctx context.Context, f OrganizationFilter, after string, 
 		collections = CollectionPrefix + slugPrefix(name.Display)
 	}
 	if f.Status != nil {
-		if status = *f.Status; !slices.Contains([]Status{Provisioning, Active, Suspended, Deleting}, status) {
-			fields.add("status", errors.New("must be provisioning, active, suspended or deleting"))
+		if status = *f.Status; !slices.Contains([]Status{Provisioning, Active, Suspended, Deleting, Deleted}, status) {
+			fields.add("status", errors.New("must be provisioning, active, suspended, deleting or deleted"))
 		}
 	}
 	if err := invalid(fields); err != nil {
@@ -207,4 +219,67 @@ func (s *Service) Show(ctx context.Context, id string) (Organization, []ListedMe
 	}
 	members, err := s.WithEmails(ctx, o.Admins)
 	return o, members, err
+}
+
+// RenameRequest is the body of a rename by an operator.
+type RenameRequest struct {
+	Reason           string `json:"reason"`
+	OrganizationName string `json:"organization_name"`
+}
+
+// Validate returns what is wrong, field by field.
+func (r RenameRequest) Validate() []FieldError {
+	_, fields := r.parse()
+	return fields
+}
+
+func (r RenameRequest) parse() (Name, []FieldError) {
+	fields := fieldErrors(ActRequest{r.Reason}.Validate())
+	name, err := parseNewName(r.OrganizationName)
+	fields.add("organization_name", err)
+	return name, fields
+}
+
+// Rename renames the organization of that id, whether it is suspended or not, and ends no login.
+// It returns the organization, also if it was renamed by the same request before. Its errors are
+// ErrInvalid, ErrNotFound if no organization of that id is active or suspended, ErrConflict if the
+// name is taken or another change of the organization is under way, and ErrUnavailable.
+func (s *Service) Rename(ctx context.Context, operator, id string, r RenameRequest) (Organization, error) {
+	name, fields := r.parse()
+	if err := invalid(fields); err != nil {
+		return Organization{}, err
+	}
+	o, err := s.Store.Organization(ctx, id)
+	if err == nil {
+		o, err = s.finishStale(ctx, o)
+	}
+	switch {
+	case errors.Is(err, ErrNotFound), err == nil && (o.ID != id || o.Status != Active && o.Status != Suspended):
+		err = errNotInUse
+	case err == nil && o.Operation != nil:
+		err = errBusy
+	}
+	if err != nil {
+		return Organization{}, err
+	}
+	now := s.now()
+	op := Operation{
+		ID: s.Store.NewID(), Kind: Updating, StartedAt: now, TouchedAt: now,
+		Name: name.Display, Collection: name.Collection(), Claims: slices.Clone(o.Claims),
+	}
+	op.Act = newAct(op.ID, ActRename, operator, r.Reason, now)
+	op.replaceClaim(o.Collection, op.Collection)
+	repeated := o.Name == op.Name && o.repeats(op.Act)
+	if repeated {
+		op.Act = Act{}
+	}
+	nothing := func() error { return nil }
+	renamed, err := s.update(ctx, o, Admin{}, op, func() (string, error) { return "", nil }, nothing)
+	if err != nil {
+		renamed, err = s.afterFailure(ctx, o, op, err)
+	}
+	if err == nil {
+		s.logAct(ctx, newAct(op.ID, ActRename, operator, r.Reason, now), id, repeated)
+	}
+	return renamed, err
 }

@@ -22,6 +22,7 @@ type Organization struct {
 	Operation      *Operation // the change under way; nil: none
 	Committed      string     // the id of the operation that was committed last
 	History        []Act      // what operators did, the latest last
+	Deletion       *Deletion  // nil unless it is being deleted, or is deleted, and can be restored
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 }
@@ -35,7 +36,11 @@ const (
 	Active       Status = "active"
 	Suspended    Status = "suspended" // by an operator
 	Deleting     Status = "deleting"
+	Deleted      Status = "deleted" // until its grace is over; an operator can restore it
 )
+
+// lives reports whether the organization is not deleted, nor about to be.
+func (o *Organization) lives() bool { return o.Status != Deleting && o.Status != Deleted }
 
 // Member is the entry of an admin on its organization's record.
 type Member struct {
@@ -148,16 +153,23 @@ type Operation struct {
 	StartedAt time.Time
 	TouchedAt time.Time // when the process that works on it began or took it over
 
-	// Of an Updating operation: the organization after it.
-	Name         string
-	Collection   string
-	Claims       []string
+	// The organization after it, unless it is Creating or Removing.
+	Name       string
+	Collection string
+	Claims     []string
+
+	// Of an Updating operation.
 	AdminID      string // whose email or password changes; may be empty
 	Email        string // empty: does not change
 	PasswordHash string // empty: does not change
 	TokenVersion int64  // of the admin after it
 	Undone       bool   // the admin could not be changed, so the collection gets its name back
+
+	Act Act // of an operator, whose operation it is; it has no id if it is not
 }
+
+// deletes reports whether it is a deletion, for good or not.
+func (op *Operation) deletes() bool { return op.Kind == Removing || op.Kind == Burying }
 
 // adminChange returns what the operation changes of the admin.
 func (op *Operation) adminChange(organizationID string) adminChange {
@@ -180,6 +192,10 @@ const (
 	Creating OperationKind = "create"
 	Updating OperationKind = "update"
 	Removing OperationKind = "delete"
+	// Burying is a deletion that can be taken back, and Restoring takes it back. Older
+	// versions leave both alone.
+	Burying   OperationKind = "bury"
+	Restoring OperationKind = "restore"
 )
 
 // Collection identifies a collection of the database. It keeps its UUID when it

@@ -15,6 +15,7 @@ type Report struct {
 	Repaired       []Finding `json:"repaired"`        // collections whose UUID on the record, or whose name, was put right
 	Removed        []Finding `json:"removed"`         // claims, admins, memberships and empty collections that had no organization
 	NeedsAttention []Finding `json:"needs_attention"` // what a person must look at
+	Purged         []Finding `json:"purged"`          // organizations that were deleted for good, because their grace was over
 
 	Migrated []Migration `json:"migrated,omitempty"` // the migrations that were finished
 }
@@ -45,7 +46,7 @@ func (s *Service) CheckClock(ctx context.Context) error {
 // concurrently. The error is what kept it from working; what it found is in the report.
 // It does nothing to the database of a newer version.
 func (s *Service) Reconcile(ctx context.Context, full bool) (Report, error) {
-	report := Report{Finished: []Finding{}, Undone: []Finding{}, Repaired: []Finding{}, Removed: []Finding{}, NeedsAttention: []Finding{}}
+	report := Report{Finished: []Finding{}, Undone: []Finding{}, Repaired: []Finding{}, Removed: []Finding{}, NeedsAttention: []Finding{}, Purged: []Finding{}}
 	known, err := s.Migrations(ctx)
 	if err != nil {
 		return report, err
@@ -53,7 +54,7 @@ func (s *Service) Reconcile(ctx context.Context, full bool) (Report, error) {
 	// A failure for one organization does not keep it from the others.
 	errs := []error{s.finishAll(ctx, &report)}
 	if full {
-		errs = append(errs, s.repairAll(ctx, &report))
+		errs = append(errs, s.repairAll(ctx, &report), s.purgeExpired(ctx, &report))
 	}
 	failed, err := s.Store.EnsureIndexes(ctx)
 	for name, err := range failed {

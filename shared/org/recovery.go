@@ -114,13 +114,17 @@ func unlessUndone(err error) error {
 }
 
 // finish completes an operation that the caller has taken over, from any point
-// at which it may have stopped. It completes an update, or undoes it if it can't
-// be completed, which is an undoneError. It undoes a creation and completes a
+// at which it may have stopped. It completes an update or a restoration, or undoes it if it
+// can't be completed, which is an undoneError. It undoes a creation and completes a
 // deletion. With any other error the operation stays as it is.
 func (s *Service) finish(ctx context.Context, o Organization) (Organization, error) {
 	switch kind := o.Operation.Kind; {
 	case kind == Updating:
 		return s.forward(ctx, o, Admin{})
+	case kind == Burying && o.Status == Deleting:
+		return s.bury(ctx, o)
+	case kind == Restoring && o.Status == Deleted:
+		return s.restore(ctx, o)
 	case kind == Removing && o.Status == Deleting, kind == Creating && o.Status != Active && o.Status != Suspended:
 		return o, s.remove(ctx, o)
 	}
@@ -190,7 +194,7 @@ func leftOver(err error) error {
 func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cause error) (Organization, error) {
 	current, err := s.Store.Organization(ctx, o.ID)
 	switch {
-	case errors.Is(err, ErrNotFound) && op.Kind == Removing:
+	case errors.Is(err, ErrNotFound) && op.deletes():
 		for _, id := range o.adminIDs() {
 			if err := s.releaseUnused(ctx, Claim{Owner: Owner{AdminID: id}}); err != nil {
 				return o, err
@@ -220,6 +224,10 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 				return current, err
 			}
 		}
+		if op.Kind == Burying {
+			s.releaseLater(ctx, current)
+			return o, nil
+		}
 		return current, s.afterUpdate(ctx, current, op, admin)
 	case current.Operation != nil && current.Operation.ID == op.ID:
 		if !current.Operation.TouchedAt.Equal(op.TouchedAt) {
@@ -228,11 +236,11 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 		if current, err = s.takeOver(ctx, current); err == nil {
 			current, err = s.finish(ctx, current)
 		}
-		if err != nil || op.Kind == Updating {
-			return current, err
-		}
-		if op.Kind == Removing {
+		switch {
+		case err == nil && op.deletes():
 			return o, nil
+		case err != nil || op.Kind != Creating:
+			return current, err
 		}
 	default:
 		// The operation has written no journal, or is over.

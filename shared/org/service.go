@@ -31,6 +31,10 @@ type Service struct {
 	// MailsSent says that mails are sent, also where there is no Mailer.
 	MailsSent bool
 
+	// DeleteGrace is how long a deleted organization can be restored; 0: it is deleted at once.
+	// Needed by Delete.
+	DeleteGrace time.Duration
+
 	SignUps SignUps // needed by Create and CreateOrganization
 
 	PasswordRules PasswordRules // needed by what sets a password

@@ -137,7 +137,7 @@ func (s *Service) adminByEmail(ctx context.Context, email string) (a Admin, clai
 	)
 	for _, found := range admins {
 		// A crash may have left one without a right to the email.
-		if a.ID == "" || found.hasRight(claim) {
+		if !found.Asleep && (a.ID == "" || found.hasRight(claim)) {
 			a = found
 		}
 	}

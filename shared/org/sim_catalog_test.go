@@ -170,6 +170,10 @@ func (h *handle) CollectionIsEmpty(ctx context.Context, _, name string) (bool, e
 	return do(ctx, h, "CollectionIsEmpty", read, name, func(s *state) (bool, error) { return s.isEmpty(name) })
 }
 
+func (h *handle) CountDocuments(ctx context.Context, _, name string) (int64, error) {
+	return do(ctx, h, "CountDocuments", read, name, func(s *state) (int64, error) { return int64(len(s.collections[name].docs)), nil })
+}
+
 func (h *handle) Collections(ctx context.Context, _ string, names ...string) ([]org.Collection, error) {
 	return do(ctx, h, "Collections", listing, fmt.Sprint(names), func(s *state) ([]org.Collection, error) { return s.list(names) })
 }

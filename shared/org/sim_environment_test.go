@@ -3,6 +3,7 @@ package org_test
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"orgservice/shared/org"
@@ -125,6 +126,9 @@ func (s *sim) strayWrite() {
 	if len(m.collectionNames) > 0 && s.rng.IntN(2) == 0 {
 		name = m.collectionNames[s.rng.IntN(len(m.collectionNames))]
 	}
+	if strings.HasPrefix(name, "org_-deleted-") {
+		return // no application knows that name
+	}
 	s.writeDocument(m, name)
 }
 
@@ -167,6 +171,16 @@ func (s *sim) operatorActs() {
 func (s *sim) begun() (ids []string) {
 	for _, o := range inOrder(s.durable.organizations) {
 		if o.Status == org.Active || o.Status == org.Suspended {
+			ids = append(ids, o.ID)
+		}
+	}
+	return ids
+}
+
+// deleted returns the ids of the organizations that can be restored.
+func (s *sim) deleted() (ids []string) {
+	for _, o := range inOrder(s.durable.organizations) {
+		if o.Status == org.Deleted {
 			ids = append(ids, o.ID)
 		}
 	}

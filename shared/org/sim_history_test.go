@@ -37,8 +37,11 @@ type tenantModel struct {
 	id              string
 	*personModel    // its owner
 	name, slug      string
-	wasActive       bool               // it was active at some time
-	deleting        bool               // a deletion was committed
+	wasActive       bool // it was active at some time
+	deleting        bool // a deletion was committed
+	buried          bool // it can be restored
+	restorableUntil time.Time
+	purged          bool               // it was deleted for good after that
 	suspended       bool               // by the operator
 	left            map[org.Status]int // the steps until which it had the statuses, if it has another one
 	toldSuspended   int                // the step at which the operator was told that it is suspended; 0: it may be active again
@@ -87,13 +90,19 @@ func (s *sim) recordWritten(before, after org.Organization) {
 			s.addProblem("revoked token", "op%d changes %s with a token of version %d after %d was answered", op.n, m.id, op.callerVersion, p.revokedBelow)
 		}
 	}
-	if before.Committed != after.Committed {
+	if before.Committed != after.Committed && before.Status == org.Deleting {
+		s.burialCommitted(m, before, after)
+	} else if before.Committed != after.Committed && before.Status == org.Deleted {
+		s.restorationCommitted(m, before, after)
+	} else if before.Committed != after.Committed {
 		s.operationCommitted(m, before, after)
 	} else if before.Revision > 0 && (!reflect.DeepEqual(before.Admins, after.Admins) || len(after.Invitations) > len(before.Invitations)) {
 		s.addProblem("wrong members", "%s has %v and %v without a commit", m.id, after.Admins, after.Invitations)
 	}
 	s.actWritten(m, before, after)
-	if after.Status == org.Deleting && before.Status != org.Deleting {
+	if after.Status == org.Deleting && before.Status == org.Deleted {
+		s.purgeCommitted(m, after)
+	} else if after.Status == org.Deleting && before.Status != org.Deleting {
 		s.deletionCommitted(m, after)
 	}
 }
@@ -102,11 +111,18 @@ func (s *sim) recordWritten(before, after org.Organization) {
 // suspension.
 func (s *sim) actWritten(m *tenantModel, before, after org.Organization) {
 	acts := after.History
-	if n := len(before.History); len(acts) == n+1 {
+	n := len(before.History)
+	kinds := map[org.ActKind]string{org.ActRestore: "Restore", org.ActRename: "Rename"}
+	if len(acts) == n+1 && kinds[acts[n].Kind] != "" {
+		if op := s.operation(acts[n].ID); op.kind != kinds[acts[n].Kind] || op.organization != m.id {
+			s.addProblem("wrong act", "op%d %s on %s is an act of the kind %s", op.n, op.kind, m.id, acts[n].Kind)
+		}
+		acts = acts[:n]
+	} else if len(acts) == n+1 {
 		a, op := acts[n], s.operation(acts[n].ID)
 		acts = acts[:n]
 		toward := map[string]org.Status{"Suspend": org.Suspended, "Reactivate": org.Active}[op.kind]
-		if op.committed || op.organization != m.id || after.Status != toward || before.Status == toward && toward == org.Active || (a.Kind == org.Suspending) != (toward == org.Suspended) {
+		if op.committed || op.organization != m.id || after.Status != toward || before.Status == toward && toward == org.Active || (a.Kind == org.ActSuspend) != (toward == org.Suspended) {
 			s.addProblem("wrong act", "op%d %s makes %s %s, which was %s", op.n, op.kind, m.id, after.Status, before.Status)
 		}
 		if m.toldSuspended > op.beganAt && after.Status == org.Active && time.Since(op.beganTime) > org.StaleAfter+2*maxClockError {
@@ -269,7 +285,10 @@ func (s *sim) adminWritten(before, after org.Admin) {
 	if after.VerifiedEmail != before.VerifiedEmail && (s.executing == nil || s.executing.op.ticketOf != after.VerifiedEmail || after.Email != after.VerifiedEmail) {
 		s.addProblem("not verified", "the admin %s has %s, and %s is verified", after.ID, after.Email, after.VerifiedEmail)
 	}
-	before.VerifiedEmail = after.VerifiedEmail
+	if after.Asleep && !before.Asleep && s.lists(after.ID) {
+		s.addProblem("asleep", "the admin %s is put to sleep, but an organization lists it", after.ID)
+	}
+	before.VerifiedEmail, before.Asleep = after.VerifiedEmail, after.Asleep
 	if before.Committed == after.Committed {
 		after.Revision, after.Organizations, after.OrganizationID, after.UpdatedAt = before.Revision, before.Organizations, before.OrganizationID, before.UpdatedAt
 		after.Outdated = before.Outdated
@@ -325,7 +344,10 @@ func (s *sim) deletionCommitted(m *tenantModel, after org.Organization) {
 	}
 	op := s.operation(after.Operation.ID)
 	m.deleting = true
-	if op.kind != "Delete" || op.organization != m.id || after.Operation.Kind != org.Removing {
+	if d := after.Deletion; d != nil {
+		m.restorableUntil = d.Ends
+	}
+	if op.kind != "Delete" || op.organization != m.id || (after.Operation.Kind == org.Burying) != (s.grace > 0) {
 		s.addProblem("organization lost", "%s is deleted by op%d %s", m.id, op.n, op.kind)
 		return
 	}
@@ -355,6 +377,9 @@ var allowed = map[string][]error{
 	"Get":            {org.ErrNotFound},
 	"Suspend":        {org.ErrNotFound, org.ErrConflict},
 	"Reactivate":     {org.ErrNotFound, org.ErrConflict},
+	"Restore":        {org.ErrNotFound, org.ErrConflict},
+	"Purge":          {org.ErrNotFound, org.ErrConflict},
+	"Rename":         {org.ErrNotFound, org.ErrConflict},
 	"Reconcile":      {},
 	"Withdraw":       {org.ErrUnauthenticated, org.ErrForbidden, org.ErrNotFound, org.ErrConflict},
 	"Reset":          {org.ErrUnauthenticated, org.ErrConflict},
@@ -378,7 +403,7 @@ func (s *sim) finish(c *call) {
 		return
 	}
 	m := s.models[op.organization]
-	changes := op.createRequest != nil || op.memberRequest != nil || op.kind == "Reset" || op.kind == "Update" || op.kind == "Delete"
+	changes := op.createRequest != nil || op.memberRequest != nil || op.kind == "Reset" || slices.Contains([]string{"Update", "Delete", "Restore", "Rename"}, op.kind)
 	switch {
 	case errors.Is(op.err, org.ErrUnavailable):
 	case op.err != nil:
@@ -398,6 +423,8 @@ func (s *sim) finish(c *call) {
 		s.checkAct(op, m, org.Active)
 	case op.admin != "" && op.kind != "Reset" && op.kind != "Verify" && m != nil && m.toldSuspended > 0 && op.beganAt > m.toldSuspended:
 		s.addProblem("works while suspended", "op%d %s began after the operator was told that %s is suspended", op.n, op.kind, m.id)
+	case op.kind == "Purge" && !m.purged:
+		s.addProblem("success without commit", "op%d %s", op.n, op.kind)
 	case op.kind == "Delete" && m.deleting: // by this operation or by another one
 	case op.updateRequest != nil && !op.committed && s.mayChangeNothing(op):
 	case changes && !op.committed:

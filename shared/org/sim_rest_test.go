@@ -40,7 +40,7 @@ func (s *sim) schedule() {
 	s.budget = budget
 	s.chaos()
 	s.budget = 0
-	for _, stage := range []func(){s.drainAndRepair, s.checkSuspended, s.checkInvariants, s.checkLogins, s.checkUsable, s.checkInvariants} {
+	for _, stage := range []func(){s.drainAndRepair, s.checkSuspended, s.checkInvariants, s.checkRestorable, s.checkInvariants, s.checkLogins, s.checkUsable, s.checkInvariants} {
 		stage()
 		if len(s.problems) > 0 {
 			return
@@ -172,6 +172,10 @@ func (s *sim) checkInvariants() {
 			s.addProblem("suspension not ended", "%s is suspended, but the operator has activated it", o.ID)
 			continue
 		}
+		if o.Status == org.Deleted && o.Operation == nil {
+			s.checkDeleted(o, m, claims)
+			continue
+		}
 		if o.Status != org.Active || o.Operation != nil {
 			s.addProblem("unfinished", "%s", organizationText(o))
 			continue
@@ -182,15 +186,19 @@ func (s *sim) checkInvariants() {
 		if other := keys[slugOf(o)]; other != "" {
 			s.addProblem("shared name", "%s and %s are both %s", other, o.ID, slugOf(o))
 		}
-		if other := emails[m.email]; other != "" && other != o.Admins[0].AdminID {
+		keys[slugOf(o)] = o.ID
+		asleep := s.durable.admins[o.Admins[0].AdminID].Asleep
+		if other := emails[m.email]; other != "" && other != o.Admins[0].AdminID && !asleep {
 			s.addProblem("shared email", "%s and %s both have %s", other, o.Admins[0].AdminID, m.email)
 		}
-		keys[slugOf(o)], emails[m.email] = o.ID, o.Admins[0].AdminID
+		if !asleep {
+			emails[m.email] = o.Admins[0].AdminID
+		}
 		s.checkAdmin(o, m)
 		// An older version may have given the email to the organization.
 		email := "email:" + m.email
 		name, byEmail := s.durable.claims[o.Collection], s.durable.claims[email]
-		adopted := byEmail.AdminID == o.Admins[0].AdminID
+		adopted := asleep || byEmail.AdminID == o.Admins[0].AdminID
 		s.checkMate(o, m, emails)
 		s.checkMembers(o, claims)
 		s.checkMails(o)
@@ -207,7 +215,9 @@ func (s *sim) checkInvariants() {
 		if !slices.Equal(left, []string{o.Collection}) || !adopted && !slices.Contains(o.Claims, email) {
 			s.addProblem("claim missing", "%s records %v", o.ID, o.Claims)
 		}
-		claims[email] = true
+		if !asleep {
+			claims[email] = true
+		}
 		if !s.needsPerson(o, m) {
 			s.checkCollection(o, m)
 		}
@@ -251,7 +261,9 @@ func (s *sim) checkInvariants() {
 	for _, name := range slices.Sorted(maps.Keys(s.durable.collections)) {
 		c := s.durable.collections[name]
 		// If the server does not compare UUIDs, Reconcile only reports it.
-		if _, used := keys[strings.TrimPrefix(name, org.CollectionPrefix)]; !used && len(c.docs) == 0 && s.durable.comparesUUIDs {
+		_, used := keys[strings.TrimPrefix(name, org.CollectionPrefix)]
+		_, buried := s.durable.claims[name]
+		if !used && !(buried && strings.HasPrefix(name, "org_-deleted-")) && len(c.docs) == 0 && s.durable.comparesUUIDs {
 			s.addProblem("orphan collection", "%s", name)
 		}
 	}
@@ -286,7 +298,7 @@ func (s *sim) needsPerson(o org.Organization, m *tenantModel) bool {
 
 // checkMate compares the organization's second admin with the model.
 func (s *sim) checkMate(o org.Organization, m *tenantModel, emails map[string]string) {
-	if m.mate == nil {
+	if m.mate == nil || s.durable.admins[m.mate.adminID].Asleep {
 		return
 	}
 	if other := emails[m.mate.email]; other != "" && other != m.mate.adminID {
@@ -334,6 +346,9 @@ func (s *sim) checkLogins() {
 	for _, o := range inOrder(s.durable.organizations) {
 		m := s.models[o.ID]
 		for _, name := range []*string{nil, &o.Name} {
+			if s.durable.admins[o.Admins[0].AdminID].Asleep {
+				break
+			}
 			if err := s.runAlone(s.loginOp(org.LoginRequest{Email: m.email, Password: m.password, OrganizationName: name})); err != nil {
 				s.addProblem("login", "%s: %v", o.ID, err)
 			}
@@ -381,6 +396,12 @@ func (s *sim) checkUsable() {
 	}
 	for i, o := range inOrder(s.durable.organizations) {
 		m := s.models[o.ID]
+		if s.hasSleepers(o) {
+			if err := s.runAlone(s.deleteOp(o)); err != nil {
+				s.addProblem("liveness", "%s can't be deleted: %v", o.ID, err)
+			}
+			continue
+		}
 		if err := s.runAlone(s.createOp(slugOf(o), "new@x.test")); !errors.Is(err, org.ErrConflict) || !strings.HasPrefix(err.Error(), "the organization name is taken") || strings.Contains(err.Error(), "given up") {
 			s.addProblem("wrong answer", "%s is taken, but: %v", slugOf(o), err)
 		}
@@ -420,7 +441,8 @@ func (s *sim) checkUsable() {
 			s.addProblem("liveness", "%s can't be deleted: %v", o.ID, err)
 		}
 	}
-	if !s.durable.comparesUUIDs { // the names rest
+	s.sleep(s.grace + time.Minute)
+	for range 2 { // the second one if the names rest
 		s.sleep(2 * org.StaleAfter)
 		s.runAlone(s.reconcileOp(true))
 	}

@@ -21,6 +21,7 @@ type state struct {
 	counts        map[string]org.Count
 	known         map[string]time.Time
 	migrations    map[int]org.Migration
+	receipts      map[string]org.Receipt
 	catalog
 
 	// stopAfterFirst makes a command that changes several documents stop after
@@ -36,7 +37,7 @@ type state struct {
 func newState() *state {
 	return &state{
 		organizations: map[string]org.Organization{}, admins: map[string]org.Admin{}, claims: map[string]org.Claim{},
-		migrations: map[int]org.Migration{}, sessions: map[string]org.Session{}, tickets: map[string]org.Ticket{}, counts: map[string]org.Count{}, known: map[string]time.Time{}, catalog: newCatalog(),
+		migrations: map[int]org.Migration{}, receipts: map[string]org.Receipt{}, sessions: map[string]org.Session{}, tickets: map[string]org.Ticket{}, counts: map[string]org.Count{}, known: map[string]time.Time{}, catalog: newCatalog(),
 	}
 }
 
@@ -45,7 +46,7 @@ func (s *state) clone() *state {
 	c := *s
 	c.organizations, c.admins, c.claims = maps.Clone(s.organizations), maps.Clone(s.admins), maps.Clone(s.claims)
 	c.sessions, c.counts, c.known, c.tickets = maps.Clone(s.sessions), maps.Clone(s.counts), maps.Clone(s.known), maps.Clone(s.tickets)
-	c.ticketOrder, c.migrations = slices.Clone(s.ticketOrder), maps.Clone(s.migrations)
+	c.ticketOrder, c.migrations, c.receipts = slices.Clone(s.ticketOrder), maps.Clone(s.migrations), maps.Clone(s.receipts)
 	c.catalog, c.onWrite, c.onAdminWrite = s.catalog.clone(), nil, nil
 	return &c
 }
@@ -53,6 +54,9 @@ func (s *state) clone() *state {
 // copyOf returns a copy of an organization that shares nothing with it.
 func copyOf(o org.Organization) org.Organization {
 	o.Admins, o.Claims, o.Invitations, o.History = slices.Clone(o.Admins), slices.Clone(o.Claims), slices.Clone(o.Invitations), slices.Clone(o.History)
+	if o.Deletion != nil {
+		o.Deletion = new(*o.Deletion)
+	}
 	if o.Operation != nil {
 		op := *o.Operation
 		op.Claims = slices.Clone(op.Claims)
@@ -204,7 +208,8 @@ func (s *state) findOrganizations(match func(org.Organization) bool) (all []org.
 
 func (s *state) organizationsAfter(after, prefix string, status org.Status, limit int) []org.Organization {
 	all, _ := s.findOrganizations(func(o org.Organization) bool {
-		return o.ID > after && strings.HasPrefix(o.Collection, prefix) && (status == "" || o.Status == status)
+		named := strings.HasPrefix(o.Collection, prefix) || o.Deletion != nil && strings.HasPrefix(o.Deletion.Collection, prefix)
+		return o.ID > after && named && (status == "" || o.Status == status)
 	})
 	return all[:min(len(all), limit)]
 }
@@ -406,6 +411,21 @@ func (s *state) deleteTickets(match func(org.Ticket) bool) error {
 	return nil
 }
 
+func (s *state) insertReceipt(r org.Receipt) error {
+	if _, exists := s.receipts[r.ID]; !exists {
+		s.receipts[r.ID] = r
+	}
+	return nil
+}
+
+func (s *state) receipt(id string) (org.Receipt, error) {
+	r, ok := s.receipts[id]
+	if !ok {
+		return r, notFound("receipt")
+	}
+	return r, nil
+}
+
 // countEvent adds n to the count of the event. States share the counts, so it makes a
 // new one.
 func (s *state) countEvent(e org.Event, n int64) org.Count {
@@ -433,7 +453,7 @@ func organizationText(o org.Organization) string {
 	b.WriteString(o.ID + " " + string(o.Status) + " " + o.Name + " in " + o.Collection)
 	if op := o.Operation; op != nil {
 		b.WriteString(" +" + string(op.Kind) + " " + op.ID)
-		if op.Kind == org.Updating {
+		if op.Collection != "" {
 			b.WriteString(" to " + op.Name + " in " + op.Collection)
 		}
 	}

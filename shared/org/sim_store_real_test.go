@@ -88,7 +88,7 @@ func (p *storePair) claim() org.Claim {
 func (p *storePair) organization() org.Organization {
 	o := org.Organization{
 		ID: pickOf(p, p.ids[:3]...), Name: "Acme", Collection: pickOf(p, "org_a", "org_ab", "org_b"), CollectionUUID: pickOf(p, "", "00ff"), Database: p.database,
-		Status: pickOf(p, org.Provisioning, org.Active, org.Suspended, org.Deleting), Revision: p.rng.Int64N(3),
+		Status: pickOf(p, org.Provisioning, org.Active, org.Suspended, org.Deleting, org.Deleted), Revision: p.rng.Int64N(3),
 		Admins: []org.Member{{AdminID: p.ids[0], Role: pickOf(p, org.RoleOwner, org.RoleMember), Since: p.time()}}, Claims: []string{pickOf(p, "org_a", "org_b"), "email:a"},
 		CreatedAt: p.time(), UpdatedAt: p.time(),
 	}
@@ -98,11 +98,17 @@ func (p *storePair) organization() org.Organization {
 		})
 	}
 	for range p.rng.IntN(3) {
-		o.History = append(o.History, org.Act{ID: p.ids[6], Kind: org.Suspending, By: "o", Reason: "r", At: p.time()})
+		o.History = append(o.History, org.Act{ID: p.ids[6], Kind: org.ActSuspend, By: "o", Reason: "r", At: p.time()})
+	}
+	if p.rng.IntN(3) == 0 {
+		o.Deletion = &org.Deletion{At: p.time(), By: p.ids[0], Ends: p.time(), Collection: pickOf(p, "org_a", "org_ab")}
 	}
 	if p.rng.IntN(2) == 0 {
 		o.Operation = &org.Operation{ID: p.ids[5], Kind: org.Updating, StartedAt: p.time(), TouchedAt: p.time(), Name: "Bolt",
 			Collection: "org_b", Claims: []string{"org_b"}, AdminID: p.ids[0], Email: "b", PasswordHash: "h", TokenVersion: 2, Undone: p.rng.IntN(2) == 0}
+		if p.rng.IntN(2) == 0 {
+			o.Operation.Act = org.Act{ID: p.ids[7], Kind: org.ActRestore, By: "o", Reason: "r", At: p.time()}
+		}
 	} else {
 		o.Committed = p.ids[6]
 	}
@@ -111,7 +117,7 @@ func (p *storePair) organization() org.Organization {
 
 func (p *storePair) admin() org.Admin {
 	return org.Admin{ID: pickOf(p, p.ids[:2]...), OrganizationID: pickOf(p, p.ids[:2]...), Organizations: slices.Clone(p.ids[p.rng.IntN(2) : 1+p.rng.IntN(3)]), Email: pickOf(p, "", "a", "b"),
-		PasswordHash: pickOf(p, "", "h", "i"), TokenVersion: p.rng.Int64N(3), Revision: p.rng.Int64N(3), Committed: pickOf(p, "", p.ids[6]), Journaled: pickOf(p, map[string]string(nil), map[string]string{p.ids[0]: p.ids[7]}), CreatedAt: p.time(), UpdatedAt: p.time()}
+		PasswordHash: pickOf(p, "", "h", "i"), TokenVersion: p.rng.Int64N(3), Revision: p.rng.Int64N(3), Committed: pickOf(p, "", p.ids[6]), Journaled: pickOf(p, map[string]string(nil), map[string]string{p.ids[0]: p.ids[7]}), CreatedAt: p.time(), UpdatedAt: p.time(), Asleep: p.rng.IntN(2) == 0}
 }
 
 func (p *storePair) ticket() org.Ticket {
@@ -195,7 +201,7 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 	c, o, a := p.claim(), p.organization(), p.admin()
 	errorOnly := func(err error) answer { return answerOf(nil, err) }
 	all := func(match func(org.Organization) bool) answer { return answerOf(p.simulated.findOrganizations(match)) }
-	switch p.rng.IntN(34) {
+	switch p.rng.IntN(36) {
 	case 0:
 		claims := []org.Claim{c}
 		if d := p.claim(); d.ID != c.ID {
@@ -276,6 +282,11 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 	case 33:
 		after, prefix, status := pickOf(p, "", p.ids[0], p.ids[1]), pickOf(p, "", "org_a", "org_ab"), pickOf(p, "", o.Status)
 		return fmt.Sprint("OrganizationsAfter ", after, prefix, status), answerOf(p.simulated.organizationsAfter(after, prefix, status, 2), nil), answerOf(p.store.OrganizationsAfter(ctx, after, prefix, status, 2))
+	case 34:
+		r := org.Receipt{ID: id, CreatedAt: p.time(), DeletedAt: p.time(), DeletedBy: pickOf(p, "", p.ids[0]), PurgedAt: p.time(), PurgedBy: pickOf(p, "", "o"), Members: p.rng.IntN(3), Documents: p.rng.Int64N(3)}
+		return fmt.Sprint("InsertReceipt ", r), errorOnly(p.simulated.insertReceipt(r)), errorOnly(p.store.InsertReceipt(ctx, r))
+	case 35:
+		return "Receipt " + id, answerOf(p.simulated.receipt(id)), answerOf(p.store.Receipt(ctx, id))
 	case 29, 30, 31, 32:
 		return p.ticketCommand(ctx)
 	case 13:

@@ -232,7 +232,7 @@ func (h *handle) Admins(ctx context.Context) ([]org.Admin, error) {
 }
 
 func (h *handle) ReplaceAdmin(ctx context.Context, seen, next org.Admin) (bool, error) {
-	return do(ctx, h, "ReplaceAdmin", write, fmt.Sprint(next.ID, " ", next.Email, " ", next.PasswordHash, " version ", next.TokenVersion, " at ", seen.Revision),
+	return do(ctx, h, "ReplaceAdmin", write, fmt.Sprint(next.ID, " ", next.Email, " ", next.PasswordHash, " version ", next.TokenVersion, " asleep ", next.Asleep, " at ", seen.Revision),
 		func(s *state) (bool, error) { return s.replaceAdmin(seen, next) })
 }
 
@@ -401,6 +401,14 @@ func (h *handle) InsertMigration(ctx context.Context, m org.Migration) error {
 
 func (h *handle) FinishMigration(ctx context.Context, m org.Migration) error {
 	return h.write(ctx, "FinishMigration", fmt.Sprint(m.Number), func(s *state) error { s.migrations[m.Number] = m; return nil })
+}
+
+func (h *handle) InsertReceipt(ctx context.Context, r org.Receipt) error {
+	return h.write(ctx, "InsertReceipt", r.ID, func(s *state) error { return s.insertReceipt(r) })
+}
+
+func (h *handle) Receipt(ctx context.Context, organizationID string) (org.Receipt, error) {
+	return do(ctx, h, "Receipt", read, organizationID, func(s *state) (org.Receipt, error) { return s.receipt(organizationID) })
 }
 
 func (h *handle) EnsureIndexes(ctx context.Context) (map[string]error, error) {

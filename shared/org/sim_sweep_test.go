@@ -59,7 +59,7 @@ func (w *sweep) begin(t *testing.T) {
 // copy returns a copy of the simulation between two operations, without its
 // trace.
 func (s *sim) copy() *sim {
-	c := &sim{profile: s.profile, rng: rand.New(rand.NewPCG(1, 2)), step: s.step, durable: s.durable.clone(), history: newHistory()}
+	c := &sim{profile: s.profile, rng: rand.New(rand.NewPCG(1, 2)), step: s.step, durable: s.durable.clone(), grace: s.grace, history: newHistory()}
 	c.documentCount, c.mails, c.confirmations = s.documentCount, slices.Clone(s.mails), slices.Clone(s.confirmations)
 	people := map[*personModel]*personModel{}
 	for id, m := range s.models {
@@ -190,16 +190,20 @@ func (s *sim) summary(now bool) string {
 		for _, i := range o.Invitations {
 			members = append(members, fmt.Sprint(i.Email, " invited as ", i.Role))
 		}
-		addf("organization %s %s in %s, unfinished %v, with %v of %v", o.Name, o.Status, o.Collection, o.Operation != nil, claims, members)
+		collection := o.Collection
+		if o.Status == org.Deleted {
+			collection = fmt.Sprint("its own, and was ", o.Deletion.Collection)
+		}
+		addf("organization %s %s in %s, unfinished %v, with %v of %v", o.Name, o.Status, collection, o.Operation != nil, withoutNumbers(claims), members)
 	}
 	for _, a := range s.durable.admins {
-		addf("admin %s %s %s %d", a.Email, a.VerifiedEmail, a.PasswordHash, a.TokenVersion)
+		addf("admin %s %s %s %d, asleep %v", a.Email, a.VerifiedEmail, a.PasswordHash, a.TokenVersion, a.Asleep)
 	}
 	for _, c := range s.durable.claims {
-		addf("claim %s, rests %v", c.ID, !c.RestingSince.IsZero())
+		addf("claim %s, rests %v", withoutNumber(c.ID), !c.RestingSince.IsZero())
 	}
 	for name, c := range s.durable.collections {
-		addf("collection %s with %d", strings.TrimRight(name, "0123456789.-"), len(c.docs))
+		addf("collection %s with %d", withoutNumber(name), len(c.docs))
 	}
 	if now {
 		for _, session := range s.durable.sessions {
@@ -211,6 +215,16 @@ func (s *sim) summary(now bool) string {
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "; ")
+}
+
+// withoutNumber returns the name of a collection without the id of an operation.
+func withoutNumber(name string) string { return strings.TrimRight(name, "0123456789.-") }
+
+func withoutNumbers(names []string) (without []string) {
+	for _, name := range names {
+		without = append(without, withoutNumber(name))
+	}
+	return without
 }
 
 // sweepState is a database.
@@ -337,10 +351,25 @@ func (s *sim) deleteAcme() *operation {
 	return nil
 }
 
+// buryAcme deletes acme so that it can be restored.
+func (s *sim) buryAcme() *operation {
+	s.grace = 24 * time.Hour
+	return s.deleteAcme()
+}
+
+// restoreAcme restores acme, which it has deleted before.
+func (s *sim) restoreAcme() *operation {
+	s.meanwhile(func() {
+		s.runHooked(s.buryAcme(), 0, nil)
+		s.sleep(2 * org.StaleAfter) // some names rest
+	})
+	return s.restoreOp(s.acme().ID, "")
+}
+
 // What the operations answer, if that is not as on active organizations.
 var (
 	onCore  = []string{"create", "create another", "rename", "everything"}
-	changes = []string{"rename", "new spelling", "new password", "new email", "everything", "delete"}
+	changes = []string{"rename", "new spelling", "new password", "new email", "everything", "delete", "delete, to be restored"}
 	anew    = answers("", "create of a name that is taken") // the name is free
 	withNew = answers("", "login with the new email")
 	taken   = answers(org.NameTaken, "create")
@@ -348,7 +377,10 @@ var (
 	revoked = answers(org.TokenRevoked, append(changes, "me", "create another")...)
 	unknown = join(answers(org.OrganizationNotFound, "get"), answers(org.WrongCredentials, "login"))
 
-	noSuchID = answers(org.OrganizationNotFound, "suspend", "reactivate")
+	noSuchID = answers(org.OrganizationNotFound, "suspend", "reactivate", "rename by an operator")
+	// After a restoration that others have finished.
+	isRestored = join(hidden, answers("", "login"), answers(org.OrganizationNotFound, "suspend", "reactivate"))
+	isBuried   = join(isGone, noSuchID, answers("", "restore", "purge"))
 
 	isEmpty       = join(anew, unknown)
 	hidden        = join(revoked, unknown)
@@ -356,7 +388,7 @@ var (
 	isCore        = join(isGone, taken)
 	isCoreAlready = join(isEmpty, taken, another, withNew)
 	toBeCore      = join(isCore, answers("", "get")) // which finishes nothing
-	isBusy        = join(answers(org.OrganizationBusy, changes...), taken, another)
+	isBusy        = join(answers(org.OrganizationBusy, append(changes, "rename by an operator")...), taken, another)
 	hasCore       = answers(org.NameUnusable, "create", "create another")
 	coreTaken     = join(answers(org.NameTaken, onCore...), answers(org.EmailTaken, "new email"))
 	coreUnusable  = answers(org.NameUnusable, onCore...)
@@ -463,6 +495,20 @@ var sweepStates = []sweepState{
 	})},
 	{name: "with members", set: changedActive(func(s *sim) { s.member("g0@x.test"); s.member("b@x.test") })},
 	{name: "forgotten", set: changedActive(func(s *sim) { s.runHooked(s.forgotOp("a@x.test", 0), 0, nil) })},
+	{name: "deleted", answers: isBuried, set: changedActive(func(s *sim) { s.runHooked(s.buryAcme(), 0, nil) })},
+	{name: "burying", answers: isBuried, stale: true, set: crashed("ReplaceOrganization", (*sim).buryAcme), report: "1 finished"},
+	{name: "burying, moved", answers: isBuried, stale: true, set: crashed("RenameCollection", (*sim).buryAcme), report: "1 finished"},
+	{name: "burying, asleep", answers: isBuried, stale: true, set: crashed("ReplaceAdmin", (*sim).buryAcme), report: "1 finished"},
+	{name: "buried, and a claim is left", answers: isBuried, report: "1 removed", set: changedActive(func(s *sim) {
+		s.runHooked(s.buryAcme(), 0, nil)
+		s.durable.claims["org_acme"] = org.Claim{ID: "org_acme", Owner: org.Owner{OrganizationID: s.acme().ID}}
+	})},
+	{name: "claimed for a restoration", answers: isBuried, set: crashed("InsertClaims", (*sim).restoreAcme), report: "1 removed"},
+	{name: "restoring", answers: join(isRestored, answers(org.WrongCredentials, "login")), stale: true, set: crashed("ReplaceOrganization", (*sim).restoreAcme), report: "1 finished"},
+	{name: "restoring, awake", answers: isRestored, stale: true, set: crashed("ReplaceAdmin", (*sim).restoreAcme), report: "1 finished"},
+	{name: "restoring, moved", answers: isRestored, stale: true, set: crashed("RenameCollection", (*sim).restoreAcme), report: "1 finished"},
+	{name: "restoring, and the email is taken", answers: join(isBuried, answers(org.EmailTaken, "restore")), stale: true, report: "1 undone",
+		set: then(crashed("ReplaceOrganization", (*sim).restoreAcme), func(s *sim) { s.runHooked(s.createOp("dune", "a@x.test"), 0, nil) })},
 	{name: "suspended", answers: hidden, set: changedActive(func(s *sim) { s.toggleSuspension(s.acme().ID) })},
 }
 
@@ -490,6 +536,10 @@ var sweepOperations = []sweepOperation{
 	}},
 	{"everything", true, false, "", (*sim).changeAll},
 	{"delete", true, false, "", (*sim).deleteAcme},
+	{"delete, to be restored", true, false, "", (*sim).buryAcme},
+	{"restore", true, false, org.OrganizationNotFound, func(s *sim) *operation { return s.restoreOp(s.acme().ID, "") }},
+	{"purge", true, false, org.OrganizationNotFound, func(s *sim) *operation { return s.purgeOp(s.acme().ID) }},
+	{"rename by an operator", true, false, "", func(s *sim) *operation { return s.renameByOperatorOp(s.acme().ID, "echo") }},
 	{"suspend", true, false, "", func(s *sim) *operation { return s.actOp(s.acme().ID, false) }},
 	{"reactivate", true, true, "", func(s *sim) *operation { return s.actOp(s.acme().ID, true) }},
 	{"login", false, false, "", func(s *sim) *operation { return s.login("a@x.test", s.knownPassword()) }},

@@ -3,6 +3,7 @@ package org_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,6 +59,7 @@ type operation struct {
 	run     func(context.Context, *org.Service) error
 
 	organization  string             // the id of the one that it acts on
+	name          string             // that a restoration gives it; empty: the one before
 	admin         string             // the id of the admin for whom it acts
 	createRequest *org.CreateRequest // of a creation
 	updateRequest *org.UpdateRequest // of an update
@@ -95,8 +97,9 @@ func (s *sim) start(op *operation) {
 	service := &org.Service{
 		Store: h, Database: "db", Mailer: mailbox{h}, Passwords: plainPasswords{},
 		Tokens: simSigner, TokenTTL: time.Hour, SessionTTL: time.Hour,
-		Now: func() time.Time { return time.Now().Add(op.process.clock) },
-		Log: s.logger(),
+		DeleteGrace: s.grace,
+		Now:         func() time.Time { return time.Now().Add(op.process.clock) },
+		Log:         s.logger(),
 	}
 	go func() {
 		defer func() {
@@ -158,7 +161,18 @@ func (s *sim) emails() []string {
 
 // chooseOperation returns a random operation.
 func (s *sim) chooseOperation() *operation {
-	active := s.active()
+	active := slices.DeleteFunc(s.active(), s.hasSleepers)
+	if deleted := s.deleted(); len(deleted) > 0 && s.rng.IntN(4) == 0 {
+		if s.rng.IntN(4) == 0 {
+			return s.purgeOp(oneOf(s, deleted))
+		}
+		return s.restoreOp(oneOf(s, deleted), oneOf(s, append(s.slugs(), "", "")))
+	}
+	if s.operator > 0 && s.rng.IntN(12) == 0 {
+		if ids := s.begun(); len(ids) > 0 {
+			return s.renameByOperatorOp(oneOf(s, ids), oneOf(s, s.slugs()))
+		}
+	}
 	if s.operator > 0 && s.rng.IntN(8) == 0 {
 		if ids := s.begun(); len(ids) > 0 {
 			return s.actOp(oneOf(s, ids), s.rng.IntN(2) == 0)
@@ -167,7 +181,9 @@ func (s *sim) chooseOperation() *operation {
 	if s.operator > 0 && s.rng.IntN(4) == 0 { // clients go on while they are suspended
 		active = active[:0]
 		for _, id := range s.begun() {
-			active = append(active, s.durable.organizations[id])
+			if o := s.durable.organizations[id]; !s.hasSleepers(o) {
+				active = append(active, o)
+			}
 		}
 	}
 	r := s.rng.IntN(100)
@@ -269,10 +285,12 @@ func (s *sim) switchOp(o org.Organization, name string) *operation {
 func (s *sim) caller(o org.Organization) auth.Caller { return s.callerOf(o, o.Admins[0].AdminID) }
 
 func lastAct(o org.Organization) string {
-	if len(o.History) == 0 {
-		return ""
+	for _, a := range slices.Backward(o.History) {
+		if a.Kind != org.ActRename { // which ends no login
+			return a.ID
+		}
 	}
-	return o.History[len(o.History)-1].ID
+	return ""
 }
 
 func (s *sim) callerOf(o org.Organization, adminID string) auth.Caller {
@@ -349,6 +367,11 @@ func textOf(s *string) string {
 
 func (s *sim) deleteOp(o org.Organization) *operation {
 	caller := s.caller(o)
+	for _, m := range o.Admins { // the first one may be asleep
+		if s.durable.admins[caller.AdminID].Asleep && m.Role == org.RoleOwner && !s.durable.admins[m.AdminID].Asleep {
+			caller = s.callerOf(o, m.AdminID)
+		}
+	}
 	return &operation{kind: "Delete", admin: caller.AdminID, callerVersion: caller.TokenVersion, args: o.ID, organization: o.ID, run: func(ctx context.Context, service *org.Service) error {
 		_, err := service.Delete(ctx, caller, nil)
 		return err

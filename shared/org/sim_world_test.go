@@ -23,8 +23,9 @@ type sim struct {
 	rng  *rand.Rand
 	step int
 
-	durable    *state      // the state of the majority of the nodes
-	oldPrimary *oldPrimary // nil, or a node that has lost the majority and is still used
+	durable    *state        // the state of the majority of the nodes
+	grace      time.Duration // how long a deleted organization can be restored
+	oldPrimary *oldPrimary   // nil, or a node that has lost the majority and is still used
 
 	processes []*process
 	ops       []*operation
@@ -96,6 +97,7 @@ func newSim(seed uint64, profileName string, traced bool) (*sim, error) {
 	s.durable.onWrite, s.durable.onAdminWrite = s.recordWritten, s.adminWritten
 	s.durable.idempotentCreate = rng.Float64() < p.idempotentCreate
 	s.durable.comparesUUIDs = rng.IntN(4) > 0
+	s.grace = []time.Duration{0, 5 * time.Minute, 30 * 24 * time.Hour}[rng.IntN(3)]
 	for i := range 2 + rng.IntN(p.processes-1) {
 		process := &process{n: i + 1, remaining: 1 + rng.IntN(4)}
 		if p.clockSkew {

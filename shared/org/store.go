@@ -36,6 +36,7 @@ type Store interface {
 	TicketStore
 	CountStore
 	CollectionStore
+	ReceiptStore
 	IndexStore
 	MigrationStore
 
@@ -83,8 +84,8 @@ type OrganizationStore interface {
 	// CountOrganizations returns about how many there are, from the collection's metadata.
 	CountOrganizations(ctx context.Context) (int64, error)
 	// OrganizationsAfter returns the organizations of the status, or of any if it is empty,
-	// whose ids are greater than after, and the names of whose collections begin with the
-	// prefix, in the order of their ids and at most limit of them.
+	// whose ids are greater than after, and the names of whose collections, or before a
+	// deletion, begin with the prefix, in the order of their ids and at most limit of them.
 	OrganizationsAfter(ctx context.Context, after, prefix string, status Status, limit int) ([]Organization, error)
 	// UnfinishedOrganizations returns those whose operation was last touched
 	// at the time or earlier.
@@ -215,6 +216,16 @@ type CollectionStore interface {
 	// CollectionIsEmpty reports whether the collection has no document, or
 	// does not exist.
 	CollectionIsEmpty(ctx context.Context, database, name string) (bool, error)
+	// CountDocuments returns about how many documents the collection has, from its metadata.
+	CountDocuments(ctx context.Context, database, name string) (int64, error)
+}
+
+// ReceiptStore keeps the receipts of organizations that were deleted for good.
+type ReceiptStore interface {
+	// InsertReceipt inserts a receipt, unless there is one of its organization.
+	InsertReceipt(ctx context.Context, r Receipt) error
+	// Receipt returns the receipt of the organization, or ErrNotFound.
+	Receipt(ctx context.Context, organizationID string) (Receipt, error)
 }
 
 // IndexStore manages the indexes of the master database.

@@ -213,6 +213,9 @@ func (s *Service) forward(ctx context.Context, o Organization, claimed Admin) (O
 	}
 	next := o
 	next.Name, next.Collection, next.Claims, next.UpdatedAt = op.Name, op.Collection, op.Claims, op.StartedAt
+	if op.Act.ID != "" {
+		next.History = o.historyWith(op.Act)
+	}
 	o, err = s.commit(ctx, o, next)
 	if err != nil {
 		return o, err
