@@ -21,7 +21,7 @@ orgs: ## list the organizations in the database, the newest first: make orgs N=1
 	@go run ./local orgs '$(N)'
 
 .PHONY: operator
-operator: ## list, show, suspend, reactivate or invite: make operator DO='suspend 6b06… unpaid' URL=https://…
+operator: ## list, show, suspend, rename, restore, purge or invite: make operator DO='suspend 6b06… unpaid' URL=https://…
 	@go run ./local $(if $(URL),-url '$(URL)') operator $(DO)
 
 .PHONY: invoke

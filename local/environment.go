@@ -79,7 +79,7 @@ func readEnv(path string) (env map[string]string, warnings []string, err error) 
 var names = []string{
 	"MONGO_URL", "MASTER_DB", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS",
 	"JWT_AUDIENCE", "INTROSPECTION_SECRET", "JWT_EXPIRES_IN", "REFRESH_EXPIRES_IN", "REFRESH_IDLE_EXPIRES_IN", "BCRYPT_COST", "PASSWORD_MIN_LENGTH", "BREACHED_PASSWORDS_URL", "EMAIL_VERIFICATION", "EDGE_SECRET_SHA256",
-	"SIGNUP", "SIGNUPS_PER_HOUR", "MAX_ORGANIZATIONS", "MAIL_FROM", "APP_URL", "SMTP_URL", "PORT", "CORS_ORIGINS", "LOG_LEVEL", "DEBUG", "NO_COLOR",
+	"SIGNUP", "SIGNUPS_PER_HOUR", "MAX_ORGANIZATIONS", "DELETE_GRACE", "MAIL_FROM", "APP_URL", "SMTP_URL", "PORT", "CORS_ORIGINS", "LOG_LEVEL", "DEBUG", "NO_COLOR",
 }
 
 // isSetting reports whether a variable of .env has an effect, so far as it is
@@ -139,7 +139,7 @@ func (p *project) settings(ctx context.Context) error {
 	if err := p.secret(); err != nil {
 		return err
 	}
-	for _, name := range []string{"JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS", "INTROSPECTION_SECRET", "SIGNUPS_PER_HOUR"} {
+	for _, name := range []string{"JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEYS", "INTROSPECTION_SECRET", "SIGNUPS_PER_HOUR", "DELETE_GRACE"} {
 		if _, set := p.env[name]; !set {
 			p.env[name] = "" // instead of the value that the template has for the cloud
 		}

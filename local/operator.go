@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,9 @@ import (
 const operatorUsage = `usage: make operator [URL=https://…] DO='list [PREFIX]'
        make operator DO='show ID'
        make operator DO='suspend ID REASON' or 'reactivate ID REASON'
+       make operator DO='rename ID NAME: REASON'
+       make operator DO='restore ID REASON' or 'restore ID NAME: REASON'
+       make operator DO='purge ID REASON'
        make operator DO='invite EMAIL NAME'`
 
 // mostListed is how many organizations the operator's list has at most.
@@ -58,8 +62,12 @@ func operator(ctx context.Context, p *project, args []string) error {
 		return o.list(p.stdout, id)
 	case action == "show" && id != "" && rest == "":
 		return o.show(p.stdout, "GET", at, nil)
-	case (action == "suspend" || action == "reactivate") && rest != "":
-		return o.show(p.stdout, "POST", at+"/"+action, map[string]string{"reason": rest})
+	case slices.Contains([]string{"suspend", "reactivate", "purge", "restore", "rename"}, action) && rest != "":
+		body := map[string]string{"reason": rest}
+		if name, reason, named := strings.Cut(rest, ": "); named && (action == "restore" || action == "rename") {
+			body["organization_name"], body["reason"] = name, reason
+		}
+		return o.show(p.stdout, "POST", at+"/"+action, body)
 	case action == "invite" && rest != "":
 		err := o.call("POST", "", map[string]string{"email": id, "organization_name": rest}, nil)
 		if err == nil {
@@ -92,6 +100,18 @@ type operated struct {
 		Kind      string `json:"kind"`
 		StartedAt string `json:"started_at"`
 	} `json:"operation"`
+	Deletion *struct {
+		At    string `json:"at"`
+		By    string `json:"admin_id"`
+		Until string `json:"restorable_until"`
+	} `json:"deletion"`
+	Receipt *struct {
+		DeletedAt string `json:"deleted_at"`
+		By        string `json:"admin_id"`
+		PurgedAt  string `json:"purged_at"`
+		PurgedBy  string `json:"purged_by"`
+		Documents int64  `json:"document_count"`
+	} `json:"receipt"`
 	Members []struct {
 		Email string `json:"email"`
 		Role  string `json:"role"`
@@ -140,8 +160,15 @@ func (o *operatorClient) show(out io.Writer, method, target string, body any) er
 	if err := o.call(method, target, body, &found); err != nil {
 		return err
 	}
-	rows := [][]string{
-		{"name", found.Name}, {"status", found.Status}, {"id", found.ID}, {"collection", found.Collection + " in " + found.Database}, {"created", found.CreatedAt},
+	rows := [][]string{{"status", found.Status}, {"id", found.ID}, {"created", found.CreatedAt}}
+	if r := found.Receipt; r != nil {
+		rows = append(rows, []string{"deleted", r.DeletedAt + " by " + r.By}, []string{"for good", strings.TrimSuffix(r.PurgedAt+" by "+r.PurgedBy, " by ")},
+			[]string{"had", fmt.Sprintf("%d members and %d documents", found.Count, r.Documents)})
+	} else {
+		rows = append([][]string{{"name", found.Name}}, append(rows, []string{"collection", found.Collection + " in " + found.Database})...)
+	}
+	if d := found.Deletion; d != nil {
+		rows = append(rows, []string{"deleted", d.At + " by " + d.By + ", can be restored until " + d.Until})
 	}
 	if op := found.Operation; op != nil {
 		rows = append(rows, []string{"under way", op.Kind + " since " + op.StartedAt})

@@ -302,6 +302,7 @@ var readers = map[string]func(context.Context, config.Env) error{
 	"wire.Tokens":    readNeed(wire.Tokens),
 	"wire.SignUps":   readNeed(wire.SignUps),
 
+	"wire.DeleteGrace":   readNeed(wire.DeleteGrace),
 	"wire.Idle":          readNeed(wire.Idle),
 	"wire.PasswordRules": readNeed(wire.PasswordRules),
 	"wire.Mails":         readNeed(wire.Mails),

@@ -6,4 +6,4 @@ import (
 	"orgservice/shared/wire"
 )
 
-func main() { api.Serve(wire.Handler(api.Delete)) }
+func main() { api.Serve(wire.Handler(api.Delete, wire.DeleteGrace)) }

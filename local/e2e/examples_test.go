@@ -45,6 +45,8 @@ var unprovoked = map[string]string{
 	"accept name-unusable":              "as for name-taken",
 	"suspend organization-busy":         "it must change again and again at the same time",
 	"reactivate organization-busy":      "as for suspend",
+	"purge organization-busy":           "it must be restored at the same time",
+	"restore name-unusable":             "as for update",
 	"operator-required":                 "the gateway itself answers a request without an operator",
 	"reset organization-busy":           "the admin must change at the same time",
 	"verify organization-busy":          "the admin must change again and again at the same time",
@@ -216,7 +218,7 @@ func (x *examples) tell(t *testing.T) {
 	}
 	stop := sync.OnceFunc(database.Close)
 	t.Cleanup(stop)
-	p := newLocal(t, "", []string{"MONGO_URL=" + database.URL(), "JWT_PUBLIC_KEYS=" + publicKey})
+	p := newLocal(t, "", []string{"MONGO_URL=" + database.URL(), "JWT_PUBLIC_KEYS=" + publicKey, "DELETE_GRACE=168"})
 	inside, err := mongo.Connect(options.Client().ApplyURI(database.URL()))
 	if err != nil {
 		t.Fatal(err)
@@ -244,6 +246,8 @@ func (x *examples) tell(t *testing.T) {
 	organization := "/" + c.get(akshay.Name).text("id")
 	c.operate("POST", organization+"/suspend", object{"reason": "unpaid since October"}).want(t, 200)
 	c.operate("POST", organization+"/reactivate", object{"reason": "paid"}).want(t, 200)
+	c.operate("POST", organization+"/rename", object{"reason": "the name is somebody's trademark", "organization_name": "Akshay Limited"}).want(t, 200)
+	c.operate("POST", organization+"/rename", object{"reason": "it is not", "organization_name": akshay.Name}).want(t, 200)
 	c.operate("GET", organization, nil).want(t, 200)
 	token := mustLogin(c, akshay.Email, akshay.Password)
 	c.update(token, object{"organization_name": "Akshay Ltd"}).want(t, 200)
@@ -298,6 +302,9 @@ func (x *examples) tell(t *testing.T) {
 		{"POST", "/operator/organizations", operator, object{"name": "Bellevue AG", "email": "owner@example.com"}, object{"organization_name": "-", "email": "owner"}},
 		{"POST", "/operator/organizations/x/suspend", operator, object{"why": "unpaid"}, object{"reason": " "}},
 		{"POST", "/operator/organizations/x/reactivate", operator, object{"why": "paid"}, object{"reason": strings.Repeat("x", 501)}},
+		{"POST", "/operator/organizations/x/rename", operator, object{"name": "Akshay Limited", "reason": "asked for"}, object{"reason": "asked for", "organization_name": "***"}},
+		{"POST", "/operator/organizations/x/restore", operator, object{"why": "a mistake"}, object{"reason": ""}},
+		{"POST", "/operator/organizations/x/purge", operator, object{"why": "asked for"}, object{"reason": ""}},
 	} {
 		send := func(query string, body any, headers ...string) answer {
 			return c.call(route.method, route.path+query, body, append(headers, route.authorization...)...)
@@ -339,7 +346,10 @@ func (x *examples) tell(t *testing.T) {
 	c.operate("GET", "/x", nil).want(t, 404)
 	c.operate("POST", "/x/suspend", object{"reason": "unpaid"}).want(t, 404)
 	c.operate("POST", "/x/reactivate", object{"reason": "paid"}).want(t, 404)
-	for _, request := range [][2]string{{"GET", ""}, {"POST", ""}, {"GET", "/x"}, {"POST", "/x/suspend"}, {"POST", "/x/reactivate"}} {
+	c.operate("POST", "/x/rename", object{"reason": "asked for", "organization_name": "Akshay Limited"}).want(t, 404)
+	c.operate("POST", "/x/restore", object{"reason": "a mistake"}).want(t, 404)
+	c.operate("POST", "/x/purge", object{"reason": "asked for"}).want(t, 404)
+	for _, request := range [][2]string{{"GET", ""}, {"POST", ""}, {"GET", "/x"}, {"POST", "/x/suspend"}, {"POST", "/x/reactivate"}, {"POST", "/x/rename"}, {"POST", "/x/restore"}, {"POST", "/x/purge"}} {
 		c.call(request[0], "/operator/organizations"+request[1], nil).wantRefusal(t, c.gateway.forbidden)
 	}
 	c.changeRole(token, "x", "admin").want(t, 404)
@@ -397,6 +407,8 @@ func (x *examples) tell(t *testing.T) {
 	wantProblem(t, c.addOrganization(token, "C#"), "name-taken")
 	wantProblem(t, c.operate("POST", "", object{"organization_name": "C#", "email": "anders@example.com"}), "name-taken")
 	wantProblem(t, c.addOrganization(token, "Stray"), "name-unusable")
+	wantProblem(t, c.operate("POST", organization+"/rename", object{"reason": "asked for", "organization_name": "C#"}), "name-taken")
+	wantProblem(t, c.operate("POST", organization+"/rename", object{"reason": "asked for", "organization_name": "Stray"}), "name-unusable")
 
 	// A role that permits less.
 	name, now := bson.D{{Key: "organization_name", Value: "Akshay Ltd"}}, time.Now()
@@ -428,6 +440,8 @@ func (x *examples) tell(t *testing.T) {
 	}}}}})
 	wantProblem(t, c.update(token, object{"organization_name": "Akshay"}), "organization-busy")
 	wantProblem(t, c.delete(token), "organization-busy")
+	wantProblem(t, c.operate("POST", organization+"/rename", object{"reason": "asked for", "organization_name": "Akshay"}), "organization-busy")
+	wantProblem(t, c.operate("POST", organization+"/restore", object{"reason": "a mistake"}), "organization-not-found")
 	wantProblem(t, c.changeRole(token, colleagueID, "member"), "organization-busy")
 	wantProblem(t, c.removeMember(token, colleagueID), "organization-busy")
 	wantProblem(t, c.invite(token, "other@example.com", "member"), "organization-busy")
@@ -452,6 +466,29 @@ func (x *examples) tell(t *testing.T) {
 	c.removeMember(token, colleagueID).want(t, 204)
 
 	c.delete(token, "Akshay Ltd").want(t, 200)
+
+	// A deletion that is taken back.
+	restore := func(name string) answer {
+		return c.operate("POST", organization+"/restore", object{"reason": "deleted by mistake", "organization_name": name})
+	}
+	wantProblem(t, restore("C#"), "name-taken")
+	id, err := bson.ObjectIDFromHex(organization[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	set("organizations", bson.D{{Key: "_id", Value: id}}, bson.D{{Key: "$set", Value: bson.D{{Key: "operation", Value: bson.D{
+		{Key: "id", Value: bson.NewObjectID()}, {Key: "kind", Value: "restore"}, {Key: "started_at", Value: now}, {Key: "touched_at", Value: time.Now()},
+	}}}}})
+	wantProblem(t, restore("Akshay Pvt Ltd"), "organization-busy")
+	set("organizations", bson.D{{Key: "_id", Value: id}}, bson.D{{Key: "$unset", Value: bson.D{{Key: "operation", Value: ""}}}})
+	cobol := c.get("COBOL").text("id")
+	c.delete(unverified).want(t, 200)
+	c.create(registration{"COBOL Two", "grace@example.com", "Admin@123"}).want(t, 201)
+	wantProblem(t, c.operate("POST", "/"+cobol+"/restore", object{"reason": "deleted by mistake"}), "email-taken")
+	restore("Akshay Pvt Ltd").want(t, 200)
+	again := c.call("POST", "/admin/login", object{"email": akshay.Email, "password": akshay.Password, "organization_name": akshay.Name}).want(t, 200)
+	c.delete(again.text("access_token")).want(t, 200)
+	c.operate("POST", organization+"/purge", object{"reason": "the owner asks for it"}).want(t, 200)
 
 	stop()
 	var running sync.WaitGroup
@@ -487,6 +524,11 @@ func (x *examples) tell(t *testing.T) {
 		func() answer { return c.operate("GET", organization, nil) },
 		func() answer { return c.operate("POST", organization+"/suspend", object{"reason": "unpaid"}) },
 		func() answer { return c.operate("POST", organization+"/reactivate", object{"reason": "paid"}) },
+		func() answer {
+			return c.operate("POST", organization+"/rename", object{"reason": "x", "organization_name": "E"})
+		},
+		func() answer { return c.operate("POST", organization+"/restore", object{"reason": "x"}) },
+		func() answer { return c.operate("POST", organization+"/purge", object{"reason": "x"}) },
 		func() answer { return c.call("GET", "/health?deep=true", nil) },
 	} {
 		running.Go(func() {

@@ -24,7 +24,7 @@ func TestSuspension(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer database.Close()
-	p := newLocal(t, "", []string{"MONGO_URL=" + database.URL()})
+	p := newLocal(t, "", []string{"MONGO_URL=" + database.URL(), "DELETE_GRACE=1"})
 	inside, err := mongo.Connect(options.Client().ApplyURI(database.URL()))
 	if err != nil {
 		t.Fatal(err)
@@ -49,6 +49,10 @@ func TestSuspension(t *testing.T) {
 		"provisioning": func(o tenant) { set(o, "provisioning") },
 		"deleting":     func(o tenant) { set(o, "deleting") },
 		"deleted":      func(o tenant) { c.delete(o.token).want(t, 200) },
+		"purged": func(o tenant) {
+			c.delete(o.token).want(t, 200)
+			c.operate("POST", "/"+o.id+"/purge", object{"reason": "asked for"}).want(t, 200)
+		},
 	} {
 		o := newTenant(c) // its token is cached by the next call
 		c.me(o.token).want(t, 200)
@@ -90,12 +94,27 @@ func TestSuspension(t *testing.T) {
 		}
 
 		shown := c.operate("GET", "/"+o.id, nil)
-		if status == "deleted" {
-			shown.want(t, 404)
-			continue
-		}
 		if shown.want(t, 200).text("status") != status {
 			t.Errorf("%s: %v", status, shown)
+		}
+		wantGone := func() {
+			t.Helper()
+			c.me(o.token).want(t, 401)
+			c.me(login.text("access_token")).want(t, 401)
+			c.refresh(login.text("refresh_token")).want(t, 401)
+		}
+		switch status {
+		case "purged":
+			c.operate("POST", "/"+o.id+"/restore", object{"reason": "a mistake"}).want(t, 404)
+			c.create(registration{o.Name, o.Email, o.Password}).want(t, 201)
+			continue
+		case "deleted":
+			c.operate("POST", "/"+o.id+"/suspend", object{"reason": "unpaid"}).want(t, 404)
+			c.operate("POST", "/"+o.id+"/restore", object{"reason": "a mistake"}).want(t, 200)
+			wantGone()
+			wantProblem(t, c.accept(ticket, "Guest@12345"), "invalid-ticket")
+			o.wantIntact(c)
+			continue
 		}
 		wantProblem(t, c.create(registration{o.Name, "other-" + o.Email, o.Password}), "name-taken")
 		if status != "suspended" {
@@ -104,9 +123,7 @@ func TestSuspension(t *testing.T) {
 			continue
 		}
 		c.operate("POST", "/"+o.id+"/reactivate", object{"reason": "paid"}).want(t, 200)
-		c.me(o.token).want(t, 401)
-		c.me(login.text("access_token")).want(t, 401)
-		c.refresh(login.text("refresh_token")).want(t, 401)
+		wantGone()
 		c.accept(ticket, "Guest@12345").want(t, 200)
 		o.wantIntact(c)
 	}
@@ -255,6 +272,17 @@ func TestOperator(t *testing.T) {
 	}
 	if code, _, errs := command("suspend", ids[1]); code != 1 || !strings.HasPrefix(errs, "usage: ") {
 		t.Errorf("%d: %s", code, errs)
+	}
+	// Where there is no grace, nothing can be restored.
+	gone := newTenant(c)
+	if a := c.delete(gone.token).want(t, 200); a.object()["restorable_until"] != nil {
+		t.Errorf("%v", a)
+	}
+	if code, _, errs := command("restore", gone.id, "a", "mistake"); code != 1 || errs != "404 Not Found: no organization of that id is deleted and can be restored\n" {
+		t.Errorf("%d: %s", code, errs)
+	}
+	if code, out, errs := command("rename", ids[2], word, "Delta:", "asked", "for"); code != 0 || !strings.Contains(out, word+" Delta\n") || !strings.Contains(out, " rename by arn:aws:iam::123456789012:user/local: asked for\n") {
+		t.Errorf("%d\n%s%s", code, out, errs)
 	}
 	invited := newRegistration()
 	if code, out, errs := command("invite", invited.Email, invited.Name); code != 0 || out != "a link to set up "+invited.Name+" is mailed to "+invited.Email+"\n" {

@@ -207,6 +207,9 @@ func TestInvoke(t *testing.T) {
 	i.call(t, "ShowOrganization", sample(t, "showorganization"), 404, nil) // nor do these
 	i.call(t, "Suspend", sample(t, "suspend"), 404, nil)
 	i.call(t, "Reactivate", sample(t, "reactivate"), 404, nil)
+	i.call(t, "RenameOrganization", sample(t, "renameorganization"), 404, nil)
+	i.call(t, "Restore", sample(t, "restore"), 404, nil)
+	i.call(t, "Purge", sample(t, "purge"), 404, nil)
 	nobody := sample(t, "listorganizations")
 	delete(at(t, nobody, "requestContext"), "authorizer")
 	i.call(t, "ListOrganizations", nobody, 403, nil)

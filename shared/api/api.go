@@ -55,7 +55,11 @@ func Update(s *org.Service) http.Handler {
 func Delete(s *org.Service) http.Handler {
 	return handler(&deleteRoute, func(r request[nothing]) (deletedOrganization, error) {
 		o, err := s.Delete(r.http.Context(), r.caller, r.query["organization_name"])
-		return deletedOrganization{ID: o.ID, Name: o.Name, DeletedAt: Time(o.UpdatedAt)}, err
+		deleted := deletedOrganization{ID: o.ID, Name: o.Name, DeletedAt: Time(o.UpdatedAt)}
+		if o.Deletion != nil {
+			deleted.Restorable = new(Time(o.Deletion.Ends))
+		}
+		return deleted, err
 	})
 }
 
@@ -172,9 +176,10 @@ type (
 		UpdatedAt  Time   `json:"updated_at"`
 	}
 	deletedOrganization struct {
-		ID        string `json:"id"`
-		Name      string `json:"organization_name"`
-		DeletedAt Time   `json:"deleted_at"`
+		ID         string `json:"id"`
+		Name       string `json:"organization_name"`
+		DeletedAt  Time   `json:"deleted_at"`
+		Restorable *Time  `json:"restorable_until,omitempty"`
 	}
 	tokens struct {
 		AccessToken  string `json:"access_token"`

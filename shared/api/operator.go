@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -24,6 +25,8 @@ type (
 		Operation  *operation     `json:"operation,omitempty"`
 		Members    []listedMember `json:"members,omitempty"`
 		History    []act          `json:"history,omitempty"`
+		Deletion   *deletion      `json:"deletion,omitempty"`
+		Receipt    *receipt       `json:"receipt,omitempty"`
 	}
 	operatedOrganizations struct {
 		Organizations []operatedOrganization `json:"organizations"`
@@ -33,6 +36,19 @@ type (
 		Kind      org.OperationKind `json:"kind"`
 		StartedAt Time              `json:"started_at"`
 		Name      string            `json:"organization_name,omitempty"`
+	}
+	deletion struct {
+		At      Time   `json:"at"`
+		By      string `json:"admin_id"`
+		Ends    Time   `json:"restorable_until"`
+		OldName string `json:"former_collection_name"`
+	}
+	receipt struct {
+		DeletedAt Time   `json:"deleted_at"`
+		DeletedBy string `json:"admin_id"`
+		PurgedAt  Time   `json:"purged_at"`
+		PurgedBy  string `json:"purged_by,omitempty"`
+		Documents int64  `json:"document_count"`
 	}
 	act struct {
 		Kind   org.ActKind `json:"act"`
@@ -73,7 +89,12 @@ func InviteOwner(s *org.Service) http.Handler {
 // ShowOrganization handles GET /operator/organizations/{id}.
 func ShowOrganization(s *org.Service) http.Handler {
 	return handler(&showOrganizationRoute, func(r request[nothing]) (operatedOrganization, error) {
-		o, members, err := s.Show(r.http.Context(), operatedID(r.http))
+		id := operatedID(r.http)
+		o, members, err := s.Show(r.http.Context(), id)
+		if errors.Is(err, org.ErrNotFound) {
+			receipt, err := s.Receipt(r.http.Context(), id)
+			return newPurged(receipt), err
+		}
 		return newShown(o, members), err
 	})
 }
@@ -88,9 +109,31 @@ func Reactivate(s *org.Service) http.Handler {
 	return handler(&reactivateRoute, acting(s, s.Reactivate))
 }
 
+// RenameOrganization handles POST /operator/organizations/{id}/rename.
+func RenameOrganization(s *org.Service) http.Handler {
+	return handler(&renameOrganizationRoute, acting(s, s.Rename))
+}
+
+// Restore handles POST /operator/organizations/{id}/restore.
+func Restore(s *org.Service) http.Handler {
+	return handler(&restoreRoute, acting(s, s.Restore))
+}
+
+// Purge handles POST /operator/organizations/{id}/purge.
+func Purge(s *org.Service) http.Handler {
+	return handler(&purgeRoute, func(r request[org.ActRequest]) (operatedOrganization, error) {
+		id := operatedID(r.http)
+		if err := s.Purge(r.http.Context(), r.by, id, r.content); err != nil {
+			return operatedOrganization{}, err
+		}
+		receipt, err := s.Receipt(r.http.Context(), id)
+		return newPurged(receipt), err
+	})
+}
+
 // acting returns what handles an operator's act.
-func acting(s *org.Service, do func(ctx context.Context, operator, id string, r org.ActRequest) (org.Organization, error)) func(request[org.ActRequest]) (operatedOrganization, error) {
-	return func(r request[org.ActRequest]) (operatedOrganization, error) {
+func acting[T validator](s *org.Service, do func(ctx context.Context, operator, id string, r T) (org.Organization, error)) func(request[T]) (operatedOrganization, error) {
+	return func(r request[T]) (operatedOrganization, error) {
 		o, err := do(r.http.Context(), r.by, operatedID(r.http), r.content)
 		if err != nil {
 			return operatedOrganization{}, err
@@ -108,7 +151,8 @@ func operatedID(r *http.Request) string {
 	if !strings.HasSuffix(event.HTTP.Path, "/"+id) {
 		return ""
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(id, "/suspend"), "/reactivate")
+	id, _, _ = strings.Cut(id, "/")
+	return id
 }
 
 // isID reports whether the text has the form of an id.
@@ -130,8 +174,22 @@ func newOperated(o org.Organization) operatedOrganization {
 		ID: o.ID, Name: o.Name, Collection: o.Collection, Database: o.Database, Status: o.Status,
 		CreatedAt: Time(o.CreatedAt), UpdatedAt: Time(o.UpdatedAt), Count: len(o.Admins),
 	}
+	if d := o.Deletion; d != nil {
+		shown.Deletion = &deletion{At: Time(d.At), By: d.By, Ends: Time(d.Ends), OldName: d.Collection}
+	}
 	if op := o.Operation; op != nil {
 		shown.Operation = &operation{Kind: op.Kind, StartedAt: Time(op.StartedAt), Name: op.Name}
 	}
 	return shown
 }
+
+// newPurged returns what is known of an organization that was deleted for good.
+func newPurged(r org.Receipt) operatedOrganization {
+	return operatedOrganization{
+		ID: r.ID, Status: purged, CreatedAt: Time(r.CreatedAt), UpdatedAt: Time(r.PurgedAt), Count: r.Members,
+		Receipt: &receipt{DeletedAt: Time(r.DeletedAt), DeletedBy: r.DeletedBy, PurgedAt: Time(r.PurgedAt), PurgedBy: r.PurgedBy, Documents: r.Documents},
+	}
+}
+
+// purged is the status of an organization of which there is only a receipt.
+const purged org.Status = "purged"

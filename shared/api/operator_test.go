@@ -3,6 +3,7 @@ package api_test
 import (
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
@@ -27,17 +28,37 @@ func TestOperatorRequired(t *testing.T) {
 	caller := mustCreate(t, s, "Acme", "a@example.com")
 	route := "/operator/organizations/{id}"
 	path := "/operator/organizations/" + caller.OrganizationID
+	s.DeleteGrace = time.Hour
+	deleted := mustCreate(t, s, "Dune", "d@example.com")
+	if _, err := s.Delete(t.Context(), deleted, nil); err != nil {
+		t.Fatal(err)
+	}
+	restored := "/operator/organizations/" + deleted.OrganizationID
+	again := func() {
+		caller, _ := mustLogin(t, s, "d@example.com")
+		if _, err := s.Delete(t.Context(), caller, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, test := range []struct {
 		handler func(*org.Service) http.Handler
 		request events.APIGatewayV2HTTPRequest
 		route   string
+		before  func()
 	}{
-		{api.ListOrganizations, request("GET", "/operator/organizations", ""), "GET /operator/organizations"},
-		{api.InviteOwner, withBody(request("POST", "/operator/organizations", ""), `{"organization_name":"Bolt","email":"b@example.com"}`), "POST /operator/organizations"},
-		{api.ShowOrganization, request("GET", path, ""), "GET " + route},
-		{api.Suspend, withBody(request("POST", path+"/suspend", ""), `{"reason":"unpaid"}`), "POST " + route + "/suspend"},
-		{api.Reactivate, withBody(request("POST", path+"/reactivate", ""), `{"reason":"paid"}`), "POST " + route + "/reactivate"},
+		{api.ListOrganizations, request("GET", "/operator/organizations", ""), "GET /operator/organizations", nil},
+		{api.InviteOwner, withBody(request("POST", "/operator/organizations", ""), `{"organization_name":"Bolt","email":"b@example.com"}`), "POST /operator/organizations", nil},
+		{api.ShowOrganization, request("GET", path, ""), "GET " + route, nil},
+		{api.Suspend, withBody(request("POST", path+"/suspend", ""), `{"reason":"unpaid"}`), "POST " + route + "/suspend", nil},
+		{api.Reactivate, withBody(request("POST", path+"/reactivate", ""), `{"reason":"paid"}`), "POST " + route + "/reactivate", nil},
+		{api.RenameOrganization, withBody(request("POST", path+"/rename", ""), `{"reason":"x","organization_name":"Echo"}`), "POST " + route + "/rename", nil},
+		{api.Restore, withBody(request("POST", restored+"/restore", ""), `{"reason":"x"}`), "POST " + route + "/restore", nil},
+		{api.Purge, withBody(request("POST", restored+"/purge", ""), `{"reason":"x"}`), "POST " + route + "/purge", again},
+		{api.ShowOrganization, request("GET", restored, ""), "GET " + route, nil},
 	} {
+		if test.before != nil {
+			test.before()
+		}
 		h, r := test.handler(s), test.request
 		r.RouteKey = test.route
 		for name, refused := range map[string]events.APIGatewayV2HTTPRequest{

@@ -188,7 +188,7 @@ var (
 		function: "listorganizations", method: "GET", path: "/operator/organizations", caller: operator, status: http.StatusOK,
 		parameters: append(slices.Clip(pageParameters),
 			Parameter{Name: "prefix", Meaning: "Return only those whose names, or rather slugs, begin like this, of which the first 55 bytes count."},
-			Parameter{Name: "status", Meaning: "Return only those that are `provisioning`, `active`, `suspended` or `deleting`."}),
+			Parameter{Name: "status", Meaning: "Return only those that are `provisioning`, `active`, `suspended`, `deleting` or `deleted`."}),
 		summary: "List all organizations, page by page",
 		reasons: []org.Reason{org.InvalidFields, org.DatabaseUnavailable},
 	}
@@ -213,6 +213,28 @@ var (
 		function: "reactivate", method: "POST", path: "/operator/organizations/{id}/reactivate", caller: operator, status: http.StatusOK,
 		parameters: []Parameter{organizationID},
 		summary:    "End the suspension of an organization, whose members must log in again",
+		reasons:    []org.Reason{org.OrganizationNotFound, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending},
+	}
+	renameOrganizationRoute = route[org.RenameRequest, operatedOrganization]{
+		function: "renameorganization", method: "POST", path: "/operator/organizations/{id}/rename", caller: operator, status: http.StatusOK,
+		parameters: []Parameter{organizationID},
+		summary:    "Rename an organization, which ends no login",
+		reasons: []org.Reason{
+			org.OrganizationNotFound, org.NameTaken, org.NameUnusable, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
+		},
+	}
+	restoreRoute = route[org.RestoreRequest, operatedOrganization]{
+		function: "restore", method: "POST", path: "/operator/organizations/{id}/restore", caller: operator, status: http.StatusOK,
+		parameters: []Parameter{organizationID},
+		summary:    "Take a deletion back, until its grace is over: the members log in again",
+		reasons: []org.Reason{
+			org.OrganizationNotFound, org.NameTaken, org.NameUnusable, org.EmailTaken, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
+		},
+	}
+	purgeRoute = route[org.ActRequest, operatedOrganization]{
+		function: "purge", method: "POST", path: "/operator/organizations/{id}/purge", caller: operator, status: http.StatusOK,
+		parameters: []Parameter{organizationID},
+		summary:    "Delete a deleted organization for good, before its grace is over, which leaves a receipt",
 		reasons:    []org.Reason{org.OrganizationNotFound, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending},
 	}
 	jwksRoute = route[nothing, cacheable]{
@@ -269,7 +291,8 @@ func Routes() []Route {
 		organizationsRoute.describe(), addOrganizationRoute.describe(), switchRoute.describe(),
 		sessionsRoute.describe(), endSessionRoute.describe(), endSessionsRoute.describe(),
 		forgotRoute.describe(), resetRoute.describe(), verifyRoute.describe(), resendRoute.describe(),
-		listOrganizationsRoute.describe(), inviteOwnerRoute.describe(), showOrganizationRoute.describe(), suspendRoute.describe(), reactivateRoute.describe(), jwksRoute.describe(), healthRoute.describe(),
+		listOrganizationsRoute.describe(), inviteOwnerRoute.describe(), showOrganizationRoute.describe(), suspendRoute.describe(), reactivateRoute.describe(),
+		renameOrganizationRoute.describe(), restoreRoute.describe(), purgeRoute.describe(), jwksRoute.describe(), healthRoute.describe(),
 	}
 	for _, r := range pageRoutes() {
 		rows = append(rows, r.describe())

@@ -259,6 +259,13 @@ func (env Env) SignUps() (SignUps, error) {
 	return s, err
 }
 
+// DeleteGrace reads DELETE_GRACE, in hours: how long a deleted organization can be restored. By
+// default, and with 0, it is deleted at once.
+func (env Env) DeleteGrace() (time.Duration, error) {
+	hours, err := env.integer("DELETE_GRACE", 0, 0, 24*366)
+	return time.Duration(hours) * time.Hour, err
+}
+
 // PasswordRules are the rules for new passwords, besides those that always hold.
 type PasswordRules struct {
 	MinLength int    // PASSWORD_MIN_LENGTH, in characters

@@ -245,6 +245,18 @@ func TestEmailVerification(t *testing.T) {
 	}
 }
 
+func TestDeleteGrace(t *testing.T) {
+	for value, want := range map[string]time.Duration{"": 0, "0": 0, "168": 7 * 24 * time.Hour, "8784": 366 * 24 * time.Hour} {
+		if got, err := environment(map[string]string{"DELETE_GRACE": value}).DeleteGrace(); got != want || err != nil {
+			t.Errorf("%q: %v, %v; want %v", value, got, err, want)
+		}
+	}
+	for _, value := range []string{"-1", "7d", "8785"} {
+		_, err := environment(map[string]string{"DELETE_GRACE": value}).DeleteGrace()
+		wantErr(t, err, "DELETE_GRACE")
+	}
+}
+
 func TestSignUps(t *testing.T) {
 	got, err := environment(map[string]string{}).SignUps()
 	if got != (config.SignUps{}) || err != nil {

@@ -68,6 +68,13 @@ func SignUps(_ context.Context, env config.Env, s *org.Service) error {
 	return err
 }
 
+// DeleteGrace is the [Need] to delete organizations. It reads DELETE_GRACE.
+func DeleteGrace(_ context.Context, env config.Env, s *org.Service) error {
+	var err error
+	s.DeleteGrace, err = env.DeleteGrace()
+	return err
+}
+
 // Open returns the service on the database of MONGO_URL and MASTER_DB, which keeps to
 // EMAIL_VERIFICATION, with what the function needs. It does not wait for the database.
 // Its errors begin with the name of the variable that is missing or wrong.

@@ -36,6 +36,7 @@ func settings() map[string]string {
 		"SIGNUP":                  "closed",
 		"SIGNUPS_PER_HOUR":        "7",
 		"MAX_ORGANIZATIONS":       "99",
+		"DELETE_GRACE":            "168",
 		"PASSWORD_MIN_LENGTH":     "15",
 		"BREACHED_PASSWORDS_URL":  "https://breaches.example/range/",
 		"MAIL_FROM":               "no-reply@example.com",
@@ -107,6 +108,7 @@ func TestOpenReads(t *testing.T) {
 		{"idle", []wire.Need{wire.Idle}, slices.Concat(database, []string{"REFRESH_IDLE_EXPIRES_IN"})},
 		{"mails", []wire.Need{wire.Mails}, slices.Concat(database, []string{"MAIL_FROM"})},
 		{"sign-ups", []wire.Need{wire.SignUps}, slices.Concat(database, []string{"MAX_ORGANIZATIONS", "SIGNUP", "SIGNUPS_PER_HOUR"})},
+		{"grace", []wire.Need{wire.DeleteGrace}, slices.Concat(database, []string{"DELETE_GRACE"})},
 		{"password rules", []wire.Need{wire.PasswordRules}, slices.Concat(database, []string{"BREACHED_PASSWORDS_URL", "PASSWORD_MIN_LENGTH"})},
 		{"both", []wire.Need{wire.Passwords, wire.Tokens}, slices.Concat(database, passwords, tokens)},
 	} {
@@ -134,6 +136,9 @@ func TestOpenReads(t *testing.T) {
 			}
 			if rules := slices.Contains(read, "PASSWORD_MIN_LENGTH"); rules != (s.PasswordRules.MinRunes == 15) || rules != (s.PasswordRules.Breached != nil) {
 				t.Errorf("rules for passwords: %+v", s.PasswordRules)
+			}
+			if grace := slices.Contains(read, "DELETE_GRACE"); grace != (s.DeleteGrace == 168*time.Hour) {
+				t.Errorf("grace: %v", s.DeleteGrace)
 			}
 			if got, want := s.Passwords != nil, slices.Contains(read, "BCRYPT_COST"); got != want {
 				t.Errorf("has passwords: %v", got)

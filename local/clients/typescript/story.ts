@@ -212,8 +212,32 @@ ok(
   }),
   204,
 );
+const named = ok(
+  await api.POST("/operator/organizations/{id}/rename", {
+    ...operator,
+    params: { path },
+    body: { reason: "asked for", organization_name: `${renamed} too` },
+  }),
+  200,
+);
+assert.equal(named.organization_name, `${renamed} too`);
+ok(
+  await api.POST("/operator/organizations/{id}/rename", {
+    ...operator,
+    params: { path },
+    body: { reason: "asked for", organization_name: renamed },
+  }),
+  200,
+);
+for (const act of ["restore", "purge"] as const) {
+  // It is not deleted.
+  refused(
+    await api.POST(`/operator/organizations/{id}/${act}`, { ...operator, params: { path }, body: { reason: "a mistake" } }),
+    "/problems/organization-not-found",
+  );
+}
 const shown = ok(await api.GET("/operator/organizations/{id}", { ...operator, params: { path } }), 200);
-assert.deepEqual([shown.status, shown.members?.[0]?.email, shown.history?.length], ["active", signUp.email, 2]);
+assert.deepEqual([shown.status, shown.members?.[0]?.email, shown.history?.length], ["active", signUp.email, 4]);
 refused(
   await api.GET("/operator/organizations/{id}", { ...operator, params: { path: { id: "0" } } }),
   "/problems/organization-not-found",

@@ -1,0 +1,9 @@
+// Command renameorganization is the Lambda function behind POST /operator/organizations/{id}/rename.
+package main
+
+import (
+	"orgservice/shared/api"
+	"orgservice/shared/wire"
+)
+
+func main() { api.Serve(wire.Handler(api.RenameOrganization)) }

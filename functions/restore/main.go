@@ -1,0 +1,9 @@
+// Command restore is the Lambda function behind POST /operator/organizations/{id}/restore.
+package main
+
+import (
+	"orgservice/shared/api"
+	"orgservice/shared/wire"
+)
+
+func main() { api.Serve(wire.Handler(api.Restore)) }
