@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"orgservice/shared/org"
 )
@@ -49,7 +50,7 @@ func doctor(ctx context.Context, p *project, args []string) error {
 	if err != nil {
 		return err
 	}
-	organizations, err := store.CountOrganizations(ctx)
+	organizations, err := store.Organizations(ctx)
 	if err != nil {
 		return err
 	}
@@ -60,9 +61,10 @@ func doctor(ctx context.Context, p *project, args []string) error {
 			return err
 		}
 	}
-	if most := int64(signUps.MostOrganizations); most > 0 {
-		fmt.Fprintf(p.stdout, "%d organizations, and MAX_ORGANIZATIONS lets in %d\n", organizations, most)
-		if organizations*10 >= most*9 {
+	fmt.Fprintln(p.stdout, statuses(organizations))
+	if most := signUps.MostOrganizations; most > 0 {
+		fmt.Fprintf(p.stdout, "%d organizations, and MAX_ORGANIZATIONS lets in %d\n", len(organizations), most)
+		if len(organizations)*10 >= most*9 {
 			problems++
 		}
 	}
@@ -81,4 +83,28 @@ func doctor(ctx context.Context, p *project, args []string) error {
 	}
 	fmt.Fprintln(p.stdout, "no problems")
 	return nil
+}
+
+// statuses says how many organizations have each status, and when the next one that was deleted
+// can't be restored any more.
+func statuses(organizations []org.Organization) string {
+	count := map[org.Status]int{}
+	var next time.Time
+	for _, o := range organizations {
+		count[o.Status]++
+		if d := o.Deletion; o.Status == org.Deleted && d != nil && (next.IsZero() || d.Ends.Before(next)) {
+			next = d.Ends
+		}
+	}
+	parts := []string{fmt.Sprintf("organizations: %d active", count[org.Active])}
+	for _, status := range []org.Status{org.Suspended, org.Provisioning, org.Deleting, org.Deleted} {
+		if count[status] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", count[status], status))
+		}
+	}
+	text := strings.Join(parts, ", ")
+	if !next.IsZero() {
+		text += ", the first of which can be restored until " + next.Format(time.RFC3339)
+	}
+	return text
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -57,6 +58,24 @@ func TestDoctor(t *testing.T) {
 				t.Errorf("%s: %v\n%s", most, err, summary)
 			}
 		}
+	})
+	t.Run("statuses", func(t *testing.T) {
+		set := func(name string, fields bson.D) {
+			t.Helper()
+			r, err := db.Client.Database(db.Name).Collection("organizations").UpdateOne(t.Context(), bson.D{{Key: "organization_name", Value: name}}, bson.D{{Key: "$set", Value: fields}})
+			if err != nil || r.MatchedCount != 1 {
+				t.Fatal(r, err)
+			}
+		}
+		ends := time.Date(2100, 1, 2, 3, 4, 5, 0, time.UTC)
+		set("Bolt", bson.D{{Key: "status", Value: "suspended"}})
+		set("Core", bson.D{{Key: "status", Value: "deleted"}, {Key: "deletion", Value: bson.D{{Key: "at", Value: ends}, {Key: "admin_id", Value: bson.NewObjectID()}, {Key: "ends_at", Value: ends}, {Key: "collection_name", Value: "org_core"}}}})
+		_, summary, _ := doctor(t)
+		if want := "organizations: 1 active, 1 suspended, 1 deleted, the first of which can be restored until 2100-01-02T03:04:05Z\n"; !strings.Contains(summary, want) {
+			t.Errorf("%s; want %s", summary, want)
+		}
+		set("Bolt", bson.D{{Key: "status", Value: "active"}})
+		set("Core", bson.D{{Key: "status", Value: "active"}})
 	})
 	t.Run("unknown tier", func(t *testing.T) {
 		if _, _, err := doctor(t, "-tier", "M9"); err == nil || !strings.HasPrefix(err.Error(), `unknown tier "M9"`) {

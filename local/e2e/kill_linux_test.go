@@ -126,7 +126,7 @@ func connect(t *testing.T, uri, database string, timeout time.Duration) *mongo.D
 // start starts the gateway and connects to its database.
 func (a *arena) start() {
 	a.t.Helper()
-	p := newLocal(a.t, a.data, nil)
+	p := newLocal(a.t, a.data, []string{"DELETE_GRACE=1"})
 	uri := serverURL
 	if uri == "" {
 		lock, err := os.ReadFile(filepath.Join(a.data, "lock"))
@@ -243,7 +243,7 @@ const (
 	alive    = "alive"
 	deleted  = "deleted"
 	perhaps  = "perhaps created"
-	doubtful = "perhaps deleted"
+	doubtful = "perhaps deleted" // or restored
 )
 
 // herded is an organization and what its worker knows about it. After a change
@@ -283,13 +283,20 @@ func (w *worker) work(ctx context.Context) {
 			return
 		}
 		w.operations.Add(1)
-		var living []*herded
+		var living, gone []*herded
 		for _, o := range w.all {
-			if o.fate == alive {
+			switch o.fate {
+			case alive:
 				living = append(living, o)
+			case deleted:
+				gone = append(gone, o)
 			}
 		}
 		n := w.random.IntN(100)
+		if len(gone) > 0 && n < 10 {
+			w.restore(gone[w.random.IntN(len(gone))])
+			continue
+		}
 		if len(living) == 0 || n < 30 {
 			w.create()
 			continue
@@ -468,6 +475,20 @@ func (w *worker) delete(o *herded) {
 	}
 }
 
+// restore takes the deletion back, as an operator.
+func (w *worker) restore(o *herded) {
+	a := w.service().operate("POST", "/"+o.id+"/restore", object{"reason": "a mistake"})
+	switch {
+	case w.unknown(a):
+		o.fate = doubtful
+	case a.status == 200:
+		o.fate, o.token = alive, ""
+		w.counts["restored"]++
+	default:
+		w.t.Errorf("restore %s: %v", o.Name, a)
+	}
+}
+
 // final is the database after the repair.
 type final struct {
 	service       *org.Service
@@ -536,6 +557,18 @@ func (f final) check(t *testing.T, o *herded) {
 			}
 			if _, err := f.service.Get(t.Context(), name); err == nil {
 				t.Errorf("%s is gone, but is found as %s", describe, name)
+			}
+		}
+		f.checkLogins(t, o, describe, 0)
+		return
+	}
+	if found.Status == org.Deleted && (o.fate == deleted || o.fate == doubtful) {
+		if diff := cmp.Diff(documentIDs(o.id), f.documents[found.Collection]); diff != "" {
+			t.Errorf("%s: documents in %s (-want +got):\n%s", describe, found.Collection, diff)
+		}
+		for _, name := range o.names {
+			if _, err := f.service.Get(t.Context(), name); err == nil {
+				t.Errorf("%s is deleted, but is found as %s", describe, name)
 			}
 		}
 		f.checkLogins(t, o, describe, 0)

@@ -465,12 +465,15 @@ func TestReadOnly(t *testing.T) {
 	if all, _, err := f.List(t.Context(), org.OrganizationFilter{}, "", 10); err != nil || len(all) == 0 {
 		t.Errorf("List = %+v, %v", all, err)
 	}
+	if _, err := f.Receipt(t.Context(), o.ID); !errors.Is(err, org.ErrNotFound) {
+		t.Errorf("Receipt: %v", err)
+	}
 	if got, members, err := f.Show(t.Context(), o.ID); err != nil || got.ID != o.ID || len(members) != 1 {
 		t.Errorf("Show = %+v, %v, %v", got, members, err)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if want := []string{"find", "find", "find", "hello", "find", "find", "find"}; !slices.Equal(f.commands, want) {
+	if want := []string{"find", "find", "find", "hello", "find", "find", "find", "find"}; !slices.Equal(f.commands, want) {
 		t.Errorf("commands %q; want %q", f.commands, want)
 	}
 }
