@@ -245,7 +245,7 @@ func (s *Service) releaseAllOf(ctx context.Context, owners ...Owner) error {
 	for _, owner := range owners {
 		releases = append(releases, func() error { return s.Store.ReleaseClaims(ctx, owner, math.MaxInt64, nil) })
 	}
-	return concurrently(releases...)
+	return someAtOnce(releases)
 }
 
 // releaseAdminLater is releaseLater for an admin.

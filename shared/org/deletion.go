@@ -97,7 +97,7 @@ func (s *Service) endMembers(ctx context.Context, o Organization) error {
 			return s.endUnlessNeeded(ctx, a.ID)
 		})
 	}
-	return concurrently(ends...)
+	return someAtOnce(ends)
 }
 
 // RestoreRequest is the body of a restoration.
@@ -136,15 +136,12 @@ func (s *Service) Restore(ctx context.Context, operator, id string, r RestoreReq
 	if err := invalid(fields); err != nil {
 		return Organization{}, err
 	}
-	o, err := s.Store.Organization(ctx, id)
-	if err == nil {
-		o, err = s.finishStale(ctx, o)
-	}
+	o, err := s.finishedByID(ctx, id)
 	now := s.now()
 	op := Operation{ID: s.Store.NewID(), Kind: Restoring, StartedAt: now, TouchedAt: now}
 	op.Act = newAct(op.ID, ActRestore, operator, r.Reason, now)
 	switch {
-	case errors.Is(err, ErrNotFound), err == nil && o.ID != id:
+	case errors.Is(err, ErrNotFound):
 		err = errNotDeleted
 	case err != nil:
 	case o.Status == Active && o.repeats(op.Act) && (r.OrganizationName == nil || o.Name == name.Display):
@@ -214,7 +211,7 @@ func (s *Service) wakeMembers(ctx context.Context, o Organization) error {
 	for i, m := range o.Admins {
 		wakes = append(wakes, func() (err error) { awake[i], err = s.wake(ctx, m.AdminID); return err })
 	}
-	if err := concurrently(wakes...); err != nil {
+	if err := someAtOnce(wakes); err != nil {
 		return err
 	}
 	for i, m := range o.Admins {
@@ -250,10 +247,7 @@ func (s *Service) Purge(ctx context.Context, operator, id string, r ActRequest) 
 	if err := invalid(r.Validate()); err != nil {
 		return err
 	}
-	o, err := s.Store.Organization(ctx, id)
-	if err == nil {
-		o, err = s.finishStale(ctx, o)
-	}
+	o, err := s.finishedByID(ctx, id)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		if _, err = s.Receipt(ctx, id); errors.Is(err, ErrNotFound) {
@@ -262,7 +256,7 @@ func (s *Service) Purge(ctx context.Context, operator, id string, r ActRequest) 
 		return err
 	case err != nil:
 		return err
-	case o.ID != id || o.Status != Deleted && o.Deletion == nil:
+	case o.Status != Deleted && o.Deletion == nil:
 		return errNotDeleted
 	case o.Operation != nil:
 		return errBusy

@@ -138,6 +138,19 @@ func (s *Service) act(ctx context.Context, operator, id string, r ActRequest, ki
 	return Organization{}, errBusy
 }
 
+// finishedByID returns the organization of that id, whose operation it has finished if that is
+// stale. Its errors are ErrNotFound and ErrUnavailable.
+func (s *Service) finishedByID(ctx context.Context, id string) (Organization, error) {
+	o, err := s.Store.Organization(ctx, id)
+	if err == nil && o.ID != id { // an id has one spelling
+		err = ErrNotFound
+	}
+	if err == nil {
+		o, err = s.finishStale(ctx, o)
+	}
+	return o, err
+}
+
 func newAct(id string, kind ActKind, operator, reason string, now time.Time) Act {
 	return Act{ID: id, Kind: kind, By: operator, Reason: strings.TrimSpace(reason), At: now}
 }
@@ -249,12 +262,9 @@ func (s *Service) Rename(ctx context.Context, operator, id string, r RenameReque
 	if err := invalid(fields); err != nil {
 		return Organization{}, err
 	}
-	o, err := s.Store.Organization(ctx, id)
-	if err == nil {
-		o, err = s.finishStale(ctx, o)
-	}
+	o, err := s.finishedByID(ctx, id)
 	switch {
-	case errors.Is(err, ErrNotFound), err == nil && (o.ID != id || o.Status != Active && o.Status != Suspended):
+	case errors.Is(err, ErrNotFound), err == nil && o.Status != Active && o.Status != Suspended:
 		err = errNotInUse
 	case err == nil && o.Operation != nil:
 		err = errBusy

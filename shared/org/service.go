@@ -398,6 +398,20 @@ func (s *Service) settle(ctx context.Context, o Organization, a Admin) (Organiza
 	return o, a, err
 }
 
+// mostAtOnce is how many of a long list of functions run at the same time: more would wait for a
+// connection, and that counts against the time limits of their commands.
+const mostAtOnce = 5
+
+// someAtOnce is concurrently for a long list. It does not begin with the rest after an error.
+func someAtOnce(functions []func() error) error {
+	for some := range slices.Chunk(functions, mostAtOnce) {
+		if err := concurrently(some...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // concurrently runs the functions at the same time and waits for all. It returns
 // the error of the first one in the list that failed. A panic in one of them
 // becomes a panic of the caller.

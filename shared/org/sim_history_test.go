@@ -125,7 +125,8 @@ func (s *sim) actWritten(m *tenantModel, before, after org.Organization) {
 		if op.committed || op.organization != m.id || after.Status != toward || before.Status == toward && toward == org.Active || (a.Kind == org.ActSuspend) != (toward == org.Suspended) {
 			s.addProblem("wrong act", "op%d %s makes %s %s, which was %s", op.n, op.kind, m.id, after.Status, before.Status)
 		}
-		if m.toldSuspended > op.beganAt && after.Status == org.Active && time.Since(op.beganTime) > org.StaleAfter+2*maxClockError {
+		// Its write fails if the record has changed since it was read.
+		if m.toldSuspended > op.beganAt && op.readAt > m.toldSuspended && after.Status == org.Active && time.Since(op.beganTime) > org.StaleAfter+2*maxClockError {
 			s.addProblem("late act", "op%d ends the suspension of %s, of which the operator was told after it began", op.n, m.id)
 		}
 		op.committed = true
@@ -357,6 +358,9 @@ func (s *sim) deletionCommitted(m *tenantModel, after org.Organization) {
 
 // commandExecuted is called after every command on the durable state.
 func (s *sim) commandExecuted(c *call, err error) {
+	if c.method == "Organization" {
+		c.op.readAt = s.step
+	}
 	if c.method == "RenameCollection" && c.op.createRequest != nil && err == nil {
 		c.op.namedAt = s.step
 	}

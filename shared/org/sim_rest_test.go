@@ -118,7 +118,7 @@ func (s *sim) drainAndRepair() {
 // restored: it removes the stray collection. It reports whether there was one.
 func (s *sim) decide() (decided bool) {
 	for _, o := range inOrder(s.durable.organizations) {
-		if o.Status != org.Active || o.Operation == nil || o.Operation.Kind != org.Updating || o.Operation.Collection == o.Collection || s.durable.hasUUID(o.CollectionUUID) {
+		if o.Status != org.Active && o.Status != org.Suspended || o.Operation == nil || o.Operation.Kind != org.Updating || o.Operation.Collection == o.Collection || s.durable.hasUUID(o.CollectionUUID) {
 			continue
 		}
 		names := []string{o.Collection, o.Operation.Collection}

@@ -82,6 +82,7 @@ type operation struct {
 	newVersion     int64 // of the admin's tokens after it, if it has changed the admin
 	namedAt        int   // the step at which a creation gave its collection the name
 	beganAt        int   // the step at which it began
+	readAt         int   // the step at which it has read the record of an organization last
 	beganTime      time.Time
 }
 
@@ -260,7 +261,7 @@ func (s *sim) finishSignUpOp(slug, email string) *operation {
 		Hashes: []string{secret.Hash()}, Mailed: true, CreatedAt: time.Now(), ExpiresAt: time.Now().Add(24 * time.Hour),
 	})
 	op := &operation{kind: "Finish sign-up", createRequest: &r, ticketOf: email}
-	for _, a := range s.durable.findAdmins(func(a org.Admin) bool { return a.Email == email }) {
+	for _, a := range s.durable.findAdmins(func(a org.Admin) bool { return a.Email == email && !a.Asleep }) {
 		r.Password = strings.TrimPrefix(a.PasswordHash, "hash of ")
 		op.admin, op.callerVersion = a.ID, a.TokenVersion
 	}
