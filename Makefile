@@ -21,8 +21,10 @@ orgs: ## list the organizations in the database, the newest first: make orgs N=1
 	@go run ./local orgs '$(N)'
 
 .PHONY: operator
+# The text of DO is for the program, and not for the shell.
+operator: export DO := $(value DO)
 operator: ## list, show, suspend, rename, restore, purge or invite: make operator DO='suspend 6b06… unpaid' URL=https://…
-	@go run ./local $(if $(URL),-url '$(URL)') operator $(DO)
+	@go run ./local $(if $(URL),-url '$(URL)') operator
 
 .PHONY: invoke
 invoke: ## send an event to a function: make invoke FN=create EVENT=events/create.json

@@ -184,6 +184,9 @@ func (p *project) settings(ctx context.Context) error {
 	if _, err = env.SignUps(); err != nil {
 		return err
 	}
+	if _, err = env.DeleteGrace(); err != nil {
+		return err
+	}
 	_, err = env.BcryptCost()
 	return err
 }

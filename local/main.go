@@ -9,7 +9,7 @@
 //	go run ./local [flags] orgs [MOST]
 //	go run ./local [flags] new NAME
 //	go run ./local [flags] demo [URL]
-//	go run ./local [flags] operator [list | show | suspend | reactivate | rename | restore | purge | invite …]
+//	go run ./local [flags] operator [list | deleted | show | suspend | reactivate | rename | restore | restore-as | purge | invite …]
 //
 // It runs in the folder of template.yaml and keeps its data in local/.data.
 package main

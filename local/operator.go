@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/csv"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -23,11 +24,11 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-const operatorUsage = `usage: make operator [URL=https://…] DO='list [PREFIX]'
+const operatorUsage = `usage: make operator [URL=https://…] DO='list [PREFIX]' or 'deleted [PREFIX]'
        make operator DO='show ID'
        make operator DO='suspend ID REASON' or 'reactivate ID REASON'
-       make operator DO='rename ID NAME: REASON'
-       make operator DO='restore ID REASON' or 'restore ID NAME: REASON'
+       make operator DO='rename ID "NEW NAME" REASON'
+       make operator DO='restore ID REASON' or 'restore-as ID "NEW NAME" REASON'
        make operator DO='purge ID REASON'
        make operator DO='invite EMAIL NAME'`
 
@@ -49,6 +50,11 @@ func operator(ctx context.Context, p *project, args []string) error {
 		}
 		o.token = strings.TrimSpace(string(token))
 	}
+	if len(args) == 0 {
+		if args, err = words(p.env["DO"]); err != nil {
+			return err
+		}
+	}
 	action, id, rest := "list", "", ""
 	if len(args) > 0 {
 		action = args[0]
@@ -58,16 +64,15 @@ func operator(ctx context.Context, p *project, args []string) error {
 	}
 	at := "/" + url.PathEscape(id)
 	switch {
-	case action == "list" && rest == "":
-		return o.list(p.stdout, id)
+	case (action == "list" || action == "deleted") && rest == "":
+		return o.list(p.stdout, id, action == "deleted")
 	case action == "show" && id != "" && rest == "":
 		return o.show(p.stdout, "GET", at, nil)
-	case slices.Contains([]string{"suspend", "reactivate", "purge", "restore", "rename"}, action) && rest != "":
-		body := map[string]string{"reason": rest}
-		if name, reason, named := strings.Cut(rest, ": "); named && (action == "restore" || action == "rename") {
-			body["organization_name"], body["reason"] = name, reason
-		}
-		return o.show(p.stdout, "POST", at+"/"+action, body)
+	case slices.Contains([]string{"suspend", "reactivate", "purge", "restore"}, action) && rest != "":
+		return o.show(p.stdout, "POST", at+"/"+action, map[string]string{"reason": rest})
+	case (action == "rename" || action == "restore-as") && len(args) > 3:
+		action = strings.TrimSuffix(action, "-as")
+		return o.show(p.stdout, "POST", at+"/"+action, map[string]string{"organization_name": args[2], "reason": strings.Join(args[3:], " ")})
 	case action == "invite" && rest != "":
 		err := o.call("POST", "", map[string]string{"email": id, "organization_name": rest}, nil)
 		if err == nil {
@@ -76,6 +81,17 @@ func operator(ctx context.Context, p *project, args []string) error {
 		return err
 	}
 	return errors.New(operatorUsage)
+}
+
+// words returns the words of a text, of which those in double quotes are one.
+func words(text string) ([]string, error) {
+	r := csv.NewReader(strings.NewReader(text))
+	r.Comma, r.LazyQuotes = ' ', true
+	line, err := r.Read()
+	if err == io.EOF {
+		return nil, nil
+	}
+	return slices.DeleteFunc(line, func(word string) bool { return word == "" }), err
 }
 
 // operatorClient calls the operator's routes of a service.
@@ -125,10 +141,15 @@ type operated struct {
 	} `json:"history"`
 }
 
-// list prints a table of the organizations whose names begin with the prefix.
-func (o *operatorClient) list(out io.Writer, prefix string) error {
+// list prints a table of the organizations whose names begin with the prefix, or only of those
+// that can be restored.
+func (o *operatorClient) list(out io.Writer, prefix string, deleted bool) error {
 	rows := [][]string{{"NAME", "STATUS", "MEMBERS", "CREATED", "ID"}}
 	query := url.Values{"limit": {"100"}}
+	if deleted {
+		rows[0] = append(rows[0], "UNTIL")
+		query.Set("status", "deleted")
+	}
 	if prefix != "" {
 		query.Set("prefix", prefix)
 	}
@@ -142,7 +163,11 @@ func (o *operatorClient) list(out io.Writer, prefix string) error {
 			return err
 		}
 		for _, found := range page.Organizations {
-			rows = append(rows, []string{found.Name, found.Status, strconv.Itoa(found.Count), found.CreatedAt, found.ID})
+			row := []string{found.Name, found.Status, strconv.Itoa(found.Count), found.CreatedAt, found.ID}
+			if d := found.Deletion; deleted && d != nil {
+				row = append(row, d.Until)
+			}
+			rows = append(rows, row)
 		}
 		more = page.Next != ""
 		query.Set("after", page.Next)

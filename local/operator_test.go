@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -38,6 +39,27 @@ func TestOperatorSigns(t *testing.T) {
 	for _, missing := range [][]string{env[1:], append(env[:1:1], env[2:]...), env[:3]} {
 		if out, err := suspend(missing); err == nil || !strings.Contains(err.Error(), "AWS_ACCESS_KEY_ID") {
 			t.Errorf("%q: %s, %v", missing, out, err)
+		}
+	}
+	// make operator hands the text on as it is.
+	id := "6b062bca0f6f0e6d4f1c2a31"
+	for text, want := range map[string]string{
+		`suspend ` + id + ` O'Neill & Sons;  $HOME`:            `suspend {"reason":"O'Neill \u0026 Sons; $HOME"}`,
+		`purge ` + id + ` ticket 4711: asked for`:              `purge {"reason":"ticket 4711: asked for"}`,
+		`restore ` + id + ` ticket 4711: asked for`:            `restore {"reason":"ticket 4711: asked for"}`,
+		`restore-as ` + id + ` "The Return: Part 2" asked for`: `restore {"organization_name":"The Return: Part 2","reason":"asked for"}`,
+		`rename ` + id + ` Bolt asked for`:                     `rename {"organization_name":"Bolt","reason":"asked for"}`,
+	} {
+		if out, err := call(t, "", append([]string{"DO=" + text}, env...), "-url", server.URL, "operator"); err != nil {
+			t.Errorf("%s: %s, %v", text, out, err)
+		}
+		if got := filepath.Base(seen.URL.Path) + " " + body; got != want {
+			t.Errorf("%s: %s; want %s", text, got, want)
+		}
+	}
+	for _, text := range []string{"rename " + id + " Bolt", "purge " + id, "restore-as " + id + ` "Bolt 2"`, "fly"} {
+		if _, err := call(t, "", append([]string{"DO=" + text}, env...), "-url", server.URL, "operator"); err == nil || !strings.HasPrefix(err.Error(), "usage: ") {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 	for host, want := range map[string]string{

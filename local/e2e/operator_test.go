@@ -281,7 +281,7 @@ func TestOperator(t *testing.T) {
 	if code, _, errs := command("restore", gone.id, "a", "mistake"); code != 1 || errs != "404 Not Found: no organization of that id is deleted and can be restored\n" {
 		t.Errorf("%d: %s", code, errs)
 	}
-	if code, out, errs := command("rename", ids[2], word, "Delta:", "asked", "for"); code != 0 || !strings.Contains(out, word+" Delta\n") || !strings.Contains(out, " rename by arn:aws:iam::123456789012:user/local: asked for\n") {
+	if code, out, errs := command("rename", ids[2], word+" Delta", "asked", "for"); code != 0 || !strings.Contains(out, word+" Delta\n") || !strings.Contains(out, " rename by arn:aws:iam::123456789012:user/local: asked for\n") {
 		t.Errorf("%d\n%s%s", code, out, errs)
 	}
 	invited := newRegistration()

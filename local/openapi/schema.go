@@ -245,7 +245,7 @@ var ofOrganization = map[string]field{
 	"receipt.purged_at":               {description: "When it was deleted for good."},
 	"receipt.purged_by":               {description: "The operator. Without one, the time to restore it was over.", min: 1},
 	"receipt.document_count":          {description: "About how many documents the collection had.", minimum: jsonschema.Ptr(0.0)},
-	"updated_at":                      {description: "When a member last changed it."},
+	"updated_at":                      {description: "When it was last changed, but for its members; of a receipt, when it was purged."},
 	"operation":                       {description: "The change under way."},
 	"members":                         {description: "In no order; not in a list of organizations."},
 	"history":                         {description: "What operators did to it, if anything, the latest last; at most 100. Not in a list of organizations."},

@@ -351,12 +351,16 @@ func (s *Service) wake(ctx context.Context, id string) (bool, error) {
 		if errors.Is(err, ErrNotFound) {
 			return false, nil
 		}
-		if err != nil || !a.Asleep {
-			return err == nil, err
+		if err != nil {
+			return false, err
 		}
 		now := s.now()
-		err = s.claim(ctx, adminChange{email: a.Email}.claims(a, now))
+		if a.Asleep {
+			err = s.claim(ctx, adminChange{email: a.Email}.claims(a, now))
+		}
 		if err == nil {
+			// Also who is awake is written: whoever has read that and is about to put the admin to
+			// sleep must fail.
 			next := a
 			next.Asleep, next.UpdatedAt = false, now
 			_, err = s.writeAdmin(ctx, a, next)

@@ -126,10 +126,10 @@ var (
 
 // Restore takes the deletion of the organization of that id back: it has its id, members,
 // documents and indexes again, and its name or, if one is given, another one. All logins from
-// before have ended. A member whose email somebody else has by now stays a member and can't log in;
-// if no owner can, nothing is restored. It returns the organization, also if it
+// before have ended. A member whose email somebody else has by now is no member any more; if
+// no owner is left, nothing is restored. It returns the organization, also if it
 // was restored by the same request before. Its errors are ErrInvalid, ErrNotFound if no
-// organization of that id is deleted, ErrConflict if the name or the owners' emails are taken, or
+// organization of that id is deleted, or its grace is over, ErrConflict if the name or the owners' emails are taken, or
 // another change of the organization is under way, and ErrUnavailable.
 func (s *Service) Restore(ctx context.Context, operator, id string, r RestoreRequest) (Organization, error) {
 	name, fields := r.parse()
@@ -147,7 +147,7 @@ func (s *Service) Restore(ctx context.Context, operator, id string, r RestoreReq
 	case o.Status == Active && o.repeats(op.Act) && (r.OrganizationName == nil || o.Name == name.Display):
 		// A primary that has lost its majority may have been asked.
 		return s.write(ctx, o, o)
-	case o.Status != Deleted:
+	case o.Status != Deleted || !now.Before(o.deletion().Ends):
 		err = errNotDeleted
 	case o.Operation != nil:
 		err = errBusy
@@ -184,7 +184,7 @@ func (s *Service) Restore(ctx context.Context, operator, id string, r RestoreReq
 // again.
 func (s *Service) restore(ctx context.Context, o Organization) (Organization, error) {
 	op := o.Operation
-	err := s.wakeMembers(ctx, o)
+	awake, err := s.wakeMembers(ctx, o)
 	if err == nil {
 		o, err = s.move(ctx, o)
 	}
@@ -196,30 +196,40 @@ func (s *Service) restore(ctx context.Context, o Organization) (Organization, er
 	}
 	next := o
 	next.Status, next.Name, next.Collection, next.Claims, next.Deletion = Active, op.Name, op.Collection, op.Claims, nil
-	next.History, next.UpdatedAt = o.historyWith(op.Act), op.StartedAt
-	if o, err = s.commit(ctx, o, next); err == nil {
-		s.releaseLater(ctx, o)
+	next.History, next.UpdatedAt, next.Admins = o.historyWith(op.Act), op.StartedAt, awake
+	before := o.adminIDs()
+	if o, err = s.commit(ctx, o, next); err != nil {
+		return o, err
 	}
-	return o, err
+	s.releaseLater(ctx, o)
+	for _, id := range without(before, o.adminIDs()) {
+		if err := s.leaveOrEnd(ctx, id, o.ID); err != nil {
+			s.log().WarnContext(ctx, "the record of who could not come back is left to reconcile", "admin_id", id, "organization_id", o.ID, "error", err)
+		}
+	}
+	return o, nil
 }
 
-// wakeMembers wakes the members of a deleted organization whose emails nobody else has. Its error
-// is a refusedMove if there is no owner among those who are awake.
-func (s *Service) wakeMembers(ctx context.Context, o Organization) error {
+// wakeMembers wakes the members of a deleted organization whose emails nobody else has, and
+// returns those. Its error is a refusedMove if there is no owner among them.
+func (s *Service) wakeMembers(ctx context.Context, o Organization) (members []Member, err error) {
 	awake := make([]bool, len(o.Admins))
 	var wakes []func() error
 	for i, m := range o.Admins {
 		wakes = append(wakes, func() (err error) { awake[i], err = s.wake(ctx, m.AdminID); return err })
 	}
 	if err := someAtOnce(wakes); err != nil {
-		return err
+		return nil, err
 	}
 	for i, m := range o.Admins {
-		if awake[i] && m.Role == RoleOwner {
-			return nil
+		if awake[i] {
+			members = append(members, m)
 		}
 	}
-	return refusedMove{errNoOwner}
+	if !slices.ContainsFunc(members, func(m Member) bool { return m.Role == RoleOwner }) {
+		return nil, refusedMove{errNoOwner}
+	}
+	return members, nil
 }
 
 // sleepAgain undoes a Restoring operation, for the cause.
@@ -323,9 +333,15 @@ func (s *Service) leaveReceipt(ctx context.Context, o Organization) error {
 }
 
 // historyWith returns the acts of operators with one more, and without the oldest one if there
-// are too many.
+// are too many. That of lastAct stays.
 func (o *Organization) historyWith(a Act) []Act {
-	return slices.Concat(o.History[max(0, len(o.History)+1-maxHistory):], []Act{a})
+	history := append(slices.Clone(o.History), a)
+	if len(history) <= maxHistory {
+		return history
+	}
+	last := (&Organization{History: history}).lastAct()
+	i := slices.IndexFunc(history, func(a Act) bool { return a.ID != last })
+	return slices.Delete(history, i, i+1)
 }
 
 // Receipt returns the receipt of the organization of that id. Its errors are ErrNotFound and

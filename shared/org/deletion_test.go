@@ -48,6 +48,11 @@ func TestRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	if err := f.Forgot(ctx, org.ForgotRequest{Email: "owner@acme.test"}); err != nil {
+		t.Fatal(err)
+	}
+	reset := post.sent[len(post.sent)-1].Ticket
+
 	deleted, err := f.Delete(ctx, owner, nil)
 	if err != nil || deleted.Deletion == nil || deleted.Deletion.Ends.Sub(deleted.UpdatedAt) != time.Hour || deleted.Deletion.By != owner.AdminID {
 		t.Fatalf("%+v, %v", deleted.Deletion, err)
@@ -65,6 +70,9 @@ func TestRestore(t *testing.T) {
 	}
 	if _, err := f.Accept(ctx, org.AcceptRequest{Ticket: invitation, Password: adminPassword}); reasonOf(err) != org.TicketInvalid {
 		t.Errorf("accept: %v", err)
+	}
+	if err := f.Reset(ctx, org.ResetRequest{Ticket: reset, Password: newPassword}); reasonOf(err) != org.TicketInvalid {
+		t.Errorf("reset: %v", err)
 	}
 	mails := len(post.sent)
 	if err := f.Forgot(ctx, org.ForgotRequest{Email: "owner@acme.test"}); err != nil || len(post.sent) != mails {
@@ -134,6 +142,9 @@ func TestRestore(t *testing.T) {
 		t.Errorf("purged before: %+v", report)
 	}
 	advance(2 * time.Minute)
+	if _, err := f.restore(t, acme.ID, nil); !errors.Is(err, org.ErrNotFound) {
+		t.Errorf("when its time is over: %v", err)
+	}
 	if report := f.mustReconcile(t); len(report.Purged) != 1 || report.Purged[0].OrganizationID != acme.ID {
 		t.Errorf("%+v", report)
 	}
@@ -143,6 +154,35 @@ func TestRestore(t *testing.T) {
 	}
 	if _, _, err := f.Me(ctx, ann); err != nil {
 		t.Errorf("ann: %v", err)
+	}
+}
+
+// TestRestoreOthers restores an organization when somebody else has a member's email.
+func TestRestoreOthers(t *testing.T) {
+	t.Parallel()
+	f, post, owner, _ := withMail(t)
+	f.DeleteGrace = time.Hour
+	ctx := t.Context()
+	f.mustInvite(t, owner, "ann@acme.test", org.RoleOwner)
+	ann := f.mustAccept(t, post.sent[len(post.sent)-1], adminPassword)
+	if _, err := f.Delete(ctx, ann, nil); err != nil {
+		t.Fatal(err)
+	}
+	stranger := f.mustCreate(t, "Bolt", "ann@acme.test")
+	o, err := f.restore(t, owner.OrganizationID, nil)
+	if err != nil || len(o.Admins) != 1 || o.Admins[0].AdminID != owner.AdminID {
+		t.Fatalf("%+v, %v", o.Admins, err)
+	}
+	f.wantNoFindings(t)
+	if _, err := f.Store.Admin(ctx, ann.AdminID); !errors.Is(err, org.ErrNotFound) {
+		t.Errorf("who could not come back: %v", err)
+	}
+	if c := f.mustLogin(t, "ann@acme.test", adminPassword); c.OrganizationID != stranger.ID {
+		t.Errorf("%+v", c)
+	}
+	back := f.mustLogin(t, "owner@acme.test", adminPassword)
+	if err := f.RemoveMember(ctx, back, owner.AdminID); reasonOf(err) != org.LastOwner {
+		t.Errorf("the last owner leaves: %v", err)
 	}
 }
 
@@ -307,6 +347,22 @@ func TestRenameByOperator(t *testing.T) {
 		t.Errorf("%q; want %q", acts, want)
 	}
 	f.wantNoFindings(t)
+	// Renames don't drive out the act that ends logins.
+	if _, err := f.Reactivate(t.Context(), "olivia", o.ID, org.ActRequest{Reason: "paid"}); err != nil {
+		t.Fatal(err)
+	}
+	caller = f.mustLogin(t, "a@example.com", adminPassword)
+	for i := range 100 {
+		if got, err = rename([]string{"DUNE", "Dune"}[i%2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(got.History); n != 100 || got.History[0].Kind != org.ActReactivate || got.History[1].Kind != org.ActRename {
+		t.Errorf("%d acts, the first of which are %v", n, got.History[:2])
+	}
+	if _, _, err := f.Me(t.Context(), caller); err != nil {
+		t.Errorf("many renames end a login: %v", err)
+	}
 	f.set(t, "organizations", o.ID, bson.D{{Key: "status", Value: org.Provisioning}})
 	if _, err := rename("Echo"); !errors.Is(err, org.ErrNotFound) {
 		t.Errorf("%v", err)

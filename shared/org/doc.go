@@ -163,7 +163,8 @@
 // whom no other organization lists, that lives, is asleep: without the claim on the email, which
 // somebody else may have then, and found by nobody who looks for that. Who puts an admin to sleep
 // does what removes one whom no organization lists. A restoration claims the name and the emails
-// again, and renames the collection back. It is undone if no owner can be woken. Here an id does
+// again, and renames the collection back. Who can't be woken is no member of it any more, and it is
+// undone if no owner can. So an organization that lives lists nobody who is asleep. Here an id does
 // come again, so every command of both is harmless to what is restored later: sessions, for
 // example, are deleted by the latest act at their login, and a restoration is a later act.
 //

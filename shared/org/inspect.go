@@ -167,7 +167,7 @@ func (s *Service) inspectClaims(claims []Claim, organizations map[string]*Organi
 		}
 		for _, m := range o.Admins {
 			a := admins[m.AdminID]
-			if a == nil || a.Asleep {
+			if a == nil || a.Asleep && !o.lives() {
 				continue // reported elsewhere, or as intended
 			}
 			c := Claim{ID: emailClaim(a.Email), Owner: a.owner()}

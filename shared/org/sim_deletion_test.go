@@ -47,12 +47,6 @@ func (s *sim) renameByOperatorOp(id, slug string) *operation {
 	return op
 }
 
-// hasSleepers reports whether a member can't log in, because somebody else had the email when the
-// organization was restored.
-func (s *sim) hasSleepers(o org.Organization) bool {
-	return slices.ContainsFunc(o.Admins, func(m org.Member) bool { return s.durable.admins[m.AdminID].Asleep })
-}
-
 // lists reports whether an organization that is active or suspended lists the admin.
 func (s *sim) lists(adminID string) bool {
 	for _, o := range s.durable.organizations {
@@ -97,10 +91,23 @@ func (s *sim) restorationCommitted(m *tenantModel, before, after org.Organizatio
 	if op.name != "" {
 		m.name, m.slug = op.name, slugOfName(op.name)
 	}
-	owner := slices.ContainsFunc(after.Admins, func(member org.Member) bool {
-		return member.Role == org.RoleOwner && !s.durable.admins[member.AdminID].Asleep
-	})
-	if after.Status != org.Active || after.Name != m.name || after.Collection != org.CollectionPrefix+m.slug || after.Deletion != nil || !reflect.DeepEqual(before.Admins, after.Admins) || !owner {
+	// All are there but those whose emails others have.
+	var members []org.Member
+	for _, member := range before.Admins {
+		if a, ok := s.durable.admins[member.AdminID]; ok && !a.Asleep {
+			members = append(members, member)
+		} else if m.mate != nil && m.mate.adminID == member.AdminID {
+			m.mate = nil
+		}
+	}
+	owner := firstOwner(after)
+	if m.personModel = s.people[owner]; m.personModel == nil {
+		m.personModel = &personModel{adminID: owner}
+	}
+	if m.mate == m.personModel {
+		m.mate = nil
+	}
+	if after.Status != org.Active || after.Name != m.name || after.Collection != org.CollectionPrefix+m.slug || after.Deletion != nil || !reflect.DeepEqual(members, after.Admins) || after.Role(owner) != org.RoleOwner {
 		s.addProblem("wrong state", "%s is %s after its restoration; want %s", m.id, organizationText(after), m.name)
 	}
 	if last := lastAct(after); last != op.actID(after) {
@@ -157,4 +164,5 @@ func (s *sim) checkRestorable() {
 		s.sleep(2 * org.StaleAfter)
 		s.runAlone(s.reconcileOp(true))
 	}
+	s.runAlone(s.reconcileOp(false)) // mails what members have not got while they were asleep
 }

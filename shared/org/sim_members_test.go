@@ -82,14 +82,14 @@ func (s *sim) chooseMembersOp(o org.Organization) *operation {
 		}
 		return s.acceptOp(m)
 	}
-	return s.inviteOp(o, o.Admins[0].AdminID, oneOf(s, simGuests), oneOf(s, roles))
+	return s.inviteOp(o, firstOwner(o), oneOf(s, simGuests), oneOf(s, roles))
 }
 
 // someMember returns the first owner of the organization or, less often, any member.
 func (s *sim) someMember(o org.Organization) string {
 	m := oneOf(s, o.Admins)
 	if s.rng.IntN(3) > 0 || s.people[m.AdminID] == nil {
-		m = o.Admins[0]
+		return firstOwner(o)
 	}
 	return m.AdminID
 }
@@ -315,9 +315,6 @@ func (s *sim) checkMembers(o org.Organization, claims map[string]bool) {
 			s.addProblem("wrong state", "%s has %s and %s; want %s and %s", a.ID, a.Email, a.PasswordHash, p.email, p.password)
 		}
 		claim := s.durable.claims["email:"+p.email]
-		if a.Asleep {
-			continue
-		}
 		if claim.AdminID != a.ID && !slices.Contains(a.Organizations, claim.OrganizationID) {
 			s.addProblem("claim missing", "%s of %s is of %v", p.email, a.ID, claim.Owner)
 		}
@@ -332,9 +329,6 @@ func (s *sim) checkMembers(o org.Organization, claims map[string]bool) {
 func (s *sim) checkMemberLogins(o org.Organization) {
 	for _, m := range o.Admins[1:] {
 		p := s.people[m.AdminID]
-		if s.durable.admins[m.AdminID].Asleep {
-			continue
-		}
 		if err := s.runAlone(s.loginOp(org.LoginRequest{Email: p.email, Password: p.password, OrganizationName: &o.Name})); err != nil {
 			s.addProblem("login", "%s to %s: %v", m.AdminID, o.ID, err)
 		}
@@ -360,7 +354,7 @@ func (s *sim) checkConfirmations() {
 	for _, id := range s.durable.ticketOrder {
 		t, ok := s.durable.tickets[id]
 		a := s.durable.admins[t.AdminID]
-		if !ok || t.Kind != org.VerificationMail || a.Email != t.Email || a.Verified() || !time.Now().Before(t.ExpiresAt) || s.mailErr != nil {
+		if !ok || t.Kind != org.VerificationMail || a.Email != t.Email || a.Asleep || a.Verified() || !time.Now().Before(t.ExpiresAt) || s.mailErr != nil {
 			continue
 		}
 		sent := slices.ContainsFunc(s.confirmations, func(m org.Mail) bool {

@@ -162,7 +162,7 @@ func (s *sim) emails() []string {
 
 // chooseOperation returns a random operation.
 func (s *sim) chooseOperation() *operation {
-	active := slices.DeleteFunc(s.active(), s.hasSleepers)
+	active := s.active()
 	if deleted := s.deleted(); len(deleted) > 0 && s.rng.IntN(4) == 0 {
 		if s.rng.IntN(4) == 0 {
 			return s.purgeOp(oneOf(s, deleted))
@@ -182,9 +182,7 @@ func (s *sim) chooseOperation() *operation {
 	if s.operator > 0 && s.rng.IntN(4) == 0 { // clients go on while they are suspended
 		active = active[:0]
 		for _, id := range s.begun() {
-			if o := s.durable.organizations[id]; !s.hasSleepers(o) {
-				active = append(active, o)
-			}
+			active = append(active, s.durable.organizations[id])
 		}
 	}
 	r := s.rng.IntN(100)
@@ -281,9 +279,16 @@ func (s *sim) switchOp(o org.Organization, name string) *operation {
 	}}
 }
 
+// firstOwner returns the id of the first owner, for whom clients act. Others may be before that
+// one after a restoration.
+func firstOwner(o org.Organization) string {
+	i := max(0, slices.IndexFunc(o.Admins, func(m org.Member) bool { return m.Role == org.RoleOwner }))
+	return o.Admins[i].AdminID
+}
+
 // caller returns the caller of a new token of the organization's admin, and
 // stores its session.
-func (s *sim) caller(o org.Organization) auth.Caller { return s.callerOf(o, o.Admins[0].AdminID) }
+func (s *sim) caller(o org.Organization) auth.Caller { return s.callerOf(o, firstOwner(o)) }
 
 func lastAct(o org.Organization) string {
 	for _, a := range slices.Backward(o.History) {
@@ -335,7 +340,7 @@ func (s *sim) randomUpdateOp(o org.Organization) *operation {
 		password := fmt.Sprint("password ", n)
 		c.Password = &password
 	}
-	adminID, current := o.Admins[0].AdminID, m.password
+	adminID, current := firstOwner(o), m.password
 	if p := s.people[oneOf(s, o.Admins).AdminID]; p != nil && s.rng.IntN(5) < 4 {
 		adminID, current = p.adminID, p.password
 	}
@@ -346,7 +351,7 @@ func (s *sim) randomUpdateOp(o org.Organization) *operation {
 }
 
 func (s *sim) updateOp(o org.Organization, c org.UpdateRequest) *operation {
-	return s.updateAs(o, o.Admins[0].AdminID, c)
+	return s.updateAs(o, firstOwner(o), c)
 }
 
 func (s *sim) updateAs(o org.Organization, adminID string, c org.UpdateRequest) *operation {
@@ -368,11 +373,6 @@ func textOf(s *string) string {
 
 func (s *sim) deleteOp(o org.Organization) *operation {
 	caller := s.caller(o)
-	for _, m := range o.Admins { // the first one may be asleep
-		if s.durable.admins[caller.AdminID].Asleep && m.Role == org.RoleOwner && !s.durable.admins[m.AdminID].Asleep {
-			caller = s.callerOf(o, m.AdminID)
-		}
-	}
 	return &operation{kind: "Delete", admin: caller.AdminID, callerVersion: caller.TokenVersion, args: o.ID, organization: o.ID, run: func(ctx context.Context, service *org.Service) error {
 		_, err := service.Delete(ctx, caller, nil)
 		return err

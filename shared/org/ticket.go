@@ -163,7 +163,7 @@ func (s *Service) adminOf(ctx context.Context, t Ticket) (Admin, error) {
 	if t.Kind == VerificationMail {
 		valid = a.Email == t.Email
 	}
-	if errors.Is(err, ErrNotFound) || err == nil && !valid {
+	if errors.Is(err, ErrNotFound) || err == nil && (!valid || a.Asleep) {
 		err = errInvalidTicket
 	}
 	return a, err
