@@ -430,6 +430,7 @@ func testSettings(t *testing.T) {
 		{"INTROSPECTION_SECRET=short", "INTROSPECTION_SECRET"},
 		{"BCRYPT_COST=abc", "BCRYPT_COST"},
 		{"BCRYPT_COST=31", "BCRYPT_COST"},
+		{"DELETE_GRACE=7d", "DELETE_GRACE"},
 		{"MASTER_DB=a/b", "MASTER_DB"},
 		{"LOG_LEVEL=loud", "LOG_LEVEL"},
 		{"MONGO_URL=nonsense", "MONGO_URL"},
