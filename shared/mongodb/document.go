@@ -74,7 +74,7 @@ func (d actDoc) act() org.Act {
 
 type deletionDoc struct {
 	At         time.Time `bson:"at"`
-	By         objectID  `bson:"admin_id"`
+	By         objectID  `bson:"admin_id,omitempty"`
 	Ends       time.Time `bson:"ends_at"`
 	Collection string    `bson:"collection_name"`
 }

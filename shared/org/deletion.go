@@ -31,7 +31,7 @@ type Receipt struct {
 }
 
 // unknownGrace is the grace of a deletion of which functions of an older version, which ran beside
-// those of this one, have left only the status.
+// those of this one and took it over, have left only the status.
 const unknownGrace = 30 * 24 * time.Hour
 
 // deletion returns the deletion of a deleted organization.
@@ -72,6 +72,7 @@ func (s *Service) bury(ctx context.Context, o Organization) (Organization, error
 	}
 	next := o
 	next.Status, next.Collection, next.Claims, next.Invitations = Deleted, o.Operation.Collection, o.Operation.Claims, nil
+	next.Deletion = new(o.deletion())
 	if o, err = s.commit(ctx, o, next); err == nil {
 		s.releaseLater(ctx, o)
 		s.deleteTickets(ctx, tickets)
@@ -79,9 +80,18 @@ func (s *Service) bury(ctx context.Context, o Organization) (Organization, error
 	return o, err
 }
 
-// endMembers puts those members of a deleted organization to sleep who are in no other one.
+// endMembers puts those members of a deleted organization to sleep who are in no other one. Its
+// error is errOvertaken if the organization is being restored, or is.
 func (s *Service) endMembers(ctx context.Context, o Organization) error {
 	admins, err := s.Store.AdminsByID(ctx, o.adminIDs())
+	if err != nil {
+		return err
+	}
+	// A restoration that begins after this writes each of the admins that were read.
+	current, err := s.Store.Organization(ctx, o.ID)
+	if errors.Is(err, ErrNotFound) || err == nil && (current.lives() || current.Operation != nil && current.Operation.Kind == Restoring) {
+		err = errOvertaken
+	}
 	if err != nil {
 		return err
 	}
@@ -183,7 +193,10 @@ func (s *Service) Restore(ctx context.Context, operator, id string, r RestoreReq
 // collection comes last: if the members or the collection can't come back, all goes to sleep
 // again.
 func (s *Service) restore(ctx context.Context, o Organization) (Organization, error) {
-	op := o.Operation
+	op, act := o.Operation, o.Operation.Act
+	if act.ID == "" { // an older version has taken it over
+		act = newAct(op.ID, ActRestore, "unknown", "unknown", op.StartedAt)
+	}
 	awake, err := s.wakeMembers(ctx, o)
 	if err == nil {
 		o, err = s.move(ctx, o)
@@ -196,7 +209,7 @@ func (s *Service) restore(ctx context.Context, o Organization) (Organization, er
 	}
 	next := o
 	next.Status, next.Name, next.Collection, next.Claims, next.Deletion = Active, op.Name, op.Collection, op.Claims, nil
-	next.History, next.UpdatedAt, next.Admins = o.historyWith(op.Act), op.StartedAt, awake
+	next.History, next.UpdatedAt, next.Admins = o.historyWith(act), op.StartedAt, awake
 	before := o.adminIDs()
 	if o, err = s.commit(ctx, o, next); err != nil {
 		return o, err

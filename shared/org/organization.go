@@ -193,7 +193,7 @@ const (
 	Updating OperationKind = "update"
 	Removing OperationKind = "delete"
 	// Burying is a deletion that can be taken back, and Restoring takes it back. Older
-	// versions leave both alone.
+	// versions don't finish them.
 	Burying   OperationKind = "bury"
 	Restoring OperationKind = "restore"
 )

@@ -224,10 +224,6 @@ func (s *Service) cleanUp(ctx context.Context, o Organization, op Operation, cau
 				return current, err
 			}
 		}
-		if op.Kind == Burying {
-			s.releaseLater(ctx, current)
-			return o, nil
-		}
 		return current, s.afterUpdate(ctx, current, op, admin)
 	case current.Operation != nil && current.Operation.ID == op.ID:
 		if !current.Operation.TouchedAt.Equal(op.TouchedAt) {

@@ -141,11 +141,24 @@ func (s *sim) checkDeleted(o org.Organization, m *tenantModel, claims map[string
 		if !ok || !slices.Contains(a.Organizations, o.ID) {
 			s.addProblem("admin missing", "%s of %s", member.AdminID, o.ID)
 		}
-		if a.Asleep == s.lists(a.ID) && !a.Asleep {
-			s.addProblem("admin awake", "%s of %s, which is deleted", a.ID, o.ID)
-		}
 	}
 	s.checkCollection(o, m)
+}
+
+// checkSleepers checks that those admins are asleep, and without a claim, whom no organization
+// lists that is active or suspended, and that what was deleted for good has left a receipt.
+func (s *sim) checkSleepers() {
+	for _, a := range inOrder(s.durable.admins) {
+		if a.Asleep == s.lists(a.ID) || a.Asleep && s.durable.claims["email:"+a.Email].AdminID == a.ID {
+			s.addProblem("asleep", "%s is asleep: %v, with %v", a.ID, a.Asleep, s.durable.claims["email:"+a.Email])
+		}
+	}
+	for _, m := range inOrder(s.models) {
+		_, exists := s.durable.organizations[m.id]
+		if _, left := s.durable.receipts[m.id]; !exists && left != m.purged {
+			s.addProblem("receipt", "%s is purged %v, with a receipt %v", m.id, m.purged, left)
+		}
+	}
 }
 
 // checkRestorable restores what can be restored, and deletes the rest for good.

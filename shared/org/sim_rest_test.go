@@ -193,11 +193,6 @@ func (s *sim) checkInvariants() {
 		}
 		emails[m.email] = owner
 		s.checkAdmin(o, m)
-		for _, member := range o.Admins {
-			if s.durable.admins[member.AdminID].Asleep {
-				s.addProblem("asleep", "%s of %s", member.AdminID, o.ID)
-			}
-		}
 		// An older version may have given the email to the organization.
 		email := "email:" + m.email
 		name, byEmail := s.durable.claims[o.Collection], s.durable.claims[email]
@@ -237,6 +232,7 @@ func (s *sim) checkInvariants() {
 			s.addProblem("organization lost", "%s", m.id)
 		}
 	}
+	s.checkSleepers()
 	for _, c := range inOrder(s.durable.claims) {
 		if !claims[c.ID] {
 			s.addProblem("unused claim", "%s", claimText(c))

@@ -366,6 +366,12 @@ func (s *sim) restoreAcme() *operation {
 	return s.restoreOp(s.acme().ID, "")
 }
 
+// purgeAcme deletes acme for good, which it has deleted before.
+func (s *sim) purgeAcme() *operation {
+	s.meanwhile(func() { s.runHooked(s.buryAcme(), 0, nil) })
+	return s.purgeOp(s.acme().ID)
+}
+
 // What the operations answer, if that is not as on active organizations.
 var (
 	onCore  = []string{"create", "create another", "rename", "everything"}
@@ -503,6 +509,8 @@ var sweepStates = []sweepState{
 		s.runHooked(s.buryAcme(), 0, nil)
 		s.durable.claims["org_acme"] = org.Claim{ID: "org_acme", Owner: org.Owner{OrganizationID: s.acme().ID}}
 	})},
+	{name: "purging", answers: join(isGone, noSuchID, answers("", "purge")), stale: true, set: crashed("ReplaceOrganization", (*sim).purgeAcme), report: "1 finished"},
+	{name: "purging, dropped", answers: join(isGone, noSuchID, answers("", "purge")), stale: true, set: crashed("DropCollection", (*sim).purgeAcme), report: "1 finished"},
 	{name: "claimed for a restoration", answers: isBuried, set: crashed("InsertClaims", (*sim).restoreAcme), report: "1 removed"},
 	{name: "restoring", answers: join(isRestored, answers(org.WrongCredentials, "login")), stale: true, set: crashed("ReplaceOrganization", (*sim).restoreAcme), report: "1 finished"},
 	{name: "restoring, awake", answers: isRestored, stale: true, set: crashed("ReplaceAdmin", (*sim).restoreAcme), report: "1 finished"},

@@ -75,6 +75,11 @@ func TestScriptThrottleUnavailable(t *testing.T) {
 			next := "another password"
 			return s.updateOp(o, org.UpdateRequest{Password: &next, CurrentPassword: &password})
 		},
+		// The claim to the email is made the admin's first.
+		"email of an older version": func(s *sim, o org.Organization, password string) *operation {
+			s.downgrade()
+			return s.updateOp(s.durable.organizations[o.ID], org.UpdateRequest{Email: new("b@x.test"), CurrentPassword: &password})
+		},
 	}
 	for name, op := range operations {
 		for _, right := range []bool{true, false} {
@@ -114,6 +119,9 @@ func TestScriptThrottleUnavailable(t *testing.T) {
 							return
 						}
 						for key, c := range s.durable.counts {
+							if strings.HasPrefix(key, "verification ") {
+								continue // of a mail
+							}
 							if total(c) != 0 && (!right || !strings.HasPrefix(key, "change:")) { // which has cost two hashes
 								t.Errorf("call %d: %d attempts of %s after %v", n, total(c), key, err)
 							}
