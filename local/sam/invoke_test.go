@@ -31,7 +31,7 @@ func TestInvoke(t *testing.T) {
 	}
 
 	report := invoke[org.Report](t, i, "Reconcile", sample(t, "reconcile"))
-	if diff := cmp.Diff(org.Report{Finished: []org.Finding{}, Undone: []org.Finding{}, Repaired: []org.Finding{}, Removed: []org.Finding{}, NeedsAttention: []org.Finding{}}, report); diff != "" {
+	if diff := cmp.Diff(org.Report{Finished: []org.Finding{}, Undone: []org.Finding{}, Repaired: []org.Finding{}, Removed: []org.Finding{}, NeedsAttention: []org.Finding{}, Purged: []org.Finding{}}, report); diff != "" {
 		t.Errorf("reconcile of an empty database (-want +got):\n%s", diff)
 	}
 
