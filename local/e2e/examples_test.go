@@ -152,6 +152,8 @@ var changing = []struct {
 	{regexp.MustCompile(`"updated_at":"\d{4}-[\d:.T-]+Z"`), `"updated_at":"2026-11-25T00:28:59.113Z"`},
 	{regexp.MustCompile(`"used_at":"\d{4}-[\d:.T-]+Z"`), `"used_at":"2026-11-25T00:28:59.113Z"`},
 	{regexp.MustCompile(`"address":"[\d.]+"`), `"address":"192.0.2.10"`},
+	{regexp.MustCompile(`"restorable_until":"\d{4}-[\d:.T-]+Z"`), `"restorable_until":"2026-12-02T00:29:01.480Z"`},
+	{regexp.MustCompile(`"purged_at":"\d{4}-[\d:.T-]+Z"`), `"purged_at":"2026-11-25T00:29:02.217Z"`},
 	{regexp.MustCompile(`"deleted_at":"\d{4}-[\d:.T-]+Z"`), `"deleted_at":"2026-11-25T00:29:01.480Z"`},
 	{regexp.MustCompile(`"expires_at":"\d{4}-[\d:.T-]+Z"`), `"expires_at":"2026-11-25T01:28:58.000Z"`},
 	{regexp.MustCompile(`"token":"(eyJ[\w-]+)\.[\w-]+\.[\w-]+"`), `"token":"eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.…"`},
