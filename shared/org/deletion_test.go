@@ -100,8 +100,8 @@ func TestRestore(t *testing.T) {
 	wantFields(t, err, "reason")
 
 	restored, err := f.restore(t, acme.ID, new("Acme again"))
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || len(restored.Invitations) > 0 {
+		t.Fatal(restored.Invitations, err)
 	}
 	if restored.ID != acme.ID || restored.Name != "Acme again" || restored.Collection != "org_acme_again" || !restored.CreatedAt.Equal(before.CreatedAt) || restored.Deletion != nil {
 		t.Errorf("%+v", restored)
@@ -198,8 +198,8 @@ func (f *fixture) wantPurged(t *testing.T, id, by string, members int, documents
 		for _, d := range c.Documents {
 			if text := fmt.Sprint(d); name != "receipts" && strings.Contains(text, id) {
 				t.Errorf("%s: %s", name, text)
-			} else if name == "receipts" && strings.Contains(text, "@") {
-				t.Errorf("the receipt is %s", text)
+			} else if name == "receipts" && (strings.Contains(text, "@") || strings.Contains(text, "$2") || strings.Contains(strings.ToLower(text), "acme")) {
+				t.Errorf("the receipt has an email, a hash or a name: %s", text)
 			}
 		}
 		if strings.HasPrefix(name, "org_-") {
@@ -266,17 +266,15 @@ func TestSleepers(t *testing.T) {
 		}
 		return admins[0].Asleep
 	}
-	in := func(name string) (c func() error) {
-		return func() error {
-			tokens, err := f.Login(ctx, org.LoginRequest{Email: "ann@acme.test", Password: adminPassword, OrganizationName: &name})
-			if err != nil {
-				return err
-			}
-			_, err = f.Delete(ctx, f.mustVerify(t, tokens), nil)
+	deleteAs := func(name string) error {
+		tokens, err := f.Login(ctx, org.LoginRequest{Email: "ann@acme.test", Password: adminPassword, OrganizationName: &name})
+		if err != nil {
 			return err
 		}
+		_, err = f.Delete(ctx, f.mustVerify(t, tokens), nil)
+		return err
 	}
-	if err := in("Ann's")(); err != nil || asleep() {
+	if err := deleteAs("Ann's"); err != nil || asleep() {
 		t.Errorf("in one that is deleted: %v", err)
 	}
 	// Who leaves the last organization that lives falls asleep, and is not deleted.
@@ -293,11 +291,11 @@ func TestSleepers(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.DeleteGrace = time.Hour
-	if err := in("Ann's")(); err != nil || asleep() {
+	if err := deleteAs("Ann's"); err != nil || asleep() {
 		t.Errorf("%v", err)
 	}
 	f.DeleteGrace = 0
-	if err := in("Third")(); err != nil || !asleep() {
+	if err := deleteAs("Third"); err != nil || !asleep() {
 		t.Errorf("%v", err)
 	}
 	if err := f.Purge(ctx, "olivia", other.ID, org.ActRequest{Reason: "x"}); err != nil {

@@ -109,12 +109,16 @@ func TestModel(t *testing.T) {
 			}
 			return err == nil
 		}
+		// onlyIf ends an action that does not fit the state, for which rapid draws another one.
+		onlyIf := func(rt *rapid.T, fits bool) {
+			if !fits {
+				rt.Skip()
+			}
+		}
 		pickOrganization := func(rt *rapid.T, suspendedToo bool) (string, tenant) {
 			slug := slug(rt)
 			tenant, ok := m[slug]
-			if !ok || tenant.suspended && !suspendedToo {
-				rt.Skip() // the action can't be done: rapid draws another one
-			}
+			onlyIf(rt, ok && (suspendedToo || !tenant.suspended))
 			tenant.caller.ExpiresAt = w.clock().Add(time.Hour)
 			return slug, tenant
 		}
@@ -199,9 +203,7 @@ func TestModel(t *testing.T) {
 				}
 			},
 			"restore": func(rt *rapid.T) {
-				if len(deleted) == 0 {
-					rt.Skip()
-				}
+				onlyIf(rt, len(deleted) > 0)
 				i := rapid.IntRange(0, len(deleted)-1).Draw(rt, "deleted")
 				tenant := deleted[i]
 				_, taken := m[tenant.slug]
@@ -223,16 +225,19 @@ func TestModel(t *testing.T) {
 				}
 			},
 			"purge": func(rt *rapid.T) {
-				if len(deleted) == 0 {
-					rt.Skip()
-				}
+				onlyIf(rt, len(deleted) > 0)
 				tenant := deleted[0]
-				if err, _ := runWithCrash(rt, func(s *org.Service) error {
+				err, interrupted := runWithCrash(rt, func(s *org.Service) error {
 					return s.Purge(ctx, "operator", tenant.id, org.ActRequest{Reason: "a reason"})
-				}); err == nil {
+				})
+				if err != nil && !interrupted {
+					rt.Fatal(err)
+				}
+				_, _, e := s.Show(ctx, tenant.id)
+				if gone := errors.Is(e, org.ErrNotFound); gone {
 					deleted = deleted[1:]
-				} else if _, _, e := s.Show(ctx, tenant.id); errors.Is(e, org.ErrNotFound) {
-					deleted = deleted[1:]
+				} else if err == nil || e != nil {
+					rt.Fatalf("it is purged, and shown with %v", e)
 				}
 			},
 			"suspend, or reactivate": func(rt *rapid.T) {
