@@ -1,15 +1,16 @@
 // Command mutants is a mutation tester for one package. It changes the code in
 // many small ways, one at a time, and prints the changes that no test notices:
 //
-//	go run ./local/mutants [-run REGEXP] [-only REGEXP] [-timeout 30s] FOLDER [TEST FLAGS]
+//	go run ./local/mutants [-run REGEXP] [-only REGEXP] [-part K/N] [-timeout 30s] FOLDER [TEST FLAGS]
 //
 // A mutant is the package with one change: a condition is always or never true,
 // a bound or a number is off by one, or a call, an assignment, an option or an
 // error is left out. The tests that -run names (by default all tests of the
 // package) kill a mutant if they fail. Of these only those run that run the code
 // which is changed. If -run is repeated, the tests of the next one run only on what
-// those before did not kill: put the fast ones first. The flags after the folder
-// are for the tests, such as -rapid.seed=1.
+// those before did not kill: put the fast ones first. None runs twice. With -part 2/8, only
+// the second of eight parts of the mutants is made, which are about as many each. The flags after
+// the folder are for the tests, such as -rapid.seed=1.
 //
 // The file survivors.txt in the folder lists the mutants that may survive. The
 // lines after each, indented, give the reason. Other survivors are printed as new,
@@ -30,6 +31,7 @@ import (
 	"fmt"
 	"go/parser"
 	"go/token"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"maps"
@@ -60,6 +62,12 @@ func main() {
 		r.only, err = regexp.Compile(pattern)
 		return err
 	})
+	flag.Func("part", "make only the `K/N`: the K-th of N parts of the mutants", func(part string) error {
+		if _, err := fmt.Sscanf(part+"\n", "%d/%d\n", &r.part, &r.parts); err != nil || r.part < 1 || r.part > r.parts {
+			return errors.New("must be like 1/8")
+		}
+		return nil
+	})
 	flag.IntVar(&r.workers, "workers", max(1, runtime.NumCPU()/2), "number of mutants at once")
 	flag.Parse()
 	if flag.NArg() == 0 {
@@ -88,6 +96,8 @@ const (
 type runner struct {
 	tests   []string       // regexps of the tests to run, one after the other; none for all
 	only    *regexp.Regexp // of the names of the mutants to make; nil for all
+	part    int            // of the parts, which mutants to make; from 1 on
+	parts   int            // 0: all mutants
 	timeout time.Duration  // of the tests on one mutant
 	workers int            // mutants at once
 	folder  string         // of the package
@@ -172,10 +182,9 @@ func (r *runner) run(ctx context.Context) (err error) {
 		return context.Cause(ctx)
 	}
 	for _, name := range slices.Sorted(maps.Keys(accepted)) {
-		if r.only != nil && !r.only.MatchString(name) {
-			continue
+		if r.makes(name) {
+			fmt.Fprintf(r.out, "%-8s %s\n", "gone", name)
 		}
-		fmt.Fprintf(r.out, "%-8s %s\n", "gone", name)
 	}
 	fmt.Fprintf(r.out, "%s: %d killed, %d survived, %d never run, %d timed out, %d did not compile; %s\n", r.folder,
 		count[killed], count[survived], count[neverRun], count[timedOut], count[invalid], time.Since(began).Round(time.Second))
@@ -280,10 +289,16 @@ func (r *runner) mutants(ctx context.Context) (all []mutant, sources map[string]
 		sources[name] = &source{name, src, fset, f}
 		all = append(all, mutate(fset, f, name, src)...)
 	}
-	if r.only != nil {
-		all = slices.DeleteFunc(all, func(m mutant) bool { return !r.only.MatchString(m.name) })
+	return slices.DeleteFunc(all, func(m mutant) bool { return !r.makes(m.name) }), sources, nil
+}
+
+// makes reports whether the mutant of that name is among those to make. Which part has it depends
+// on nothing but its name.
+func (r *runner) makes(name string) bool {
+	if r.only != nil && !r.only.MatchString(name) {
+		return false
 	}
-	return all, sources, nil
+	return r.parts == 0 || int(crc32.ChecksumIEEE([]byte(name))%uint32(r.parts)) == r.part-1
 }
 
 // baseline runs each test alone on the package without a mutant, with coverage.
@@ -292,17 +307,24 @@ func (r *runner) baseline(ctx context.Context) error {
 	if out, err := r.compile(ctx, testBinary, "-cover"); err != nil {
 		return fmt.Errorf("%s does not compile: %w\n%s", r.folder, err, out)
 	}
+	known := map[string]bool{}
 	for _, tests := range r.tests {
 		_, list, err := r.test(ctx, testBinary, 0, "", "-test.list="+tests)
 		if err != nil {
 			return err
 		}
 		var stage []test
+		named := false
 		for name := range strings.Lines(string(list)) {
 			name = strings.TrimSpace(name)
 			if !testNames.MatchString(name) {
 				continue // a benchmark, or a message
 			}
+			named = true
+			if known[name] {
+				continue
+			}
+			known[name] = true
 			if v, out, err := r.test(ctx, testBinary, 0, "^"+name+"$", "-test.coverprofile="+profile); err != nil {
 				return err
 			} else if v != survived {
@@ -314,7 +336,7 @@ func (r *runner) baseline(ctx context.Context) error {
 			}
 			stage = append(stage, test{name, parseProfile(data)})
 		}
-		if len(stage) == 0 {
+		if !named {
 			return fmt.Errorf("%s: no test is named %q\n%s", r.folder, tests, list)
 		}
 		r.stages = append(r.stages, stage)

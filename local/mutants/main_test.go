@@ -212,6 +212,26 @@ p.go gone: ` + "`x` dropped" + `
 	}
 }
 
+func TestParts(t *testing.T) {
+	names := []string{"p.go a: 1 is 2", "p.go a: 1 is 0", "p.go b: `x` always", "p.go b: `x` never", "q.go c: `f()` dropped", "q.go c: `g()` dropped"}
+	for _, name := range names {
+		made := 0
+		for part := 1; part <= 3; part++ {
+			r := runner{part: part, parts: 3}
+			if r.makes(name) {
+				made++
+			}
+		}
+		if made != 1 {
+			t.Errorf("%d of three parts make %s", made, name)
+		}
+	}
+	all := runner{only: regexp.MustCompile("^p.go ")}
+	if !all.makes(names[0]) || all.makes(names[4]) {
+		t.Error("without a part, it does not make what is named")
+	}
+}
+
 func TestRunErr(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"the tests fail":       {"p.go": code, "p_test.go": "package p\nimport \"testing\"\nfunc TestX(t *testing.T) { t.Fatal() }\n"},
