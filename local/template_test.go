@@ -188,7 +188,7 @@ func TestReadmeRoutes(t *testing.T) {
 		}
 		w := row{auth, nil, fieldsOf(r.Request), fieldsOf(r.Response), strconv.Itoa(r.Status)}
 		for _, p := range r.Parameters {
-			if !p.InPath {
+			if !p.InPath && !p.InHeader {
 				w.Query = append(w.Query, p.Name)
 			}
 		}
@@ -276,7 +276,7 @@ func fieldsOf(t reflect.Type) (names []string) {
 		return nil
 	}
 	for i := range t.NumField() {
-		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); name != "-" {
+		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); name != "-" && t.Field(i).IsExported() {
 			names = append(names, name)
 		}
 	}

@@ -293,7 +293,7 @@ func (c *client) check(a answer, requestID string) {
 	if got := a.header.Get("WWW-Authenticate"); (a.status == 401) != (got == scheme) {
 		c.t.Errorf("%v: WWW-Authenticate is %q", a, got)
 	}
-	if got := a.header.Get("Retry-After"); (a.status == 429 || a.status == 503) != retryAfter.MatchString(got) {
+	if got := a.header.Get("Retry-After"); (a.status == 429 || a.status == 503 || problemType == "/problems/key-in-use") != retryAfter.MatchString(got) {
 		c.t.Errorf("%v: Retry-After is %q", a, got)
 	}
 }

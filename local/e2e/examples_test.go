@@ -35,6 +35,10 @@ const examplesPath = "../openapi/examples.json"
 var unprovoked = map[string]string{
 	"token-required":                    "the gateway itself answers a request without a token",
 	"change-pending":                    "a change must stand still until its lease ends",
+	"key-in-use":                        "the first request must be under way, or have crashed a moment ago",
+	"key-reused":                        "it is the same everywhere, and met once",
+	"create too-many-attempts":          "it must be repeated with many passwords",
+	"invite invitation-not-found":       "the service must crash before its answer, and the invitation end before it is repeated",
 	"create organization-busy":          "another sign-up must give up the same name again and again",
 	"addorganization organization-busy": "as for create",
 	"mail-unavailable":                  "the service of the story has a mailbox",
@@ -279,6 +283,33 @@ func (x *examples) tell(t *testing.T) {
 	c.call("GET", "/.well-known/jwks.json", nil).want(t, 200)
 	c.call("GET", "/health?deep=true", nil).want(t, 200)
 	c.call("GET", "/docs", nil).want(t, 200)
+
+	// Each key is used for two requests.
+	renaming := func(key, name string, more ...string) answer {
+		return c.call("PUT", "/org/update", object{"organization_name": name}, append(more, "Authorization", "Bearer "+token, "Idempotency-Key", key)...)
+	}
+	renaming("5f1c", "Akshay Limited").want(t, 200)
+	wantProblem(t, renaming("5f1c", "Akshay Ltd"), "key-reused")
+	etag := c.get("Akshay Limited").want(t, 200).header.Get("ETag")
+	renaming("5f1d", "Akshay Ltd", "If-Match", etag).want(t, 200)
+	wantProblem(t, renaming("5f1e", "Akshay Limited", "If-Match", etag), "organization-changed")
+	wantProblem(t, c.call("DELETE", "/org/delete", nil, "Authorization", "Bearer "+token, "If-Match", etag), "organization-changed")
+	for _, route := range [][]string{
+		{"POST", "/org/create"}, {"DELETE", "/org/delete"}, {"POST", "/admin/organizations"},
+		{"PUT", "/org/members/" + colleagueID}, {"DELETE", "/org/members/x"}, {"POST", "/org/invitations"}, {"DELETE", "/org/invitations/x"},
+		{"POST", "/operator/organizations" + organization + "/suspend"}, {"POST", "/operator/organizations" + organization + "/reactivate"},
+		{"POST", "/operator/organizations" + organization + "/rename"}, {"POST", "/operator/organizations" + organization + "/restore"}, {"POST", "/operator/organizations" + organization + "/purge"},
+	} {
+		authorization := "Bearer " + token
+		if strings.HasPrefix(route[1], "/operator/") {
+			authorization = "Bearer " + c.operatorToken
+		}
+		var body any
+		if route[0] != "DELETE" {
+			body = object{}
+		}
+		c.call(route[0], route[1], body, "Authorization", authorization, "Idempotency-Key", strings.Repeat("x", 256)).want(t, 422)
+	}
 
 	authorization, operator := []string{"Authorization", "Bearer " + token}, []string{"Authorization", "Bearer " + c.operatorToken}
 	bad := registration{"-", "admin", "short"}

@@ -15,12 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"orgservice/local/embedded"
+	"orgservice/shared/api"
 	"orgservice/shared/org"
 )
 
@@ -76,12 +78,24 @@ func TestKill(t *testing.T) {
 		uri = database.URL()
 	}
 	service := reconcile(t, uri, masterDB(a.data))
-	found := readFinal(t, service, connect(t, uri, masterDB(a.data), patience))
+	database := connect(t, uri, masterDB(a.data), patience)
+	found := readFinal(t, service, database)
+	for _, w := range workers {
+		for _, o := range w.all {
+			if o.fate == perhaps && o.key != "" {
+				found.createAgain(t, o)
+			}
+		}
+	}
+	found = readFinal(t, service, database)
 	counts := map[string]int{}
 	for _, w := range workers {
 		for _, o := range w.all {
 			found.check(t, o)
 			counts["organization "+o.fate]++
+			if o.again {
+				counts["created again"]++
+			}
 		}
 		for outcome, n := range w.counts {
 			counts[outcome] += n
@@ -252,10 +266,12 @@ type herded struct {
 	registration
 	id        string
 	fate      string
+	key       string   // of its creation; empty: it has none
 	names     []string // that it may have
 	passwords []string // that it may have
 	current   string   // the password of the login that gave token
 	token     string
+	again     bool // it was created again, with the same key
 	pending   bool // a change had no answer, and no later one succeeded
 }
 
@@ -337,7 +353,12 @@ func (w *worker) create() {
 	r := newRegistration()
 	o := &herded{registration: r, fate: perhaps, names: []string{r.Name}, passwords: []string{r.Password}}
 	w.all = append(w.all, o)
-	a := w.service().create(r)
+	var headers []string
+	if w.random.IntN(4) > 0 {
+		o.key = unique()
+		headers = []string{"Idempotency-Key", o.key}
+	}
+	a := w.service().call("POST", "/org/create", r, headers...)
 	if w.unknown(a) {
 		return
 	}
@@ -539,6 +560,27 @@ func readFinal(t *testing.T, service *org.Service, database *mongo.Database) fin
 	return f
 }
 
+// createAgain repeats the creation of an organization that had no answer: it is there afterwards,
+// and if it was before, it is the same one.
+func (f final) createAgain(t *testing.T, o *herded) {
+	t.Helper()
+	body, err := json.Marshal(o.registration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := events.APIGatewayV2HTTPRequest{RawPath: "/org/create", Body: string(body), Headers: map[string]string{"content-type": "application/json", "idempotency-key": o.key}}
+	event.RequestContext.HTTP.Method, event.RequestContext.HTTP.Path = "POST", event.RawPath
+	response, err := api.Lambda(api.Create(f.service))(t.Context(), event)
+	var created struct{ ID string }
+	if err != nil || response.StatusCode != 201 || json.Unmarshal([]byte(response.Body), &created) != nil {
+		t.Errorf("%s is created again: %d %s, %v", o.Name, response.StatusCode, response.Body, err)
+	}
+	if before, there := f.byName[o.Name]; there && created.ID != before {
+		t.Errorf("%s is %s after it was created again, and was %s", o.Name, created.ID, before)
+	}
+	o.again = true
+}
+
 // check compares an organization with what its worker knows.
 func (f final) check(t *testing.T, o *herded) {
 	t.Helper()
@@ -548,7 +590,7 @@ func (f final) check(t *testing.T, o *herded) {
 	}
 	describe := fmt.Sprintf("organization %s %s (%s; names %q)", o.id, o.Name, o.fate, o.names)
 	if !there {
-		if o.fate == alive {
+		if o.fate == alive || o.again {
 			t.Errorf("%s is gone", describe)
 		}
 		for _, name := range o.names {

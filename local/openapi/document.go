@@ -190,6 +190,9 @@ func (d *document) operation(r api.Route, failures map[string]*failure) (operati
 		if p.InPath {
 			documented.In = "path"
 		}
+		if p.InHeader {
+			documented.In = "header"
+		}
 		if p.Required { // Swagger UI would send the example of an optional one, too
 			documented.Example = f.example
 		}
@@ -218,6 +221,9 @@ func (d *document) operation(r api.Route, failures map[string]*failure) (operati
 		d.describePage(&o, r, &success)
 	case r.MediaType == jsonType:
 		success.Content = map[string]content{jsonType: {Schema: reference("KeySet"), Example: example.Response}}
+	}
+	if r.ETag {
+		success.Headers["ETag"] = header{Description: "The revision of the organization, for `If-Match`. A repetition of a request has none, nor has a change of nothing but the email or the password.", Schema: &jsonschema.Schema{Type: "string"}}
 	}
 	o.Responses[strconv.Itoa(r.Status)] = success
 	if r.NoContent != "" {

@@ -23,11 +23,17 @@ import (
 
 // Create handles POST /org/create.
 func Create(s *org.Service) http.Handler {
-	return handler(&createRoute, func(r request[org.CreateRequest]) (createdOrganization, error) {
+	return repeatable(&createRoute, s, func(r request[org.CreateRequest]) (createdOrganization, error) {
 		r.content.ClientAddress = clientAddress(r.http)
 		o, err := s.Create(r.http.Context(), r.content)
-		return createdOrganization{ID: o.ID, Name: o.Name, Collection: o.Collection}, err
+		return newCreated(o), err
+	}, func(_ request[org.CreateRequest], o org.Organization) (createdOrganization, error) {
+		return newCreated(o), nil
 	})
+}
+
+func newCreated(o org.Organization) createdOrganization {
+	return createdOrganization{ID: o.ID, Name: o.Name, Collection: o.Collection}
 }
 
 // Get handles GET /org/get.
@@ -44,23 +50,36 @@ func Get(s *org.Service) http.Handler {
 
 // Update handles PUT /org/update.
 func Update(s *org.Service) http.Handler {
-	return handler(&updateRoute, func(r request[org.UpdateRequest]) (organization, error) {
+	return repeatable(&updateRoute, s, func(r request[org.UpdateRequest]) (_ organization, err error) {
 		r.content.ClientAddress = clientAddress(r.http)
+		if r.content.Revisions, err = revisionsOf(r.http); err != nil {
+			return organization{}, err
+		}
 		o, err := s.Update(r.http.Context(), r.caller, r.content)
 		return newOrganization(o), err
+	}, func(_ request[org.UpdateRequest], o org.Organization) (organization, error) {
+		return newOrganization(o), nil
 	})
 }
 
 // Delete handles DELETE /org/delete.
 func Delete(s *org.Service) http.Handler {
-	return handler(&deleteRoute, func(r request[nothing]) (deletedOrganization, error) {
-		o, err := s.Delete(r.http.Context(), r.caller, r.query["organization_name"])
-		deleted := deletedOrganization{ID: o.ID, Name: o.Name, DeletedAt: Time(o.UpdatedAt)}
-		if o.Deletion != nil {
-			deleted.Restorable = new(Time(o.Deletion.Ends))
+	return repeatable(&deleteRoute, s, func(r request[nothing]) (deletedOrganization, error) {
+		revisions, err := revisionsOf(r.http)
+		if err != nil {
+			return deletedOrganization{}, err
 		}
-		return deleted, err
-	})
+		o, err := s.Delete(r.http.Context(), r.caller, org.DeleteRequest{Confirmation: r.query["organization_name"], Revisions: revisions})
+		return newDeleted(o), err
+	}, func(_ request[nothing], o org.Organization) (deletedOrganization, error) { return newDeleted(o), nil })
+}
+
+func newDeleted(o org.Organization) deletedOrganization {
+	deleted := deletedOrganization{ID: o.ID, Name: o.Name, DeletedAt: Time(o.UpdatedAt)}
+	if o.Deletion != nil {
+		deleted.Restorable = new(Time(o.Deletion.Ends))
+	}
+	return deleted
 }
 
 // Login handles POST /admin/login.
@@ -174,6 +193,7 @@ type (
 		Collection string `json:"collection_name"`
 		CreatedAt  Time   `json:"created_at"`
 		UpdatedAt  Time   `json:"updated_at"`
+		revision   int64  // 0: not known
 	}
 	deletedOrganization struct {
 		ID         string `json:"id"`
@@ -265,7 +285,7 @@ func newTokens(t org.Tokens) tokens {
 
 func newOrganization(o org.Organization) organization {
 	return organization{
-		ID: o.ID, Name: o.Name, Collection: o.Collection, CreatedAt: Time(o.CreatedAt), UpdatedAt: Time(o.UpdatedAt),
+		ID: o.ID, Name: o.Name, Collection: o.Collection, CreatedAt: Time(o.CreatedAt), UpdatedAt: Time(o.UpdatedAt), revision: o.Revision,
 	}
 }
 
@@ -285,7 +305,7 @@ type request[T validator] struct {
 func handler[T validator, R any](e *route[T, R], f func(request[T]) (R, error), checks ...func(*http.Request) error) http.Handler {
 	var names []string
 	for _, p := range e.parameters {
-		if !p.InPath {
+		if !p.InPath && !p.InHeader {
 			names = append(names, p.Name)
 		}
 	}
@@ -349,13 +369,14 @@ func respond(w http.ResponseWriter, r *http.Request, status int, body any) int {
 			return http.StatusNoContent
 		}
 		header.Set("Location", "/org/get?organization_name="+url.QueryEscape(body.Name))
+	case organization:
+		if body.revision > 0 {
+			header.Set("ETag", etag(body.revision))
+		}
 	case invitation:
 		header.Set("Location", "/org/invitations/"+body.ID)
 	}
-	encoded, err := json.Marshal(body)
-	if err != nil {
-		panic(err) // the type of the body can't be JSON: a bug
-	}
+	encoded := encode(body)
 	header.Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	w.Write(encoded) // into memory: it can't fail

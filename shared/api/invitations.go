@@ -9,9 +9,11 @@ import (
 
 // Invite handles POST /org/invitations.
 func Invite(s *org.Service) http.Handler {
-	return handler(&inviteRoute, func(r request[org.InviteRequest]) (invitation, error) {
+	return repeatable(&inviteRoute, s, func(r request[org.InviteRequest]) (invitation, error) {
 		i, err := s.Invite(r.http.Context(), r.caller, r.content)
 		return newInvitation(i), err
+	}, func(r request[org.InviteRequest], o org.Organization) (invitation, error) {
+		return invitationBy(o, r.caller.AdminID)
 	})
 }
 
@@ -36,9 +38,9 @@ func Invitations(s *org.Service) http.Handler {
 
 // Withdraw handles DELETE /org/invitations/{id}.
 func Withdraw(s *org.Service) http.Handler {
-	return handler(&withdrawRoute, func(r request[nothing]) (nothing, error) {
+	return repeatable(&withdrawRoute, s, func(r request[nothing]) (nothing, error) {
 		return nothing{}, s.Withdraw(r.http.Context(), r.caller, path.Base(r.http.URL.Path))
-	})
+	}, doneAgain)
 }
 
 // Accept handles POST /invitations/accept.

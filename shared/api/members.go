@@ -37,17 +37,19 @@ func Members(s *org.Service) http.Handler {
 
 // ChangeRole handles PUT /org/members/{admin_id}.
 func ChangeRole(s *org.Service) http.Handler {
-	return handler(&changeRoleRoute, func(r request[org.RoleRequest]) (listedMember, error) {
+	return repeatable(&changeRoleRoute, s, func(r request[org.RoleRequest]) (listedMember, error) {
 		m, err := s.ChangeRole(r.http.Context(), r.caller, path.Base(r.http.URL.Path), r.content)
 		return newListedMember(m), err
+	}, func(r request[org.RoleRequest], o org.Organization) (listedMember, error) {
+		return memberOf(r.http.Context(), s, o, path.Base(r.http.URL.Path))
 	})
 }
 
 // RemoveMember handles DELETE /org/members/{admin_id}.
 func RemoveMember(s *org.Service) http.Handler {
-	return handler(&removeMemberRoute, func(r request[nothing]) (nothing, error) {
+	return repeatable(&removeMemberRoute, s, func(r request[nothing]) (nothing, error) {
 		return nothing{}, s.RemoveMember(r.http.Context(), r.caller, path.Base(r.http.URL.Path))
-	})
+	}, doneAgain)
 }
 
 func newListedMember(m org.ListedMember) listedMember {

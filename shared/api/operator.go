@@ -101,46 +101,51 @@ func ShowOrganization(s *org.Service) http.Handler {
 
 // Suspend handles POST /operator/organizations/{id}/suspend.
 func Suspend(s *org.Service) http.Handler {
-	return handler(&suspendRoute, acting(s, s.Suspend))
+	return acting(&suspendRoute, s, s.Suspend)
 }
 
 // Reactivate handles POST /operator/organizations/{id}/reactivate.
 func Reactivate(s *org.Service) http.Handler {
-	return handler(&reactivateRoute, acting(s, s.Reactivate))
+	return acting(&reactivateRoute, s, s.Reactivate)
 }
 
 // RenameOrganization handles POST /operator/organizations/{id}/rename.
 func RenameOrganization(s *org.Service) http.Handler {
-	return handler(&renameOrganizationRoute, acting(s, s.Rename))
+	return acting(&renameOrganizationRoute, s, s.Rename)
 }
 
 // Restore handles POST /operator/organizations/{id}/restore.
 func Restore(s *org.Service) http.Handler {
-	return handler(&restoreRoute, acting(s, s.Restore))
+	return acting(&restoreRoute, s, s.Restore)
 }
 
 // Purge handles POST /operator/organizations/{id}/purge.
 func Purge(s *org.Service) http.Handler {
-	return handler(&purgeRoute, func(r request[org.ActRequest]) (operatedOrganization, error) {
-		id := operatedID(r.http)
-		if err := s.Purge(r.http.Context(), r.by, id, r.content); err != nil {
+	receipt := func(r request[org.ActRequest], _ org.Organization) (operatedOrganization, error) {
+		receipt, err := s.Receipt(r.http.Context(), operatedID(r.http))
+		return newPurged(receipt), err
+	}
+	return repeatable(&purgeRoute, s, func(r request[org.ActRequest]) (operatedOrganization, error) {
+		if err := s.Purge(r.http.Context(), r.by, operatedID(r.http), r.content); err != nil {
 			return operatedOrganization{}, err
 		}
-		receipt, err := s.Receipt(r.http.Context(), id)
-		return newPurged(receipt), err
-	})
+		return receipt(r, org.Organization{})
+	}, receipt)
 }
 
-// acting returns what handles an operator's act.
-func acting[T validator](s *org.Service, do func(ctx context.Context, operator, id string, r T) (org.Organization, error)) func(request[T]) (operatedOrganization, error) {
-	return func(r request[T]) (operatedOrganization, error) {
+// acting returns the handler of an operator's act.
+func acting[T validator](e *route[T, operatedOrganization], s *org.Service, do func(ctx context.Context, operator, id string, r T) (org.Organization, error)) http.Handler {
+	shown := func(r request[T], o org.Organization) (operatedOrganization, error) {
+		members, err := s.WithEmails(r.http.Context(), o.Admins)
+		return newShown(o, members), err
+	}
+	return repeatable(e, s, func(r request[T]) (operatedOrganization, error) {
 		o, err := do(r.http.Context(), r.by, operatedID(r.http), r.content)
 		if err != nil {
 			return operatedOrganization{}, err
 		}
-		members, err := s.WithEmails(r.http.Context(), o.Admins)
-		return newShown(o, members), err
-	}
+		return shown(r, o)
+	}, shown)
 }
 
 // operatedID returns the id in the path of an operator's route. It is empty if the path is not

@@ -30,13 +30,13 @@ func TestOperatorRequired(t *testing.T) {
 	path := "/operator/organizations/" + caller.OrganizationID
 	s.DeleteGrace = time.Hour
 	deleted := mustCreate(t, s, "Dune", "d@example.com")
-	if _, err := s.Delete(t.Context(), deleted, nil); err != nil {
+	if _, err := s.Delete(t.Context(), deleted, org.DeleteRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	restored := "/operator/organizations/" + deleted.OrganizationID
 	again := func() {
 		caller, _ := mustLogin(t, s, "d@example.com")
-		if _, err := s.Delete(t.Context(), caller, nil); err != nil {
+		if _, err := s.Delete(t.Context(), caller, org.DeleteRequest{}); err != nil {
 			t.Fatal(err)
 		}
 	}

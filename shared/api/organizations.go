@@ -29,10 +29,12 @@ func Organizations(s *org.Service) http.Handler {
 
 // AddOrganization handles POST /admin/organizations.
 func AddOrganization(s *org.Service) http.Handler {
-	return handler(&addOrganizationRoute, func(r request[org.CreateOrganizationRequest]) (createdOrganization, error) {
+	return repeatable(&addOrganizationRoute, s, func(r request[org.CreateOrganizationRequest]) (createdOrganization, error) {
 		r.content.ClientAddress = clientAddress(r.http)
 		o, err := s.CreateOrganization(r.http.Context(), r.caller, r.content)
-		return createdOrganization{ID: o.ID, Name: o.Name, Collection: o.Collection}, err
+		return newCreated(o), err
+	}, func(_ request[org.CreateOrganizationRequest], o org.Organization) (createdOrganization, error) {
+		return newCreated(o), nil
 	})
 }
 

@@ -23,10 +23,11 @@ var organizationID = Parameter{Name: "id", Required: true, InPath: true, Meaning
 var (
 	createRoute = route[org.CreateRequest, createdOrganization]{
 		function: "create", method: "POST", path: "/org/create", status: http.StatusCreated,
+		repeatable: true, creates: true,
 		summary:   "Sign up an organization with its first admin",
 		noContent: "Where an email must be proved first, a link was mailed there, to `POST /invitations/accept`, which creates the organization and takes the password.",
 		reasons: []org.Reason{
-			org.SignUpClosed, org.TooManyOrganizations, org.TooManySignUps, org.TooManyMails, org.MailUnavailable,
+			org.SignUpClosed, org.TooManyOrganizations, org.TooManySignUps, org.TooManyAttempts, org.TooManyMails, org.MailUnavailable,
 			org.NameTaken, org.EmailTaken, org.NameUnusable, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
 		},
 	}
@@ -38,6 +39,7 @@ var (
 	}
 	updateRoute = route[org.UpdateRequest, organization]{
 		function: "update", method: "PUT", path: "/org/update", caller: admin, status: http.StatusOK,
+		repeatable: true, conditional: true,
 		action:  org.ActionRename,
 		summary: "Rename the organization, or change the admin's email or password",
 		reasons: []org.Reason{
@@ -47,6 +49,7 @@ var (
 	}
 	deleteRoute = route[nothing, deletedOrganization]{
 		function: "delete", method: "DELETE", path: "/org/delete", caller: unverified, status: http.StatusOK,
+		repeatable: true, conditional: true,
 		parameters: []Parameter{{Name: "organization_name", Meaning: "A confirmation: it must name the organization of the access token."}},
 		action:     org.ActionDelete,
 		summary:    "Delete the organization with all that belongs to it",
@@ -93,6 +96,7 @@ var (
 	}
 	addOrganizationRoute = route[org.CreateOrganizationRequest, createdOrganization]{
 		function: "addorganization", method: "POST", path: "/admin/organizations", caller: admin, status: http.StatusCreated,
+		repeatable: true, creates: true,
 		summary: "Create one more organization, of which the admin is the owner",
 		reasons: []org.Reason{
 			org.SignUpClosed, org.TooManyOrganizations, org.TooManySignUps,
@@ -123,6 +127,7 @@ var (
 	}
 	changeRoleRoute = route[org.RoleRequest, listedMember]{
 		function: "changerole", method: "PUT", path: "/org/members/{admin_id}", caller: admin, status: http.StatusOK,
+		repeatable: true,
 		parameters: []Parameter{{Name: "admin_id", Required: true, InPath: true, Meaning: "The id of the member."}},
 		action:     org.ActionChangeRole,
 		summary:    "Give a member another role",
@@ -130,6 +135,7 @@ var (
 	}
 	removeMemberRoute = route[nothing, nothing]{
 		function: "removemember", method: "DELETE", path: "/org/members/{admin_id}", caller: admin, status: http.StatusNoContent,
+		repeatable: true,
 		parameters: []Parameter{{Name: "admin_id", Required: true, InPath: true, Meaning: "The id of the member, or of the admin who leaves."}},
 		action:     org.ActionRemove,
 		summary:    "Remove a member, or leave the organization",
@@ -137,10 +143,11 @@ var (
 	}
 	inviteRoute = route[org.InviteRequest, invitation]{
 		function: "invite", method: "POST", path: "/org/invitations", caller: admin, status: http.StatusCreated,
-		action:  org.ActionInvite,
-		summary: "Invite somebody to the organization by mail",
+		repeatable: true,
+		action:     org.ActionInvite,
+		summary:    "Invite somebody to the organization by mail",
 		reasons: []org.Reason{
-			org.AlreadyMember, org.TooManyMembers, org.TooManyMails, org.MailUnavailable, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
+			org.InvitationNotFound, org.AlreadyMember, org.TooManyMembers, org.TooManyMails, org.MailUnavailable, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending,
 		},
 	}
 	invitationsRoute = route[nothing, invitations]{
@@ -151,6 +158,7 @@ var (
 	}
 	withdrawRoute = route[nothing, nothing]{
 		function: "withdraw", method: "DELETE", path: "/org/invitations/{id}", caller: admin, status: http.StatusNoContent,
+		repeatable: true,
 		parameters: []Parameter{{Name: "id", Required: true, InPath: true, Meaning: "The id of the invitation."}},
 		action:     org.ActionInvite,
 		summary:    "Withdraw an invitation",
@@ -205,18 +213,21 @@ var (
 	}
 	suspendRoute = route[org.ActRequest, operatedOrganization]{
 		function: "suspend", method: "POST", path: "/operator/organizations/{id}/suspend", caller: operator, status: http.StatusOK,
+		repeatable: true,
 		parameters: []Parameter{organizationID},
 		summary:    "Suspend an organization: no token and no login works for it, until it is reactivated",
 		reasons:    []org.Reason{org.OrganizationNotFound, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending},
 	}
 	reactivateRoute = route[org.ActRequest, operatedOrganization]{
 		function: "reactivate", method: "POST", path: "/operator/organizations/{id}/reactivate", caller: operator, status: http.StatusOK,
+		repeatable: true,
 		parameters: []Parameter{organizationID},
 		summary:    "End the suspension of an organization, whose members must log in again",
 		reasons:    []org.Reason{org.OrganizationNotFound, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending},
 	}
 	renameOrganizationRoute = route[org.RenameRequest, operatedOrganization]{
 		function: "renameorganization", method: "POST", path: "/operator/organizations/{id}/rename", caller: operator, status: http.StatusOK,
+		repeatable: true,
 		parameters: []Parameter{organizationID},
 		summary:    "Rename an organization, which ends no login",
 		reasons: []org.Reason{
@@ -225,6 +236,7 @@ var (
 	}
 	restoreRoute = route[org.RestoreRequest, operatedOrganization]{
 		function: "restore", method: "POST", path: "/operator/organizations/{id}/restore", caller: operator, status: http.StatusOK,
+		repeatable: true,
 		parameters: []Parameter{organizationID},
 		summary:    "Take a deletion back, until its grace is over: the members log in again",
 		reasons: []org.Reason{
@@ -233,6 +245,7 @@ var (
 	}
 	purgeRoute = route[org.ActRequest, operatedOrganization]{
 		function: "purge", method: "POST", path: "/operator/organizations/{id}/purge", caller: operator, status: http.StatusOK,
+		repeatable: true,
 		parameters: []Parameter{organizationID},
 		summary:    "Delete a deleted organization for good, before its grace is over, which leaves a receipt",
 		reasons:    []org.Reason{org.OrganizationNotFound, org.OrganizationBusy, org.DatabaseUnavailable, org.ChangePending},
@@ -311,12 +324,17 @@ type row struct {
 	caller     caller
 	action     org.Action // that the role of the caller must permit; empty: every role may call it
 	parameters []Parameter
-	form       bool   // the request body is a form, not JSON
-	status     int    // of a success
-	mediaType  string // of a response that is a page
-	summary    string
-	noContent  string       // when the status is 204 instead, in a sentence; empty: never
-	reasons    []org.Reason // of the service; read has others
+	form       bool // the request body is a form, not JSON
+
+	repeatable  bool // a client can repeat the request with an idempotency key
+	creates     bool // it creates an organization
+	conditional bool // a client can say which revision of the organization it changes
+
+	status    int    // of a success
+	mediaType string // of a response that is a page
+	summary   string
+	noContent string       // when the status is 204 instead, in a sentence; empty: never
+	reasons   []org.Reason // of the service; read has others
 }
 
 // caller says who may call an endpoint.
@@ -341,6 +359,7 @@ type Route struct {
 	Operator   bool       // the caller must be allowed to by AWS IAM
 	Action     org.Action // that the role of the caller must permit, perhaps only for a part of the request; empty: none
 	Parameters []Parameter
+	ETag       bool         // a success has the header
 	Request    reflect.Type // of the body; nil if there is none
 	Form       bool         // the request body is a form, not JSON
 	Response   reflect.Type // of the body, which is JSON; nil if it has no Go type or there is none
@@ -352,10 +371,11 @@ type Route struct {
 	Problems   []Problem // every one that the service may answer with, in the order of the table of problems
 }
 
-// Parameter is a parameter of the query or of the path.
+// Parameter is a parameter of the query, of the path or of the header.
 type Parameter struct {
 	Name     string
 	InPath   bool
+	InHeader bool
 	Required bool
 	Meaning  string // a sentence for people
 }
@@ -403,6 +423,17 @@ func (e *row) describe(request, response reflect.Type) Route {
 	if r.Action != "" {
 		reasons = append(reasons, org.RoleForbids)
 	}
+	if e.repeatable {
+		r.Parameters = append(slices.Clip(r.Parameters), Parameter{Name: idempotencyKey, InHeader: true,
+			Meaning: "A key that no other request has, such as a random UUID. A request that is repeated with the key within 24 hours changes nothing more, and is answered as the first one."})
+		reasons = append(reasons, org.InvalidFields, org.KeyReused, org.KeyInUse)
+	}
+	if e.conditional {
+		r.Parameters = append(slices.Clip(r.Parameters), Parameter{Name: ifMatch, InHeader: true,
+			Meaning: "The `ETag` of the organization as the client knows it: if it has changed since, the request is refused."})
+		reasons = append(reasons, org.OrganizationChanged)
+	}
+	r.ETag = response == reflect.TypeFor[organization]()
 	if request != reflect.TypeFor[nothing]() {
 		r.Request = request
 		reasons = append(reasons, bodyTooLarge, unsupportedMediaType, org.InvalidFields)

@@ -50,6 +50,7 @@ type organizationDoc struct {
 	Revision    int64           `bson:"revision"`
 	Operation   *operationDoc   `bson:"operation,omitempty"`
 	Committed   objectID        `bson:"committed_operation_id,omitempty"`
+	CommittedBy string          `bson:"committed_key,omitempty"`
 	History     []actDoc        `bson:"history,omitempty"`
 	Deletion    *deletionDoc    `bson:"deletion,omitempty"`
 	CreatedAt   time.Time       `bson:"created_at"`
@@ -107,6 +108,7 @@ type invitationDoc struct {
 
 type operationDoc struct {
 	ID           objectID          `bson:"id"`
+	Key          string            `bson:"key,omitempty"`
 	Kind         org.OperationKind `bson:"kind"`
 	StartedAt    time.Time         `bson:"started_at"`
 	TouchedAt    time.Time         `bson:"touched_at"`
@@ -131,6 +133,7 @@ type adminDoc struct {
 	TokenVersion   int64               `bson:"token_version"`
 	Revision       int64               `bson:"revision,omitempty"` // none of some older versions
 	Committed      objectID            `bson:"committed_operation_id,omitempty"`
+	CommittedBy    string              `bson:"committed_key,omitempty"`
 	Journaled      map[string]objectID `bson:"journaled_operation_ids,omitempty"` // by the id of the organization
 	CreatedAt      time.Time           `bson:"created_at"`
 	UpdatedAt      time.Time           `bson:"updated_at"`
@@ -177,6 +180,28 @@ type ticketDoc struct {
 	ByOperator       bool   `bson:"by_operator,omitempty"`
 }
 
+type keyDoc struct {
+	ID          string      `bson:"_id"`
+	Fingerprint string      `bson:"fingerprint"`
+	Tries       []tryDoc    `bson:"tries"`
+	ClaimedAt   time.Time   `bson:"claimed_at"`
+	ExpiresAt   time.Time   `bson:"expires_at"`
+	Outcome     *outcomeDoc `bson:"outcome,omitempty"`
+}
+
+type tryDoc struct {
+	Change         objectID `bson:"change_id"`
+	OrganizationID objectID `bson:"organization_id"`
+	AdminID        objectID `bson:"admin_id,omitempty"`
+}
+
+type outcomeDoc struct {
+	OrganizationID objectID  `bson:"organization_id,omitempty"`
+	Name           string    `bson:"organization_name,omitempty"`
+	At             time.Time `bson:"at"`
+	Answer         []byte    `bson:"answer,omitempty"`
+}
+
 type migrationDoc struct {
 	Number     any       `bson:"_id"`
 	Name       string    `bson:"name"`
@@ -212,7 +237,7 @@ func newOrganizationDoc(o org.Organization) organizationDoc {
 	doc := organizationDoc{
 		ID: objectID(o.ID), Name: o.Name, Key: nameKey(o), Collection: o.Collection, UUID: o.CollectionUUID,
 		Database: o.Database, Status: o.Status, Claims: o.Claims, Revision: o.Revision,
-		Committed: objectID(o.Committed), CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt,
+		Committed: objectID(o.Committed), CommittedBy: o.CommittedKey, CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt,
 	}
 	for _, m := range o.Admins {
 		doc.Admins = append(doc.Admins, memberDoc{AdminID: objectID(m.AdminID), Role: m.Role, Since: m.Since})
@@ -230,7 +255,7 @@ func newOrganizationDoc(o org.Organization) organizationDoc {
 	}
 	if op := o.Operation; op != nil {
 		doc.Operation = &operationDoc{
-			ID: objectID(op.ID), Kind: op.Kind, StartedAt: op.StartedAt, TouchedAt: op.TouchedAt,
+			ID: objectID(op.ID), Key: op.Key, Kind: op.Kind, StartedAt: op.StartedAt, TouchedAt: op.TouchedAt,
 			Name: op.Name, Collection: op.Collection, Claims: op.Claims,
 			AdminID: objectID(op.AdminID), Email: op.Email, PasswordHash: op.PasswordHash, TokenVersion: op.TokenVersion, Undone: op.Undone,
 		}
@@ -244,7 +269,7 @@ func newOrganizationDoc(o org.Organization) organizationDoc {
 func (d organizationDoc) organization() org.Organization {
 	o := org.Organization{
 		ID: string(d.ID), Name: d.Name, Collection: d.Collection, CollectionUUID: d.UUID, Database: d.Database,
-		Status: d.Status, Claims: d.Claims, Revision: d.Revision, Committed: string(d.Committed),
+		Status: d.Status, Claims: d.Claims, Revision: d.Revision, Committed: string(d.Committed), CommittedKey: d.CommittedBy,
 		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
 	}
 	for _, m := range d.Admins {
@@ -266,7 +291,7 @@ func (d organizationDoc) organization() org.Organization {
 	}
 	if op := d.Operation; op != nil {
 		o.Operation = &org.Operation{
-			ID: string(op.ID), Kind: op.Kind, StartedAt: op.StartedAt.UTC(), TouchedAt: op.TouchedAt.UTC(),
+			ID: string(op.ID), Key: op.Key, Kind: op.Kind, StartedAt: op.StartedAt.UTC(), TouchedAt: op.TouchedAt.UTC(),
 			Name: op.Name, Collection: op.Collection, Claims: op.Claims,
 			AdminID: string(op.AdminID), Email: op.Email, PasswordHash: op.PasswordHash, TokenVersion: op.TokenVersion, Undone: op.Undone,
 		}
@@ -280,7 +305,7 @@ func (d organizationDoc) organization() org.Organization {
 func newAdminDoc(a org.Admin) adminDoc {
 	doc := adminDoc{
 		ID: objectID(a.ID), OrganizationID: objectID(a.OrganizationID), Organizations: []objectID{}, Email: a.Email, VerifiedEmail: a.VerifiedEmail, PasswordHash: a.PasswordHash,
-		TokenVersion: a.TokenVersion, Revision: a.Revision, Committed: objectID(a.Committed),
+		TokenVersion: a.TokenVersion, Revision: a.Revision, Committed: objectID(a.Committed), CommittedBy: a.CommittedKey,
 		CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt, Asleep: a.Asleep,
 	}
 	for _, id := range a.Organizations {
@@ -298,7 +323,7 @@ func newAdminDoc(a org.Admin) adminDoc {
 func (d adminDoc) admin() org.Admin {
 	a := org.Admin{
 		ID: string(d.ID), OrganizationID: string(d.OrganizationID), Email: d.Email, VerifiedEmail: d.VerifiedEmail, PasswordHash: d.PasswordHash,
-		TokenVersion: d.TokenVersion, Revision: d.Revision, Committed: string(d.Committed),
+		TokenVersion: d.TokenVersion, Revision: d.Revision, Committed: string(d.Committed), CommittedKey: d.CommittedBy,
 		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(), Asleep: d.Asleep,
 	}
 	for _, id := range d.Organizations {
@@ -340,6 +365,32 @@ func (d receiptDoc) receipt() org.Receipt {
 		ID: string(d.ID), CreatedAt: d.CreatedAt.UTC(), DeletedAt: d.DeletedAt.UTC(), DeletedBy: string(d.DeletedBy),
 		PurgedAt: d.PurgedAt.UTC(), PurgedBy: d.PurgedBy, Members: d.Members, Documents: d.Documents,
 	}
+}
+
+func newKeyDoc(k org.IdempotencyKey) keyDoc {
+	doc := keyDoc{ID: k.ID, Fingerprint: k.Fingerprint, ClaimedAt: k.ClaimedAt, ExpiresAt: k.ExpiresAt}
+	for _, t := range k.Tries {
+		doc.Tries = append(doc.Tries, tryDoc{objectID(t.Change), objectID(t.OrganizationID), objectID(t.AdminID)})
+	}
+	if !k.Outcome.At.IsZero() {
+		doc.Outcome = newOutcomeDoc(k.Outcome)
+	}
+	return doc
+}
+
+func newOutcomeDoc(o org.Outcome) *outcomeDoc {
+	return &outcomeDoc{objectID(o.OrganizationID), o.Name, o.At, o.Answer}
+}
+
+func (d keyDoc) key() org.IdempotencyKey {
+	k := org.IdempotencyKey{ID: d.ID, Fingerprint: d.Fingerprint, ClaimedAt: d.ClaimedAt.UTC(), ExpiresAt: d.ExpiresAt.UTC()}
+	for _, t := range d.Tries {
+		k.Tries = append(k.Tries, org.Try{Change: string(t.Change), OrganizationID: string(t.OrganizationID), AdminID: string(t.AdminID)})
+	}
+	if o := d.Outcome; o != nil {
+		k.Outcome = org.Outcome{OrganizationID: string(o.OrganizationID), Name: o.Name, At: o.At.UTC(), Answer: o.Answer}
+	}
+	return k
 }
 
 func newMigrationDoc(m org.Migration) migrationDoc {

@@ -32,6 +32,7 @@ func (s *Store) indexes() []index {
 		{collection: s.tickets, field: "created_at"},
 		{collection: s.tickets, field: "expires_at", expires: true},
 		{collection: s.attempts, field: "expires_at", expires: true},
+		{collection: s.keys, field: "expires_at", expires: true},
 	}
 }
 

@@ -49,6 +49,7 @@ type Store struct {
 	attempts      *mongo.Collection
 	migrations    *mongo.Collection
 	receipts      *mongo.Collection
+	keys          *mongo.Collection
 }
 
 var _ org.Store = (*Store)(nil)
@@ -94,6 +95,7 @@ func Open(connectionString, database string, more ...*options.ClientOptions) (*S
 		attempts:      db.Collection("attempts"),
 		migrations:    db.Collection("migrations"),
 		receipts:      db.Collection("receipts"),
+		keys:          db.Collection("idempotency_keys"),
 	}, nil
 }
 

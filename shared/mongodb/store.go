@@ -363,7 +363,7 @@ func (s *Store) DeleteTickets(ctx context.Context, organizationID string) error 
 }
 
 func (s *Store) DeleteExpired(ctx context.Context, now time.Time) error {
-	for _, c := range []*mongo.Collection{s.sessions, s.tickets, s.attempts} {
+	for _, c := range []*mongo.Collection{s.sessions, s.tickets, s.attempts, s.keys} {
 		_, err := c.DeleteMany(ctx, bson.D{{Key: "expires_at", Value: bson.D{{Key: "$lt", Value: now}}}})
 		if err != nil {
 			return convert("delete expired "+c.Name(), err)
@@ -475,6 +475,54 @@ func (s *Store) Receipt(ctx context.Context, organizationID string) (org.Receipt
 	}
 	doc, err := findOne[receiptDoc](ctx, s.receipts, bson.D{{Key: "_id", Value: objectID(organizationID)}})
 	return doc.receipt(), convert("find receipt", err)
+}
+
+func (s *Store) InsertKey(ctx context.Context, k org.IdempotencyKey) (bool, error) {
+	_, err := s.keys.InsertOne(ctx, newKeyDoc(k))
+	if err != nil && isDuplicateKey(err) {
+		return false, nil
+	}
+	return err == nil, convert("insert key", err)
+}
+
+func (s *Store) Key(ctx context.Context, id string) (org.IdempotencyKey, error) {
+	doc, err := findOne[keyDoc](ctx, s.keys, bson.D{{Key: "_id", Value: id}})
+	return doc.key(), convert("find key", err)
+}
+
+func (s *Store) ReplaceKey(ctx context.Context, seen, next org.IdempotencyKey) (bool, error) {
+	res, err := s.keys.ReplaceOne(ctx, keyFilter(seen), newKeyDoc(next))
+	if err != nil {
+		return false, convert("replace key", err)
+	}
+	return res.MatchedCount == 1, nil
+}
+
+func (s *Store) FinishKey(ctx context.Context, id, change string, outcome org.Outcome) error {
+	_, err := s.keys.UpdateOne(ctx,
+		bson.D{{Key: "_id", Value: id}, {Key: "tries.change_id", Value: objectID(change)}, hasNoOutcome},
+		bson.D{{Key: "$set", Value: bson.D{{Key: "outcome", Value: newOutcomeDoc(outcome)}}}})
+	return convert("finish key", err)
+}
+
+func (s *Store) DeleteKey(ctx context.Context, seen org.IdempotencyKey) error {
+	_, err := s.keys.DeleteOne(ctx, keyFilter(seen))
+	return convert("delete key", err)
+}
+
+var hasNoOutcome = bson.E{Key: "outcome", Value: bson.D{{Key: "$exists", Value: false}}}
+
+// keyFilter matches the key as it was seen. If it had an outcome, it has expired.
+func keyFilter(seen org.IdempotencyKey) bson.D {
+	filter := bson.D{
+		{Key: "_id", Value: seen.ID}, {Key: "claimed_at", Value: seen.ClaimedAt}, {Key: "expires_at", Value: seen.ExpiresAt},
+		{Key: "tries", Value: bson.D{{Key: "$size", Value: len(seen.Tries)}}},
+		{Key: "tries.change_id", Value: objectID(seen.Tries[len(seen.Tries)-1].Change)},
+	}
+	if seen.Outcome.At.IsZero() {
+		filter = append(filter, hasNoOutcome)
+	}
+	return filter
 }
 
 func findOne[D any](ctx context.Context, c *mongo.Collection, filter bson.D) (D, error) {

@@ -21,6 +21,7 @@ type Admin struct {
 	TokenVersion   int64             // tokens and sessions of any other version are invalid
 	Revision       int64             // grows by one with every write of the record but of a new hash of the same password, and of OrganizationID
 	Committed      string            // the id of the change that was committed last
+	CommittedKey   string            // the id of its idempotency key; empty: it has none, or the organization's record has it
 	Journaled      map[string]string // by organization, the id of the last change that its journal had
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
@@ -37,6 +38,7 @@ func (a *Admin) uses(claimID string) bool { return !a.Asleep && emailClaim(a.Ema
 // adminChange is a change of an admin's email or password. It ends all sessions.
 type adminChange struct {
 	id           string // of the change
+	key          string // the id of its idempotency key, if no journal has it
 	journalOf    string // the id of the organization whose operation it is a part of; may be empty
 	email        string // empty: does not change
 	passwordHash string // empty: does not change
@@ -47,7 +49,7 @@ type adminChange struct {
 func (c adminChange) after(a Admin) Admin {
 	a.Email, a.PasswordHash = cmp.Or(c.email, a.Email), cmp.Or(c.passwordHash, a.PasswordHash)
 	a.TokenVersion++
-	a.Committed, a.UpdatedAt = c.id, c.at
+	a.Committed, a.CommittedKey, a.UpdatedAt = c.id, c.key, c.at
 	if c.journalOf != "" {
 		a.Journaled = maps.Clone(a.Journaled)
 		maps.DeleteFunc(a.Journaled, func(id, _ string) bool { return !slices.Contains(a.Organizations, id) })
@@ -76,6 +78,9 @@ func (s *Service) changeAdmin(ctx context.Context, a Admin, c adminChange, prepa
 	err := concurrently(func() error { return s.claim(ctx, c.claims(a, c.at)) }, proven)
 	if err == nil {
 		c.passwordHash, err = prepare()
+	}
+	if err == nil {
+		err = s.tellChanged(ctx, a)
 	}
 	if err == nil {
 		var next Admin
@@ -150,6 +155,9 @@ func (s *Service) forwardAdmin(ctx context.Context, o Organization, claimed Admi
 			case err != nil:
 				return a, err
 			}
+		}
+		if err := s.tellChanged(ctx, a); err != nil {
+			return a, err
 		}
 		next, err := s.writeAdmin(ctx, a, change.after(a))
 		if !errors.Is(err, errBusy) {

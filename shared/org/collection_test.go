@@ -154,7 +154,7 @@ func TestFreedName(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, f *fixture) {
 		f.mustCreate(t, "Acme", "a@example.com")
-		if _, err := f.Delete(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), nil); err != nil {
+		if _, err := f.Delete(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), org.DeleteRequest{}); err != nil {
 			t.Fatal(err)
 		}
 		_, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "Acme", Email: "b@example.com", Password: adminPassword})
@@ -292,7 +292,7 @@ func TestCollectionChanged(t *testing.T) {
 				}
 			},
 			"delete": func(t *testing.T, f *fixture, o org.Organization) {
-				if _, err := f.Delete(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), nil); err != nil {
+				if _, err := f.Delete(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), org.DeleteRequest{}); err != nil {
 					t.Fatal(err)
 				}
 			},
@@ -371,7 +371,7 @@ func TestHostileForeignCollection(t *testing.T) {
 			}
 		},
 		"delete": func(t *testing.T, f *fixture, victim org.Organization) {
-			if _, err := f.Delete(t.Context(), f.mustLogin(t, "b@example.com", adminPassword), nil); err != nil {
+			if _, err := f.Delete(t.Context(), f.mustLogin(t, "b@example.com", adminPassword), org.DeleteRequest{}); err != nil {
 				t.Fatal(err)
 			}
 		},

@@ -257,11 +257,11 @@ func crashCases() []crashCase {
 		}, []org.LoginRequest{old, {Email: newEmail, Password: newPassword}}},
 		{"delete, to be restored", subject, "", func(w *world, s *org.Service, o org.Organization) error {
 			s.DeleteGrace = time.Hour
-			_, err := s.Delete(context.Background(), w.callerOf(o), nil)
+			_, err := s.Delete(context.Background(), w.callerOf(o), org.DeleteRequest{})
 			return err
 		}, []org.LoginRequest{old}},
 		{"delete", subject, "", func(w *world, s *org.Service, o org.Organization) error {
-			_, err := s.Delete(context.Background(), w.callerOf(o), nil)
+			_, err := s.Delete(context.Background(), w.callerOf(o), org.DeleteRequest{})
 			return err
 		}, []org.LoginRequest{old}},
 	}

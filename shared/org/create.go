@@ -81,7 +81,7 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (Organization, er
 	if s.SignUps.Verified {
 		return Organization{}, s.askByMail(ctx, name, email, r.ClientAddress)
 	}
-	admin := s.newAdmin(email)
+	admin := s.newAdmin(ctx, email)
 	var v verification
 	created, err := s.createFirst(ctx, name, &admin, r.Password, r.ClientAddress, func() (err error) {
 		v, err = s.newVerificationUnlessTooMany(ctx, admin.ID, email, func() error {
@@ -107,7 +107,10 @@ func (s *Service) checkOlderForms(ctx context.Context, given, email string) erro
 // createFirst creates the first organization of a new admin, who gets the password. It calls also
 // at the same time as it hashes that.
 func (s *Service) createFirst(ctx context.Context, name Name, admin *Admin, password, clientAddress string, also func() error) (Organization, error) {
-	o := s.newOrganization(name, admin.ID, admin.CreatedAt)
+	o, err := s.newOrganization(ctx, name, admin.ID, admin.CreatedAt)
+	if err != nil {
+		return Organization{}, err
+	}
 	admin.OrganizationID, admin.Organizations = o.ID, []string{o.ID}
 	prepare := func() error {
 		return concurrently(
@@ -124,9 +127,12 @@ func (s *Service) createFirst(ctx context.Context, name Name, admin *Admin, pass
 }
 
 // newAdmin returns the record of a new admin, who has no organization and no password.
-func (s *Service) newAdmin(email string) Admin {
-	now := s.now()
-	return Admin{ID: s.Store.NewID(), Email: email, TokenVersion: 1, Revision: 1, CreatedAt: now, UpdatedAt: now}
+func (s *Service) newAdmin(ctx context.Context, email string) Admin {
+	now, id := s.now(), tryOf(ctx).AdminID
+	if id == "" {
+		id = s.Store.NewID()
+	}
+	return Admin{ID: id, Email: email, TokenVersion: 1, Revision: 1, CreatedAt: now, UpdatedAt: now}
 }
 
 // newClaim returns the claim that a new admin needs.
@@ -188,14 +194,22 @@ func (s *Service) CreateOrganization(ctx context.Context, caller auth.Caller, r 
 
 // createMore creates one more organization of the admin.
 func (s *Service) createMore(ctx context.Context, name Name, admin Admin) (Organization, error) {
-	o := s.newOrganization(name, admin.ID, s.now())
+	o, err := s.newOrganization(ctx, name, admin.ID, s.now())
+	if err != nil {
+		return Organization{}, err
+	}
 	return s.create(ctx, o, nil, func() error { return nil }, func() error { return s.join(ctx, admin, o.ID) })
 }
 
 // newOrganization returns the record of an organization whose creation begins.
-func (s *Service) newOrganization(name Name, adminID string, now time.Time) Organization {
+func (s *Service) newOrganization(ctx context.Context, name Name, adminID string, now time.Time) (Organization, error) {
+	id := tryOf(ctx).OrganizationID
+	if id == "" {
+		id = s.Store.NewID()
+	}
+	op, err := s.newOperation(ctx, Creating)
 	return Organization{
-		ID:         s.Store.NewID(),
+		ID:         id,
 		Name:       name.Display,
 		Collection: name.Collection(),
 		Database:   s.Database,
@@ -203,10 +217,10 @@ func (s *Service) newOrganization(name Name, adminID string, now time.Time) Orga
 		Admins:     []Member{{AdminID: adminID, Role: RoleOwner, Since: now}},
 		Claims:     []string{name.Collection()},
 		Revision:   1,
-		Operation:  &Operation{ID: s.Store.NewID(), Kind: Creating, StartedAt: now, TouchedAt: now},
+		Operation:  &op,
 		CreatedAt:  now,
 		UpdatedAt:  now,
-	}
+	}, err
 }
 
 // create creates the organization o. It needs the claim on the name, and those of

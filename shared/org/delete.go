@@ -7,18 +7,23 @@ import (
 	"orgservice/shared/auth"
 )
 
+// DeleteRequest is what a deletion depends on.
+type DeleteRequest struct {
+	Confirmation *string // must be the name of the organization; nil: there is none
+	Revisions    []int64 // one of which the organization must have; nil: any
+}
+
 // Delete deletes the caller's organization with all that belongs to it, at once or, where
 // there is a grace, so that an operator can restore it until that is over. It
 // returns the organization as it was, with the time of the deletion as
-// UpdatedAt, and the Deletion if it can be restored. A confirmation, if it is not nil, must be the name of the
-// organization. Its errors are ErrInvalid,
+// UpdatedAt, and the Deletion if it can be restored. Its errors are ErrInvalid,
 // ErrUnauthenticated, ErrForbidden when the caller's role does not permit it or the
-// confirmation names another organization, ErrConflict and ErrUnavailable.
-func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *string) (Organization, error) {
+// confirmation names another organization, ErrOutdated, ErrConflict and ErrUnavailable.
+func (s *Service) Delete(ctx context.Context, caller auth.Caller, r DeleteRequest) (Organization, error) {
 	var confirmed Name
-	if confirmation != nil {
+	if r.Confirmation != nil {
 		var err error
-		if confirmed, err = ParseName(*confirmation); err != nil {
+		if confirmed, err = ParseName(*r.Confirmation); err != nil {
 			return Organization{}, invalid([]FieldError{{Field: "organization_name", Message: err.Error()}})
 		}
 	}
@@ -26,10 +31,13 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 	if err != nil {
 		return Organization{}, err
 	}
-	if confirmation != nil && confirmed.Collection() != o.Collection {
+	if r.Confirmation != nil && confirmed.Collection() != o.Collection {
 		return Organization{}, refuse(Forbidden, WrongConfirmation, "organization_name does not name the organization of the access token").withSlug(confirmed.Slug)
 	}
 	if err := o.permit(caller.AdminID, ActionDelete); err != nil {
+		return Organization{}, err
+	}
+	if err := o.checkRevision(r.Revisions); err != nil {
 		return Organization{}, err
 	}
 	if o.Operation != nil {
@@ -38,8 +46,11 @@ func (s *Service) Delete(ctx context.Context, caller auth.Caller, confirmation *
 	if err := s.confirm(ctx, caller); err != nil {
 		return Organization{}, err
 	}
-	now := s.now()
-	op := Operation{ID: s.Store.NewID(), Kind: Removing, StartedAt: now, TouchedAt: now}
+	op, err := s.newOperation(ctx, Removing)
+	if err != nil {
+		return Organization{}, err
+	}
+	now := op.StartedAt
 	deleted := o
 	deleted.UpdatedAt = now
 	if s.DeleteGrace > 0 {
@@ -72,6 +83,13 @@ func (s *Service) remove(ctx context.Context, o Organization) error {
 		return err
 	}
 	err := concurrently(
+		func() error { return s.tellCommitted(ctx, o) },
+		func() error {
+			if op := o.Operation; op.deletes() {
+				return s.tellKey(ctx, op.Key, op.ID, Outcome{OrganizationID: o.ID, Name: o.Name, At: op.StartedAt})
+			}
+			return nil
+		},
 		func() (err error) { left, err = s.dropCollection(ctx, o); return err },
 		func() error { return s.Store.DeleteAdmins(ctx, ids, o.ID) },
 		func() error { return s.Store.DeleteSessions(ctx, o.ID) },

@@ -1,6 +1,7 @@
 package org
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -147,13 +148,14 @@ func (s *Service) Restore(ctx context.Context, operator, id string, r RestoreReq
 		return Organization{}, err
 	}
 	o, err := s.finishedByID(ctx, id)
-	now := s.now()
-	op := Operation{ID: s.Store.NewID(), Kind: Restoring, StartedAt: now, TouchedAt: now}
+	op, late := s.newOperation(ctx, Restoring)
+	now := op.StartedAt
 	op.Act = newAct(op.ID, ActRestore, operator, r.Reason, now)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		err = errNotDeleted
-	case err != nil:
+	case err != nil || late != nil:
+		err = cmp.Or(err, late)
 	case o.Status == Active && o.repeats(op.Act) && (r.OrganizationName == nil || o.Name == name.Display):
 		// A primary that has lost its majority may have been asked.
 		return s.write(ctx, o, o)
@@ -284,18 +286,20 @@ func (s *Service) Purge(ctx context.Context, operator, id string, r ActRequest) 
 	case o.Operation != nil:
 		return errBusy
 	}
-	a := newAct(s.Store.NewID(), ActPurge, operator, r.Reason, s.now())
-	if err = s.purge(ctx, o, a); err == nil {
-		s.logAct(ctx, a, id, false)
+	op, err := s.newOperation(ctx, Removing)
+	if err != nil {
+		return err
+	}
+	op.Act = newAct(op.ID, ActPurge, operator, r.Reason, op.StartedAt)
+	if err = s.purge(ctx, o, op); err == nil {
+		s.logAct(ctx, op.Act, id, false)
 	}
 	return err
 }
 
-// purge deletes an organization for good that is deleted and has no operation under way. The act
-// of an operator has no id if its grace is over.
-func (s *Service) purge(ctx context.Context, o Organization, a Act) error {
-	now := s.now()
-	op := Operation{ID: s.Store.NewID(), Kind: Removing, StartedAt: now, TouchedAt: now, Act: a}
+// purge deletes an organization for good that is deleted and has no operation under way, by the
+// operation.
+func (s *Service) purge(ctx context.Context, o Organization, op Operation) error {
 	next := o
 	next.Status, next.Operation = Deleting, &op
 	purged, err := s.write(ctx, o, next)
@@ -316,7 +320,10 @@ func (s *Service) purgeExpired(ctx context.Context, report *Report) error {
 		if o.Status != Deleted || o.Operation != nil || s.now().Before(o.deletion().Ends) {
 			continue
 		}
-		err := s.purge(ctx, o, Act{})
+		op, err := s.newOperation(ctx, Removing)
+		if err == nil {
+			err = s.purge(ctx, o, op)
+		}
 		switch {
 		case errors.Is(err, ErrConflict): // it is being restored
 		case err != nil:

@@ -53,7 +53,7 @@ func TestRestore(t *testing.T) {
 	}
 	reset := post.sent[len(post.sent)-1].Ticket
 
-	deleted, err := f.Delete(ctx, owner, nil)
+	deleted, err := f.Delete(ctx, owner, org.DeleteRequest{})
 	if err != nil || deleted.Deletion == nil || deleted.Deletion.Ends.Sub(deleted.UpdatedAt) != time.Hour || deleted.Deletion.By != owner.AdminID {
 		t.Fatalf("%+v, %v", deleted.Deletion, err)
 	}
@@ -134,7 +134,7 @@ func TestRestore(t *testing.T) {
 
 	// Once the grace is over, Reconcile deletes it for good.
 	ann := f.mustLogin(t, "ann@acme.test", adminPassword)
-	if _, err := f.Delete(ctx, f.mustLogin(t, "owner@acme.test", adminPassword), nil); err != nil {
+	if _, err := f.Delete(ctx, f.mustLogin(t, "owner@acme.test", adminPassword), org.DeleteRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	advance(59 * time.Minute)
@@ -165,7 +165,7 @@ func TestRestoreOthers(t *testing.T) {
 	ctx := t.Context()
 	f.mustInvite(t, owner, "ann@acme.test", org.RoleOwner)
 	ann := f.mustAccept(t, post.sent[len(post.sent)-1], adminPassword)
-	if _, err := f.Delete(ctx, ann, nil); err != nil {
+	if _, err := f.Delete(ctx, ann, org.DeleteRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	stranger := f.mustCreate(t, "Bolt", "ann@acme.test")
@@ -217,7 +217,7 @@ func TestPurge(t *testing.T) {
 	if err := purge(o.ID); !errors.Is(err, org.ErrNotFound) {
 		t.Errorf("of what is active: %v", err)
 	}
-	if _, err := f.Delete(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), nil); err != nil {
+	if _, err := f.Delete(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), org.DeleteRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	wantFields(t, f.Purge(t.Context(), "olivia", o.ID, org.ActRequest{}), "reason")
@@ -233,7 +233,7 @@ func TestPurge(t *testing.T) {
 	// Without a grace, no receipt is left.
 	f.DeleteGrace = 0
 	other := f.mustCreate(t, "Acme", "a@example.com")
-	if _, err := f.Delete(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), nil); err != nil {
+	if _, err := f.Delete(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), org.DeleteRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.Receipt(t.Context(), other.ID); !errors.Is(err, org.ErrNotFound) {
@@ -271,7 +271,7 @@ func TestSleepers(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		_, err = f.Delete(ctx, f.mustVerify(t, tokens), nil)
+		_, err = f.Delete(ctx, f.mustVerify(t, tokens), org.DeleteRequest{})
 		return err
 	}
 	if err := deleteAs("Ann's"); err != nil || asleep() {

@@ -187,6 +187,18 @@
 // the operation over and finishes it. If not, it writes the record once, so that
 // the journal can't arrive late.
 //
+// # Requests that are repeated
+//
+// A request with an idempotency key inserts the key, with the id of its operation, before it
+// reads anything that it changes. The write that commits the operation puts its id and that of the
+// key on the record, and who overwrites or deletes them writes to the key, before that, what the request came
+// to. So the key or the record says whether an operation of the key is committed. Who finds
+// a key without an outcome, whose process is stale or has given up, first takes the key over and then looks:
+// it finishes what is stale, and writes the records that the operation depends on. An operation that
+// is not committed by then never will be: what it reads after the key was stale is of no use
+// to it (newOperation), and what it has read before has changed. Then a new operation is tried, whose id the
+// key has, too. A creation has no record to write: it ends at its lease.
+//
 // # Commands that come late, twice, or from a process that slept
 //
 //	command                   what makes it harmless
@@ -204,6 +216,9 @@
 //	delete sessions           only of such an organization, or of logins before an act of an
 //	                          operator, as suspensions and restorations are
 //	leave organization        only such an organization, whose id never comes again
+//	insert key                it has the id of an operation that is never committed
+//	replace, delete key       only the key that was seen, unless it has an outcome
+//	finish key                a commit is for ever; only the key that has that operation
 //	insert receipt            only if there is none of the organization
 //	insert, replace ticket    what it is for decides whether it is valid
 //	delete ticket             it was used, or is for nothing

@@ -16,6 +16,7 @@ const (
 	Forbidden                       // the caller may not do this
 	NotFound                        // it does not exist
 	Conflict                        // it is taken, or another change of it is under way
+	Outdated                        // it is not as the caller has seen it
 	Throttled                       // too many attempts
 	Unavailable                     // the database can't be reached in time
 )
@@ -44,6 +45,9 @@ const (
 	AlreadyVerified      Reason = "already-verified"
 	NameUnusable         Reason = "name-unusable"     // a stray collection has it
 	OrganizationBusy     Reason = "organization-busy" // another change is under way
+	OrganizationChanged  Reason = "organization-changed"
+	KeyReused            Reason = "key-reused" // for another request
+	KeyInUse             Reason = "key-in-use" // by the first request
 	MemberNotFound       Reason = "member-not-found"
 	InvitationNotFound   Reason = "invitation-not-found"
 	AlreadyMember        Reason = "already-member"
@@ -117,6 +121,7 @@ var (
 	ErrForbidden       error = &Error{Kind: Forbidden}
 	ErrNotFound        error = &Error{Kind: NotFound}
 	ErrConflict        error = &Error{Kind: Conflict}
+	ErrOutdated        error = &Error{Kind: Outdated}
 	ErrThrottled       error = &Error{Kind: Throttled}
 	ErrUnavailable     error = &Error{Kind: Unavailable}
 )

@@ -28,7 +28,7 @@ func TestCommitAnswerLost(t *testing.T) {
 			return err
 		}},
 		"delete": {1, func(w *world, s *org.Service, o org.Organization) error {
-			_, err := s.Delete(t.Context(), w.callerOf(o), nil)
+			_, err := s.Delete(t.Context(), w.callerOf(o), org.DeleteRequest{})
 			return err
 		}},
 	} {

@@ -276,7 +276,7 @@ func (s *Service) newMember(ctx context.Context, o Organization, email, password
 	if err := s.checkNewPassword(ctx, password, append(o.names(), email)...); err != nil {
 		return Admin{}, err
 	}
-	a := s.newAdmin(email)
+	a := s.newAdmin(ctx, email)
 	a.OrganizationID, a.Organizations = o.ID, []string{o.ID}
 	err := s.claim(ctx, []Claim{a.newClaim()})
 	if err == nil {

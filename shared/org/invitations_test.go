@@ -227,7 +227,7 @@ func TestInvitationEnds(t *testing.T) {
 			}
 		}},
 		"the organization is deleted": {end: func(t *testing.T, f *fixture, owner auth.Caller, _ string, _ org.Invitation) {
-			if _, err := f.Delete(t.Context(), owner, nil); err != nil {
+			if _, err := f.Delete(t.Context(), owner, org.DeleteRequest{}); err != nil {
 				t.Error(err)
 			}
 			left := slices.DeleteFunc(f.snapshot(t)["tickets"].Documents, func(d bson.D) bool { return strings.Contains(d.String(), `"verification"`) })
@@ -303,7 +303,7 @@ func TestInvitationMails(t *testing.T) {
 		t.Error(err)
 	}
 	f.mustInvite(t, owner, "eve@acme.test", org.RoleMember)
-	if _, err := f.Delete(t.Context(), owner, nil); err != nil {
+	if _, err := f.Delete(t.Context(), owner, org.DeleteRequest{}); err != nil {
 		t.Error(err)
 	}
 	post.err = nil

@@ -189,7 +189,7 @@ func TestModel(t *testing.T) {
 					if grace {
 						s.DeleteGrace = 365 * 24 * time.Hour
 					}
-					_, err := s.Delete(ctx, tenant.caller, nil)
+					_, err := s.Delete(ctx, tenant.caller, org.DeleteRequest{})
 					s.DeleteGrace = 0
 					return err
 				})

@@ -343,7 +343,7 @@ func TestMixedScripts(t *testing.T) {
 	if _, err := f.Login(t.Context(), org.LoginRequest{Email: "a@example.com", Password: adminPassword, OrganizationName: new(older)}); err != nil {
 		t.Error(err)
 	}
-	if _, err := f.Delete(t.Context(), caller, new(older)); err != nil {
+	if _, err := f.Delete(t.Context(), caller, org.DeleteRequest{Confirmation: new(older)}); err != nil {
 		t.Error(err)
 	}
 }

@@ -96,9 +96,11 @@ func (s *Service) act(ctx context.Context, operator, id string, r ActRequest, ki
 	if err := invalid(r.Validate()); err != nil {
 		return Organization{}, err
 	}
-	now := s.now()
-	a := newAct(s.Store.NewID(), kind, operator, r.Reason, now)
-	op := Operation{ID: a.ID, Kind: Updating, StartedAt: now, TouchedAt: now}
+	op, err := s.newOperation(ctx, Updating)
+	if err != nil {
+		return Organization{}, err
+	}
+	a := newAct(op.ID, kind, operator, r.Reason, op.StartedAt)
 	seen := ""
 	for n := range actAttempts {
 		o, err := s.Store.Organization(ctx, id)
@@ -272,12 +274,12 @@ func (s *Service) Rename(ctx context.Context, operator, id string, r RenameReque
 	if err != nil {
 		return Organization{}, err
 	}
-	now := s.now()
-	op := Operation{
-		ID: s.Store.NewID(), Kind: Updating, StartedAt: now, TouchedAt: now,
-		Name: name.Display, Collection: name.Collection(), Claims: slices.Clone(o.Claims),
+	op, err := s.newOperation(ctx, Updating)
+	if err != nil {
+		return Organization{}, err
 	}
-	op.Act = newAct(op.ID, ActRename, operator, r.Reason, now)
+	op.Name, op.Collection, op.Claims = name.Display, name.Collection(), slices.Clone(o.Claims)
+	op.Act = newAct(op.ID, ActRename, operator, r.Reason, op.StartedAt)
 	op.replaceClaim(o.Collection, op.Collection)
 	repeated := o.Name == op.Name && o.repeats(op.Act)
 	if repeated {
@@ -289,7 +291,7 @@ func (s *Service) Rename(ctx context.Context, operator, id string, r RenameReque
 		renamed, err = s.afterFailure(ctx, o, op, err)
 	}
 	if err == nil {
-		s.logAct(ctx, newAct(op.ID, ActRename, operator, r.Reason, now), id, repeated)
+		s.logAct(ctx, newAct(op.ID, ActRename, operator, r.Reason, op.StartedAt), id, repeated)
 	}
 	return renamed, err
 }

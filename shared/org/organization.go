@@ -21,6 +21,7 @@ type Organization struct {
 	Revision       int64      // grows by one with every write of the record
 	Operation      *Operation // the change under way; nil: none
 	Committed      string     // the id of the operation that was committed last
+	CommittedKey   string     // the id of its idempotency key; empty: it has none
 	History        []Act      // what operators did, the latest last
 	Deletion       *Deletion  // nil unless it is being deleted, or is deleted, and can be restored
 	CreatedAt      time.Time
@@ -149,6 +150,7 @@ func (o *Organization) collection() Collection {
 // finish or undo the change. See the package's documentation.
 type Operation struct {
 	ID        string
+	Key       string // the id of the idempotency key of its request; empty: it has none
 	Kind      OperationKind
 	StartedAt time.Time
 	TouchedAt time.Time // when the process that works on it began or took it over

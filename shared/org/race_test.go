@@ -145,7 +145,7 @@ func change(w *world, s *org.Service, o org.Organization, c org.UpdateRequest) f
 // remove returns a function that deletes the organization.
 func remove(w *world, s *org.Service, o org.Organization) func() error {
 	return func() error {
-		_, err := s.Delete(context.Background(), w.callerOf(o), nil)
+		_, err := s.Delete(context.Background(), w.callerOf(o), org.DeleteRequest{})
 		return err
 	}
 }

@@ -58,16 +58,24 @@ func (s *Service) rewrite(ctx context.Context, o, next Organization) (Organizati
 
 // commit writes the record as it is after the operation.
 func (s *Service) commit(ctx context.Context, o, next Organization) (Organization, error) {
-	next.Operation, next.Committed = nil, o.Operation.ID
+	if err := s.tellCommitted(ctx, o); err != nil {
+		return o, err
+	}
+	next.Operation, next.Committed, next.CommittedKey = nil, o.Operation.ID, o.Operation.Key
 	return s.rewrite(ctx, o, next)
 }
 
 // commitAlone makes a change that is one write of the record and needs no journal. Its
 // errors are errBusy if the record has changed since it was seen, and ErrUnavailable.
 func (s *Service) commitAlone(ctx context.Context, seen, next Organization) (Organization, error) {
-	now := s.now()
-	op := Operation{ID: s.Store.NewID(), Kind: Updating, StartedAt: now, TouchedAt: now}
-	next.Committed = op.ID
+	op, err := s.newOperation(ctx, Updating)
+	if err == nil {
+		err = s.tellCommitted(ctx, seen)
+	}
+	if err != nil {
+		return seen, err
+	}
+	next.Committed, next.CommittedKey = op.ID, op.Key
 	updated, err := s.write(ctx, seen, next)
 	if err != nil {
 		return s.afterFailure(ctx, seen, op, err)

@@ -54,11 +54,11 @@ func TestRoles(t *testing.T) {
 			return err
 		}, []org.Role{org.RoleOwner, org.RoleAdmin, org.RoleMember, none}},
 		"delete": {func(f *fixture, c auth.Caller) error {
-			_, err := f.Delete(t.Context(), c, nil)
+			_, err := f.Delete(t.Context(), c, org.DeleteRequest{})
 			return err
 		}, []org.Role{org.RoleOwner}},
 		"delete, confirmed": {func(f *fixture, c auth.Caller) error {
-			_, err := f.Delete(t.Context(), c, &name)
+			_, err := f.Delete(t.Context(), c, org.DeleteRequest{Confirmation: &name})
 			return err
 		}, []org.Role{org.RoleOwner}},
 	} {
@@ -117,7 +117,7 @@ func TestRoles(t *testing.T) {
 			t.Error("who is no member has a role")
 		}
 		caller := f.mustLogin(t, "admin@acme.test", adminPassword)
-		if _, err := f.Delete(t.Context(), caller, nil); err != nil {
+		if _, err := f.Delete(t.Context(), caller, org.DeleteRequest{}); err != nil {
 			t.Error(err)
 		}
 	})

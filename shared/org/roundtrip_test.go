@@ -28,6 +28,14 @@ func TestRoundTrips(t *testing.T) {
 	s.Mailer = post
 	var caller auth.Caller
 	ctx := context.Background()
+	renameOnce := func(name string) error {
+		r := org.RepeatableRequest{Key: "a key", OrganizationID: caller.OrganizationID, AdminID: caller.AdminID}
+		_, _, err := s.Once(ctx, r, func(ctx context.Context) ([]byte, error) {
+			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: &name})
+			return []byte("done"), err
+		})
+		return err
+	}
 	for _, test := range []struct {
 		name  string
 		sizes []int
@@ -70,6 +78,12 @@ func TestRoundTrips(t *testing.T) {
 			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: new("CORE")})
 			return err
 		}},
+		{"rename with a key", []int{1, 3, 3, 1, 1, 1, 1, 1}, func() error { return renameOnce("Fern") }},
+		{"the same again", []int{1, 1}, func() error { return renameOnce("Fern") }},
+		{"rename of the display name, after one with a key", []int{3, 1, 1, 1}, func() error {
+			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: new("FERN")})
+			return err
+		}},
 		{"rename with a new password", []int{3, 3, 5, 1, 1, 1, 1, 1}, func() error {
 			_, err := s.Update(ctx, caller, org.UpdateRequest{
 				OrganizationName: new("Dyne"), Password: new(newPassword), CurrentPassword: new(password),
@@ -86,7 +100,7 @@ func TestRoundTrips(t *testing.T) {
 			}
 			return err
 		}},
-		{"delete", []int{3, 1, 1, 4, 3, 3}, func() error { _, err := s.Delete(ctx, caller, nil); return err }},
+		{"delete", []int{3, 1, 1, 4, 3, 3}, func() error { _, err := s.Delete(ctx, caller, org.DeleteRequest{}); return err }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			g.expect(test.sizes)

@@ -117,6 +117,8 @@ type UpdateRequest struct {
 	Password         *string `json:"password"`
 	CurrentPassword  *string `json:"current_password"` // required with Email and Password
 
+	Revisions []int64 `json:"-"` // one of which the organization must have; nil: any
+
 	// ClientAddress is the IP address of the client; empty if it is not known.
 	ClientAddress string `json:"-"`
 }

@@ -131,7 +131,7 @@ func (f *fixture) wantTokenInvalid(t *testing.T, caller auth.Caller) {
 	if o, err := f.Update(t.Context(), caller, org.UpdateRequest{OrganizationName: new("Hijacked")}); !errors.Is(err, org.ErrUnauthenticated) {
 		t.Errorf("Update = %+v, %v; want ErrUnauthenticated", o, err)
 	}
-	if o, err := f.Delete(t.Context(), caller, nil); !errors.Is(err, org.ErrUnauthenticated) {
+	if o, err := f.Delete(t.Context(), caller, org.DeleteRequest{}); !errors.Is(err, org.ErrUnauthenticated) {
 		t.Errorf("Delete = %+v, %v; want ErrUnauthenticated", o, err)
 	}
 	f.wantSame(t, before)
@@ -646,7 +646,7 @@ func TestSignUps(t *testing.T) {
 	must(signUp(6, ""))
 	refused("the twelfth", signUp(7, ""), org.ErrForbidden, org.TooManyOrganizations)
 	refused("the twelfth, by an admin", another(owner, 4), org.ErrForbidden, org.TooManyOrganizations)
-	if _, err := f.Delete(t.Context(), f.mustLogin(t, "admin6@acme.test", adminPassword), nil); err != nil {
+	if _, err := f.Delete(t.Context(), f.mustLogin(t, "admin6@acme.test", adminPassword), org.DeleteRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	must(another(owner, 4))
@@ -924,7 +924,7 @@ func TestUpdateErrBusy(t *testing.T) {
 		})
 	}
 	t.Run("delete", func(t *testing.T) {
-		if _, err := f.Delete(t.Context(), caller, nil); !errors.Is(err, org.ErrConflict) {
+		if _, err := f.Delete(t.Context(), caller, org.DeleteRequest{}); !errors.Is(err, org.ErrConflict) {
 			t.Errorf("Delete: %v, want ErrConflict", err)
 		}
 	})
@@ -983,7 +983,7 @@ func TestDelete(t *testing.T) {
 			caller := f.mustLogin(t, "admin@example.com", adminPassword)
 			now := time.Now().Truncate(time.Millisecond)
 
-			got, err := f.Delete(t.Context(), caller, tt.confirmation)
+			got, err := f.Delete(t.Context(), caller, org.DeleteRequest{Confirmation: tt.confirmation})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -1016,14 +1016,14 @@ func TestDeleteErr(t *testing.T) {
 	before := f.snapshot(t)
 	for _, name := range []string{"Neighbour", "Acme", "nobody", o.Collection, o.ID} {
 		t.Run("ErrForbidden "+name, func(t *testing.T) {
-			if _, err := f.Delete(t.Context(), caller, &name); !errors.Is(err, org.ErrForbidden) || !hintsAtSlug(err) {
+			if _, err := f.Delete(t.Context(), caller, org.DeleteRequest{Confirmation: &name}); !errors.Is(err, org.ErrForbidden) || !hintsAtSlug(err) {
 				t.Errorf("Delete: %v, want ErrForbidden, with the slug", err)
 			}
 		})
 	}
 	for _, name := range []string{"", " ", "---", "a\x00"} {
 		t.Run("ErrInvalid "+name, func(t *testing.T) {
-			_, err := f.Delete(t.Context(), caller, &name)
+			_, err := f.Delete(t.Context(), caller, org.DeleteRequest{Confirmation: &name})
 			wantFields(t, err, "organization_name")
 		})
 	}
@@ -1142,7 +1142,7 @@ func TestHostileForeignTenant(t *testing.T) {
 	})
 	t.Run("ErrForbidden to delete by name", func(t *testing.T) {
 		before := f.snapshot(t)
-		if _, err := f.Delete(t.Context(), good, new("Victim Co")); !errors.Is(err, org.ErrForbidden) {
+		if _, err := f.Delete(t.Context(), good, org.DeleteRequest{Confirmation: new("Victim Co")}); !errors.Is(err, org.ErrForbidden) {
 			t.Errorf("Delete: %v, want ErrForbidden", err)
 		}
 		f.wantSame(t, before)
@@ -1152,7 +1152,7 @@ func TestHostileForeignTenant(t *testing.T) {
 		if _, err := f.Update(t.Context(), good, org.UpdateRequest{OrganizationName: new("Attackers")}); err != nil {
 			t.Fatal(err)
 		}
-		o, err := f.Delete(t.Context(), good, nil)
+		o, err := f.Delete(t.Context(), good, org.DeleteRequest{})
 		if err != nil || o.ID != attacker.ID {
 			t.Fatalf("Delete = %+v, %v", o, err)
 		}
@@ -1180,7 +1180,7 @@ func TestHostileTokenOfFreedName(t *testing.T) {
 		f := newFixture(t)
 		f.mustCreate(t, "Acme Inc", "first@example.com")
 		first := f.mustLogin(t, "first@example.com", adminPassword)
-		if _, err := f.Delete(t.Context(), first, nil); err != nil {
+		if _, err := f.Delete(t.Context(), first, org.DeleteRequest{}); err != nil {
 			t.Fatal(err)
 		}
 		f.mustCreate(t, "Acme Inc", "second@example.com")
@@ -1190,7 +1190,7 @@ func TestHostileTokenOfFreedName(t *testing.T) {
 		f := newFixture(t)
 		f.mustCreate(t, "Acme Inc", "first@example.com")
 		first := f.mustLogin(t, "first@example.com", adminPassword)
-		if _, err := f.Delete(t.Context(), first, nil); err != nil {
+		if _, err := f.Delete(t.Context(), first, org.DeleteRequest{}); err != nil {
 			t.Fatal(err)
 		}
 		f.mustCreate(t, "Acme Inc", "first@example.com")
@@ -1206,11 +1206,11 @@ func TestHostileTokenOfFreedName(t *testing.T) {
 		second := f.mustCreate(t, "Acme Inc", "second@example.com")
 		f.fillTenant(t, second.Collection)
 		before := f.snapshot(t)
-		if _, err := f.Delete(t.Context(), first, new("Acme Inc")); !errors.Is(err, org.ErrForbidden) {
+		if _, err := f.Delete(t.Context(), first, org.DeleteRequest{Confirmation: new("Acme Inc")}); !errors.Is(err, org.ErrForbidden) {
 			t.Errorf("Delete: %v, want ErrForbidden", err)
 		}
 		f.wantSame(t, before)
-		if _, err := f.Delete(t.Context(), first, nil); err != nil {
+		if _, err := f.Delete(t.Context(), first, org.DeleteRequest{}); err != nil {
 			t.Fatal(err)
 		}
 		after := f.snapshot(t)

@@ -239,7 +239,7 @@ func TestRefresh(t *testing.T) {
 			mustUpdate(t, s, c, org.UpdateRequest{Email: new("other@acme.test"), CurrentPassword: new(password)})
 		},
 		"delete": func(t *testing.T, w *world, s *org.Service, o org.Organization, c auth.Caller) {
-			if _, err := s.Delete(t.Context(), c, nil); err != nil {
+			if _, err := s.Delete(t.Context(), c, org.DeleteRequest{}); err != nil {
 				t.Fatal(err)
 			}
 			if left := w.documents("sessions"); len(left) != 0 {
@@ -292,7 +292,7 @@ func TestLoginPaysOneComparison(t *testing.T) {
 	w, s, _ := setUp(t)
 	deleted := w.create(s, "Deleted", "admin@deleted.test")
 	suspended := w.create(s, "Suspended", "admin@suspended.test")
-	if _, err := s.Delete(t.Context(), w.callerOf(deleted), nil); err != nil {
+	if _, err := s.Delete(t.Context(), w.callerOf(deleted), org.DeleteRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err := w.db.Client.Database(w.db.Name).Collection("organizations").UpdateOne(t.Context(),
@@ -605,7 +605,7 @@ func TestThrottle(t *testing.T) {
 		if err := login(newPassword, squatted); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Delete(t.Context(), w.callerOf(o), nil); err != nil {
+		if _, err := s.Delete(t.Context(), w.callerOf(o), org.DeleteRequest{}); err != nil {
 			t.Fatal(err)
 		}
 		w.create(s, "Bolt", "admin@acme.test")

@@ -126,7 +126,7 @@ func (s *Service) finishSignUp(ctx context.Context, t Ticket, r AcceptRequest) (
 		}
 	default:
 		if err = s.checkNewPassword(ctx, r.Password, t.Email, name.Display, name.Slug); err == nil {
-			a = s.newAdmin(t.Email)
+			a = s.newAdmin(ctx, t.Email)
 			a.VerifiedEmail = t.Email
 			o, err = s.createFirst(ctx, name, &a, r.Password, r.ClientAddress, func() error { return nil })
 		}

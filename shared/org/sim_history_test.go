@@ -22,6 +22,7 @@ type history struct {
 	documentCount int                     // how many were written
 	executing     *call                   // the call that is being executed on the durable state
 	problems      []problem
+	keys          []*simKey
 }
 
 func newHistory() history {
@@ -206,6 +207,10 @@ func (s *sim) operation(id string) *operation {
 // checkCommitTime is called when an operation is committed. If the client has
 // its answer already, that must be ErrUnavailable.
 func (s *sim) checkCommitTime(op *operation, id string) {
+	if op.committedAt == 0 {
+		op.committedAt = s.step
+	}
+	s.keyCommitted(op)
 	if !op.answered || op.err == nil {
 		return
 	}
@@ -408,12 +413,13 @@ func (s *sim) finish(c *call) {
 		s.addProblem("panic", "op%d: %v", op.n, op.panicked)
 		return
 	}
+	s.checkRepeated(op)
 	m := s.models[op.organization]
 	changes := op.createRequest != nil || op.memberRequest != nil || op.kind == "Reset" || slices.Contains([]string{"Update", "Delete", "Restore", "Rename"}, op.kind)
 	switch {
 	case errors.Is(op.err, org.ErrUnavailable):
 	case op.err != nil:
-		if !errors.Is(op.err, errDenied) && !slices.ContainsFunc(allowed[op.kind], func(kind error) bool { return errors.Is(op.err, kind) }) {
+		if !errors.Is(op.err, errDenied) && reasonOf(op.err) != org.KeyInUse && reasonOf(op.err) != org.KeyReused && !slices.ContainsFunc(allowed[op.kind], func(kind error) bool { return errors.Is(op.err, kind) }) {
 			s.addProblem("unexpected error", "op%d %s: %v", op.n, op.kind, op.err)
 		}
 		if op.committed || op.adminChanged {
@@ -423,6 +429,7 @@ func (s *sim) finish(c *call) {
 		if a, ok := s.durable.admins[op.admin]; ok && a.Email == op.ticketOf && !a.Verified() {
 			s.addProblem("success without commit", "op%d has not verified %s", op.n, a.Email)
 		}
+	case op.outcome != nil: // it was done before
 	case op.kind == "Suspend":
 		s.checkAct(op, m, org.Suspended)
 	case op.kind == "Reactivate":

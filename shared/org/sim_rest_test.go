@@ -40,7 +40,7 @@ func (s *sim) schedule() {
 	s.budget = budget
 	s.chaos()
 	s.budget = 0
-	for _, stage := range []func(){s.drainAndRepair, s.checkSuspended, s.checkInvariants, s.checkRestorable, s.checkInvariants, s.checkLogins, s.checkUsable, s.checkInvariants} {
+	for _, stage := range []func(){s.drainAndRepair, s.checkSuspended, s.checkInvariants, s.checkKeys, s.checkInvariants, s.checkRestorable, s.checkInvariants, s.checkLogins, s.checkUsable, s.checkInvariants} {
 		stage()
 		if len(s.problems) > 0 {
 			return

@@ -22,6 +22,7 @@ type state struct {
 	known         map[string]time.Time
 	migrations    map[int]org.Migration
 	receipts      map[string]org.Receipt
+	keys          map[string]org.IdempotencyKey
 	catalog
 
 	// stopAfterFirst makes a command that changes several documents stop after
@@ -37,7 +38,7 @@ type state struct {
 func newState() *state {
 	return &state{
 		organizations: map[string]org.Organization{}, admins: map[string]org.Admin{}, claims: map[string]org.Claim{},
-		migrations: map[int]org.Migration{}, receipts: map[string]org.Receipt{}, sessions: map[string]org.Session{}, tickets: map[string]org.Ticket{}, counts: map[string]org.Count{}, known: map[string]time.Time{}, catalog: newCatalog(),
+		migrations: map[int]org.Migration{}, receipts: map[string]org.Receipt{}, keys: map[string]org.IdempotencyKey{}, sessions: map[string]org.Session{}, tickets: map[string]org.Ticket{}, counts: map[string]org.Count{}, known: map[string]time.Time{}, catalog: newCatalog(),
 	}
 }
 
@@ -47,6 +48,7 @@ func (s *state) clone() *state {
 	c.organizations, c.admins, c.claims = maps.Clone(s.organizations), maps.Clone(s.admins), maps.Clone(s.claims)
 	c.sessions, c.counts, c.known, c.tickets = maps.Clone(s.sessions), maps.Clone(s.counts), maps.Clone(s.known), maps.Clone(s.tickets)
 	c.ticketOrder, c.migrations, c.receipts = slices.Clone(s.ticketOrder), maps.Clone(s.migrations), maps.Clone(s.receipts)
+	c.keys = maps.Clone(s.keys)
 	c.catalog, c.onWrite, c.onAdminWrite = s.catalog.clone(), nil, nil
 	return &c
 }
@@ -424,6 +426,53 @@ func (s *state) receipt(id string) (org.Receipt, error) {
 		return r, notFound("receipt")
 	}
 	return r, nil
+}
+
+func (s *state) insertKey(k org.IdempotencyKey) bool {
+	if _, exists := s.keys[k.ID]; exists {
+		return false
+	}
+	s.keys[k.ID] = k
+	return true
+}
+
+func (s *state) key(id string) (org.IdempotencyKey, error) {
+	k, ok := s.keys[id]
+	if !ok {
+		return k, notFound("key")
+	}
+	return k, nil
+}
+
+// sameKey reports whether the stored key is the one that was seen.
+func (s *state) sameKey(seen org.IdempotencyKey) bool {
+	k, ok := s.keys[seen.ID]
+	return ok && k.ClaimedAt.Equal(seen.ClaimedAt) && k.ExpiresAt.Equal(seen.ExpiresAt) && slices.Equal(k.Tries, seen.Tries) &&
+		(k.Outcome.At.IsZero() || !seen.Outcome.At.IsZero())
+}
+
+func (s *state) replaceKey(seen, next org.IdempotencyKey) bool {
+	if !s.sameKey(seen) {
+		return false
+	}
+	s.keys[next.ID] = next
+	return true
+}
+
+func (s *state) finishKey(id, change string, outcome org.Outcome) error {
+	k := s.keys[id]
+	if k.Outcome.At.IsZero() && slices.ContainsFunc(k.Tries, func(t org.Try) bool { return t.Change == change }) {
+		k.Outcome = outcome
+		s.keys[id] = k
+	}
+	return nil
+}
+
+func (s *state) deleteKey(seen org.IdempotencyKey) error {
+	if s.sameKey(seen) {
+		delete(s.keys, seen.ID)
+	}
+	return nil
 }
 
 // countEvent adds n to the count of the event. States share the counts, so it makes a

@@ -349,6 +349,7 @@ func (h *handle) DeleteTickets(ctx context.Context, organizationID string) error
 func (h *handle) DeleteExpired(ctx context.Context, now time.Time) error {
 	return h.write(ctx, "DeleteExpired", "", func(s *state) error {
 		s.deleteTickets(func(t org.Ticket) bool { return t.ExpiresAt.Before(now) })
+		maps.DeleteFunc(s.keys, func(_ string, k org.IdempotencyKey) bool { return k.ExpiresAt.Before(now) })
 		return s.deleteSessions(func(session org.Session) bool { return session.ExpiresAt.Before(now) })
 	})
 }
@@ -409,6 +410,39 @@ func (h *handle) InsertReceipt(ctx context.Context, r org.Receipt) error {
 
 func (h *handle) Receipt(ctx context.Context, organizationID string) (org.Receipt, error) {
 	return do(ctx, h, "Receipt", read, organizationID, func(s *state) (org.Receipt, error) { return s.receipt(organizationID) })
+}
+
+func (h *handle) InsertKey(ctx context.Context, k org.IdempotencyKey) (bool, error) {
+	return do(ctx, h, "InsertKey", write, keyText(k), func(s *state) (bool, error) { return s.insertKey(k), nil })
+}
+
+func (h *handle) Key(ctx context.Context, id string) (org.IdempotencyKey, error) {
+	return do(ctx, h, "Key", read, id, func(s *state) (org.IdempotencyKey, error) { return s.key(id) })
+}
+
+func (h *handle) ReplaceKey(ctx context.Context, seen, next org.IdempotencyKey) (bool, error) {
+	return do(ctx, h, "ReplaceKey", write, keyText(seen)+" by "+keyText(next), func(s *state) (bool, error) { return s.replaceKey(seen, next), nil })
+}
+
+func (h *handle) FinishKey(ctx context.Context, id, change string, outcome org.Outcome) error {
+	return h.write(ctx, "FinishKey", fmt.Sprint(id, " ", change, " ", outcome.Name), func(s *state) error { return s.finishKey(id, change, outcome) })
+}
+
+func (h *handle) DeleteKey(ctx context.Context, seen org.IdempotencyKey) error {
+	return h.write(ctx, "DeleteKey", keyText(seen), func(s *state) error { return s.deleteKey(seen) })
+}
+
+func keyText(k org.IdempotencyKey) string {
+	text := k.ID
+	for _, t := range k.Tries {
+		text += " " + t.Change
+	}
+	if !k.Outcome.At.IsZero() {
+		text += " = " + string(k.Outcome.Answer)
+	} else if k.ClaimedAt.IsZero() {
+		text += " ended"
+	}
+	return text
 }
 
 func (h *handle) EnsureIndexes(ctx context.Context) (map[string]error, error) {

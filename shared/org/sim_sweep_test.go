@@ -85,6 +85,15 @@ func (s *sim) copy() *sim {
 		ended := *op
 		c.ops = append(c.ops, &ended)
 	}
+	for _, k := range s.keys {
+		key := *k
+		key.ops = nil
+		for _, op := range k.ops {
+			c.ops[op.n-1].key = &key
+			key.ops = append(key.ops, c.ops[op.n-1])
+		}
+		c.keys = append(c.keys, &key)
+	}
 	c.durable.uuidCount = new(*s.durable.uuidCount)
 	c.durable.onWrite, c.durable.onAdminWrite = c.recordWritten, c.adminWritten
 	return c
@@ -395,6 +404,7 @@ var (
 	isCoreAlready = join(isEmpty, taken, another, withNew)
 	toBeCore      = join(isCore, answers("", "get")) // which finishes nothing
 	isBusy        = join(answers(org.OrganizationBusy, append(changes, "rename by an operator")...), taken, another)
+	hasNew        = join(withNew, answers(org.WrongCredentials, "login"), answers(org.EmailTaken, "create"))
 	hasCore       = answers(org.NameUnusable, "create", "create another")
 	coreTaken     = join(answers(org.NameTaken, onCore...), answers(org.EmailTaken, "new email"))
 	coreUnusable  = answers(org.NameUnusable, onCore...)
@@ -517,7 +527,20 @@ var sweepStates = []sweepState{
 	{name: "restoring, moved", answers: isRestored, stale: true, set: crashed("RenameCollection", (*sim).restoreAcme), report: "1 finished"},
 	{name: "restoring, and the email is taken", answers: join(isBuried, answers(org.EmailTaken, "restore")), stale: true, report: "1 undone",
 		set: then(crashed("ReplaceOrganization", (*sim).restoreAcme), func(s *sim) { s.runHooked(s.createOp("dune", "a@x.test"), 0, nil) })},
+	{name: "changed, with a key", answers: hasNew, set: crashed("ReplaceKey?", withKey(func(s *sim) *operation { return s.changeAcme("acme", "c@x.test", "password new") }))},
+	{name: "renamed, with a key", answers: join(anew, taken, another, answers(org.OrganizationNotFound, "get")), set: crashed("ReplaceKey?", withKey(func(s *sim) *operation { return s.changeAcme("core", "", "") }))},
+	{name: "new email, with a key", answers: join(hasNew, answers(org.WrongCredentials, "login with the new email")), set: crashed("ReplaceKey?", withKey(func(s *sim) *operation { return s.changeAcme("", "c@x.test", "") }))},
+	{name: "begun, with a key", answers: toBeCore, stale: true, set: crashed("ReplaceOrganization", withKey((*sim).changeAll)), report: "1 finished"},
+	{name: "claimed, with a key", set: crashed("InsertClaims", withKey((*sim).createCore)), report: "2 removed"},
+	{name: "created, with a key", stale: true, set: crashed("InsertAdmin", withKey((*sim).createCore)), report: "1 undone"},
+	{name: "deleting, with a key", answers: join(isGone, noSuchID), stale: true, set: crashed("ReplaceOrganization", withKey((*sim).deleteAcme)), report: "1 finished"},
+	{name: "suspended, with a key", answers: hidden, set: crashed("ReplaceKey?", withKey(func(s *sim) *operation { return s.actOp(s.acme().ID, false) }))},
 	{name: "suspended", answers: hidden, set: changedActive(func(s *sim) { s.toggleSuspension(s.acme().ID) })},
+}
+
+// withKey returns the operation with an idempotency key.
+func withKey(op func(*sim) *operation) func(*sim) *operation {
+	return func(s *sim) *operation { return s.withKey(op(s), nil) }
 }
 
 // sweepOperation is an operation. It is on acme if that exists.
@@ -530,6 +553,17 @@ type sweepOperation struct {
 }
 
 var sweepOperations = []sweepOperation{
+	{"repeat", true, false, "", func(s *sim) *operation {
+		if len(s.keys) == 0 {
+			return nil
+		}
+		return s.repeatOp(s.keys[0])
+	}},
+	{"create with a key", true, true, "", withKey((*sim).createCore)},
+	{"everything, with a key", true, true, "", withKey((*sim).changeAll)},
+	{"new email, with a key", true, true, "", withKey(func(s *sim) *operation { return s.changeAcme("", "c@x.test", "") })},
+	{"delete with a key", true, true, "", withKey((*sim).deleteAcme)},
+	{"create of a name that is taken, with a key", true, true, org.NameTaken, withKey(func(s *sim) *operation { return s.createOp("acme", "d@x.test") })},
 	{"create", true, false, "", (*sim).createCore},
 	{"create of a name that is taken", true, false, org.NameTaken, func(s *sim) *operation { return s.createOp("acme", "d@x.test") }},
 	{"create of an email that is taken", true, true, org.EmailTaken, func(s *sim) *operation { return s.createOp("dune", "b@x.test") }},
@@ -744,6 +778,8 @@ func (w sweep) mayFail(c *call, f fate, answer error) bool {
 		return errors.Is(answer, org.ErrUnauthenticated) || errors.Is(answer, org.ErrConflict) // refused without it
 	case "Collections":
 		return errors.Is(answer, org.ErrConflict) // the same
+	case "ReplaceKey", "DeleteKey":
+		return true // of the outcome: who repeats the request waits a little longer
 	case "Send", "ReplaceTicket", "InsertTicket", "DeleteTicket", "DeleteSessionsOf", "DeleteSessionsSince":
 		return true // what is left is mailed later, or has no right any more
 	case "RenameCollection", "compare":

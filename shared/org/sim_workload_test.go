@@ -65,6 +65,11 @@ type operation struct {
 	updateRequest *org.UpdateRequest // of an update
 	memberRequest *memberRequest     // of a change of members
 	ticketOf      string             // where the mail with the ticket that it has went to
+	key           *simKey            // nil: it has no idempotency key
+	fingerprint   string             // that it has with the key
+	setsPassword  bool               // its repetition is held against the password
+	again         *operation         // it, without the key
+	outcome       *string            // that it has instead of being carried out
 
 	dead       bool // its process has crashed
 	ended      bool
@@ -81,6 +86,7 @@ type operation struct {
 	callerVersion  int64 // of the token
 	newVersion     int64 // of the admin's tokens after it, if it has changed the admin
 	namedAt        int   // the step at which a creation gave its collection the name
+	committedAt    int   // the step at which it was committed
 	beganAt        int   // the step at which it began
 	readAt         int   // the step at which it has read the record of an organization last
 	beganTime      time.Time
@@ -136,7 +142,12 @@ func (s *sim) runAlone(op *operation) error {
 
 // begin starts a random operation on the process.
 func (s *sim) begin(p *process) {
-	op := s.chooseOperation()
+	var op *operation
+	if len(s.keys) > 0 && s.rng.IntN(4) == 0 {
+		op = s.repeatOp(oneOf(s, s.keys))
+	} else if op = s.chooseOperation(); s.rng.IntN(3) == 0 {
+		op = s.withKey(op, nil)
+	}
 	op.process = p
 	s.start(op)
 }
@@ -374,7 +385,7 @@ func textOf(s *string) string {
 func (s *sim) deleteOp(o org.Organization) *operation {
 	caller := s.caller(o)
 	return &operation{kind: "Delete", admin: caller.AdminID, callerVersion: caller.TokenVersion, args: o.ID, organization: o.ID, run: func(ctx context.Context, service *org.Service) error {
-		_, err := service.Delete(ctx, caller, nil)
+		_, err := service.Delete(ctx, caller, org.DeleteRequest{})
 		return err
 	}}
 }

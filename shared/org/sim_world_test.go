@@ -425,7 +425,7 @@ func (r reply) text() string {
 		return "= " + claimText(v)
 	case org.Admin:
 		return fmt.Sprint("= ", v.Email, " ", v.PasswordHash, " version ", v.TokenVersion)
-	case org.Session, []org.Session, org.Ticket, []org.Ticket, []org.Organization, []org.Admin, []org.Claim, org.Count:
+	case org.Session, []org.Session, org.Ticket, []org.Ticket, []org.Organization, []org.Admin, []org.Claim, org.Count, org.IdempotencyKey:
 		return "= ..."
 	}
 	return fmt.Sprint("= ", r.value)

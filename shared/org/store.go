@@ -37,6 +37,7 @@ type Store interface {
 	CountStore
 	CollectionStore
 	ReceiptStore
+	KeyStore
 	IndexStore
 	MigrationStore
 
@@ -155,8 +156,8 @@ type SessionStore interface {
 	DeleteSessionsSince(ctx context.Context, organizationID, act string) error
 	// DeleteSessionsOf deletes the sessions of the admin for the organization.
 	DeleteSessionsOf(ctx context.Context, adminID, organizationID string) error
-	// DeleteExpired deletes the sessions, the tickets and the counts of events
-	// that have expired before now.
+	// DeleteExpired deletes the sessions, the tickets, the counts of events and the
+	// idempotency keys that have expired before now.
 	DeleteExpired(ctx context.Context, now time.Time) error
 }
 
@@ -226,6 +227,21 @@ type ReceiptStore interface {
 	InsertReceipt(ctx context.Context, r Receipt) error
 	// Receipt returns the receipt of the organization, or ErrNotFound.
 	Receipt(ctx context.Context, organizationID string) (Receipt, error)
+}
+
+// KeyStore keeps idempotency keys. The id of a key is unique.
+type KeyStore interface {
+	// InsertKey inserts the key unless its id exists. It reports whether it did.
+	InsertKey(ctx context.Context, k IdempotencyKey) (bool, error)
+	// Key returns ErrNotFound if there is none of that id.
+	Key(ctx context.Context, id string) (IdempotencyKey, error)
+	// ReplaceKey replaces the key seen by next if it still has no outcome, or has expired, and its
+	// latest try and when that began are the same. It reports whether it did.
+	ReplaceKey(ctx context.Context, seen, next IdempotencyKey) (bool, error)
+	// FinishKey puts the outcome on the key if it has none, and has a try with that change.
+	FinishKey(ctx context.Context, id, change string, outcome Outcome) error
+	// DeleteKey deletes the key on the condition of ReplaceKey.
+	DeleteKey(ctx context.Context, seen IdempotencyKey) error
 }
 
 // IndexStore manages the indexes of the master database.

@@ -12,7 +12,7 @@ import (
 // Update renames the caller's organization and changes the caller's email and
 // password: all of it or nothing. It mails a ticket to verify a new email. Its errors are
 // ErrInvalid, ErrUnauthenticated, ErrForbidden when the caller's role does not permit it or the
-// current password is wrong, ErrThrottled, ErrConflict and ErrUnavailable.
+// current password is wrong, ErrOutdated, ErrThrottled, ErrConflict and ErrUnavailable.
 func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateRequest) (updated Organization, err error) {
 	name, email, fields := c.parse()
 	if err := invalid(fields); err != nil {
@@ -24,11 +24,14 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 			err = o.permit(caller.AdminID, ActionRename)
 		}
 	}
+	if err == nil {
+		err = o.checkRevision(c.Revisions)
+	}
+	if err == nil && o.Operation != nil {
+		err = errBusy
+	}
 	if err != nil {
 		return Organization{}, err
-	}
-	if o.Operation != nil {
-		return Organization{}, errBusy
 	}
 	if c.OrganizationName != nil && name.Collection() != o.Collection {
 		if err := checkNewName(name); err != nil {
@@ -62,8 +65,11 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 		}
 		proven = func() error { s.succeeded(ctx, &attempt); return nil }
 	}
-	now := s.now()
-	change := adminChange{id: s.Store.NewID(), at: now}
+	op, err := s.newOperation(ctx, Updating)
+	if err != nil {
+		return Organization{}, err
+	}
+	change := adminChange{id: op.ID, key: op.Key, at: op.StartedAt}
 	if c.Email != nil && email != admin.Email {
 		change.email = email
 		if o, err = s.adopt(ctx, o, admin); err != nil {
@@ -100,14 +106,12 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 	changesAdmin := change.email != "" || c.Password != nil
 	switch {
 	case changesAdmin && c.OrganizationName == nil:
+		o.Revision = 0 // it grows once or more
 		return o, s.changeAdmin(ctx, admin, change, prepare, proven)
 	case c.OrganizationName == nil: // the email is the same
 		return o, proven()
 	}
-	op := Operation{
-		ID: change.id, Kind: Updating, StartedAt: now, TouchedAt: now,
-		Name: name.Display, Collection: name.Collection(), Claims: slices.Clone(o.Claims),
-	}
+	op.Name, op.Collection, op.Claims = name.Display, name.Collection(), slices.Clone(o.Claims)
 	op.replaceClaim(o.Collection, op.Collection)
 	if changesAdmin {
 		op.AdminID, op.Email, op.TokenVersion = admin.ID, change.email, admin.TokenVersion+1
@@ -117,7 +121,7 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 			return Organization{}, err
 		}
 		next := o
-		next.Name, next.UpdatedAt = op.Name, now
+		next.Name, next.UpdatedAt = op.Name, op.StartedAt
 		updated, err := s.commitAlone(ctx, o, next)
 		proven()
 		return updated, err
@@ -128,6 +132,14 @@ func (s *Service) Update(ctx context.Context, caller auth.Caller, c UpdateReques
 		return s.afterFailure(ctx, o, op, err)
 	}
 	return updated, nil
+}
+
+// checkRevision returns ErrOutdated unless the record has one of the revisions, or there are none.
+func (o *Organization) checkRevision(revisions []int64) error {
+	if revisions == nil || slices.Contains(revisions, o.Revision) {
+		return nil
+	}
+	return refuse(Outdated, OrganizationChanged, "the organization has changed: get it again")
 }
 
 // replaceClaim replaces a claim among those that the organization will hold.

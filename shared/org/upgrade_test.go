@@ -196,7 +196,7 @@ func TestUpgrade(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := f.Delete(t.Context(), f.mustLogin(t, "c@example.com", "Another@123"), nil); err != nil {
+				if _, err := f.Delete(t.Context(), f.mustLogin(t, "c@example.com", "Another@123"), org.DeleteRequest{}); err != nil {
 					t.Fatal(err)
 				}
 			})

@@ -187,7 +187,7 @@ func TestVerifiedOnly(t *testing.T) {
 		t.Error(err)
 	}
 	f.mustCreate(t, "Core", "core@acme.test")
-	if _, err := f.Delete(t.Context(), f.wantVerified(t, "core@acme.test", adminPassword, false), nil); err != nil {
+	if _, err := f.Delete(t.Context(), f.wantVerified(t, "core@acme.test", adminPassword, false), org.DeleteRequest{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,0 +1,329 @@
+package api_test
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"orgservice/local/mongodbtest"
+	"orgservice/shared/api"
+	"orgservice/shared/auth"
+	"orgservice/shared/org"
+)
+
+// forgetful is a store in which the outcome of a request is not put on its key, as if the
+// process had crashed before.
+type forgetful struct{ org.Store }
+
+func (forgetful) ReplaceKey(context.Context, org.IdempotencyKey, org.IdempotencyKey) (bool, error) {
+	return false, &org.Error{Kind: org.Unavailable}
+}
+
+// repeatable is a request that is repeated.
+type repeatable struct {
+	handler func(*org.Service) http.Handler
+	request events.APIGatewayV2HTTPRequest
+	other   events.APIGatewayV2HTTPRequest // another one for the same key
+}
+
+// repeatables prepares a database for a request to each route that can be repeated, and
+// returns the requests by the function.
+func repeatables(t *testing.T, s *org.Service) map[string]repeatable {
+	owner := mustCreate(t, s, "Acme", "a@example.com")
+	member := func(email string) string {
+		inbox := &inbox{}
+		inviting := *s
+		inviting.Mailer = inbox
+		if _, err := inviting.Invite(t.Context(), owner, org.InviteRequest{Email: email, Role: "member"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Accept(t.Context(), org.AcceptRequest{Ticket: inbox.mails[0].Ticket, Password: adminPassword}); err != nil {
+			t.Fatal(err)
+		}
+		members, _, err := s.Members(t.Context(), owner, "", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return members[len(members)-1].AdminID
+	}
+	promoted, removed := member("b@example.com"), member("c@example.com")
+	invited, err := s.Invite(t.Context(), owner, org.InviteRequest{Email: "d@example.com", Role: "member"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deleting := mustCreate(t, s, "Dune", "e@example.com")
+	acted := mustCreate(t, s, "Echo", "f@example.com").OrganizationID
+	suspended := mustCreate(t, s, "Fox", "g@example.com").OrganizationID
+	if _, err := s.Suspend(t.Context(), "olivia", suspended, org.ActRequest{Reason: "unpaid"}); err != nil {
+		t.Fatal(err)
+	}
+	buried := func(name, email string) string {
+		c, burying := mustCreate(t, s, name, email), *s
+		burying.DeleteGrace = time.Hour
+		if _, err := burying.Delete(t.Context(), c, org.DeleteRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		return c.OrganizationID
+	}
+	renamed := mustCreate(t, s, "Golf", "h@example.com").OrganizationID
+	restored, purged := buried("Hotel", "i@example.com"), buried("India", "j@example.com")
+	act := func(id, act, body string) events.APIGatewayV2HTTPRequest {
+		r := asOperator("arn:aws:iam::123456789012:user/olivia", withBody(request("POST", "/operator/organizations/"+id+"/"+act, ""), body))
+		r.RouteKey = "POST /operator/organizations/{id}/" + act
+		return r
+	}
+	asOwner := func(method, path, body string) events.APIGatewayV2HTTPRequest {
+		return as(owner, withBody(request(method, path, ""), body))
+	}
+	const reason, otherReason = `{"reason":"x"}`, `{"reason":"y"}`
+	return map[string]repeatable{
+		"create": {api.Create, createRequest(registration("Kilo", "k@example.com")), createRequest(registration("Lima", "k@example.com"))},
+		"update": {api.Update, asOwner("PUT", "/org/update", `{"organization_name":"Acme 2"}`), asOwner("PUT", "/org/update", `{"organization_name":"Acme 3"}`)},
+		"delete": {api.Delete, as(deleting, request("DELETE", "/org/delete", "")), as(deleting, request("DELETE", "/org/delete", "organization_name=Dune"))},
+		"addorganization": {api.AddOrganization, asOwner("POST", "/admin/organizations", `{"organization_name":"Mike"}`),
+			asOwner("POST", "/admin/organizations", `{"organization_name":"November"}`)},
+		"changerole":   {api.ChangeRole, asOwner("PUT", "/org/members/"+promoted, `{"role":"admin"}`), asOwner("PUT", "/org/members/"+promoted, `{"role":"owner"}`)},
+		"removemember": {api.RemoveMember, as(owner, request("DELETE", "/org/members/"+removed, "")), as(owner, request("DELETE", "/org/members/"+promoted, ""))},
+		"invite": {api.Invite, asOwner("POST", "/org/invitations", `{"email":"l@example.com","role":"member"}`),
+			asOwner("POST", "/org/invitations", `{"email":"m@example.com","role":"member"}`)},
+		"withdraw":           {api.Withdraw, as(owner, request("DELETE", "/org/invitations/"+invited.ID, "")), as(owner, request("DELETE", "/org/invitations/"+promoted, ""))},
+		"suspend":            {api.Suspend, act(acted, "suspend", reason), act(acted, "suspend", otherReason)},
+		"reactivate":         {api.Reactivate, act(suspended, "reactivate", reason), act(suspended, "reactivate", otherReason)},
+		"renameorganization": {api.RenameOrganization, act(renamed, "rename", `{"reason":"x","organization_name":"Golf 2"}`), act(renamed, "rename", `{"reason":"x","organization_name":"Golf 3"}`)},
+		"restore":            {api.Restore, act(restored, "restore", reason), act(restored, "restore", otherReason)},
+		"purge":              {api.Purge, act(purged, "purge", reason), act(purged, "purge", otherReason)},
+	}
+}
+
+// inbox keeps mails.
+type inbox struct{ mails []org.Mail }
+
+func (i *inbox) Send(_ context.Context, m org.Mail) error {
+	i.mails = append(i.mails, m)
+	return nil
+}
+
+// TestRepeat repeats a request to each route that takes an idempotency key: after an answer, and
+// after a crash before the answer was known. It changes nothing more, and is answered as the first
+// one. Every route that changes an organization takes a key, except that a ticket is one.
+func TestRepeat(t *testing.T) {
+	for _, crash := range []bool{false, true} {
+		s, db := newService(t)
+		s.Mailer = noMail{}
+		requests := repeatables(t, s)
+		for _, route := range api.Routes() {
+			takesKey := slices.ContainsFunc(route.Parameters, func(p api.Parameter) bool { return p.InHeader && p.Name == "Idempotency-Key" })
+			changes := route.Method != "GET" && (strings.HasPrefix(route.Path, "/org/") || strings.HasPrefix(route.Path, "/operator/") || route.Path == "/admin/organizations")
+			test, ok := requests[route.Function]
+			if takesKey != changes && route.Function != "inviteowner" || ok != takesKey {
+				t.Errorf("%s takes a key: %v", route.Function, takesKey)
+			}
+			if !ok {
+				continue
+			}
+			name := route.Function
+			test.request.RouteKey = route.Method + " " + route.Path
+			test.other.RouteKey = test.request.RouteKey
+			first, later := *s, *s
+			if crash {
+				name += " after a crash"
+				first.Store = forgetful{s.Store}
+				later.Now = func() time.Time { return time.Now().Add(org.StaleAfter + time.Second) }
+			}
+			t.Run(name, func(t *testing.T) {
+				answer := callPlain(t, test.handler(&first), withKey(test.request, "a key"))
+				if answer.StatusCode != route.Status {
+					t.Fatalf("%d %s", answer.StatusCode, answer.Body)
+				}
+				if p := problemOf(t, callPlain(t, test.handler(s), withKey(test.other, "a key"))); p.Type != "/problems/key-reused" {
+					t.Errorf("another request: %+v", p)
+				}
+				before := records(t, s)
+				if crash && name != "delete after a crash" && name != "purge after a crash" {
+					if p := problemOf(t, callPlain(t, test.handler(s), withKey(test.request, "a key"))); p.Type != "/problems/key-in-use" {
+						t.Errorf("at once: %+v", p)
+					}
+				}
+				again := callPlain(t, test.handler(&later), withKey(test.request, "a key"))
+				if again.StatusCode != answer.StatusCode || again.Body != answer.Body || headerOf(again, "Location") != headerOf(answer, "Location") {
+					t.Errorf("repeated: %d %s, want %d %s", again.StatusCode, again.Body, answer.StatusCode, answer.Body)
+				}
+				if after := records(t, s); after != before {
+					t.Errorf("the records are\n%s\nafter the repetition, and were\n%s", after, before)
+				}
+			})
+			// The next route has the same key.
+			forgetKeys(t, db)
+		}
+	}
+}
+
+func withKey(r events.APIGatewayV2HTTPRequest, key string) events.APIGatewayV2HTTPRequest {
+	return withHeader(r, "idempotency-key", key)
+}
+
+// callPlain calls the function. The response may have no body.
+func callPlain(t *testing.T, h http.Handler, r events.APIGatewayV2HTTPRequest) events.APIGatewayV2HTTPResponse {
+	t.Helper()
+	response, err := api.Lambda(h)(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response.StatusCode >= 400 {
+		checkAnswer(t, response)
+		checkDocumented(t, r.RouteKey, response)
+	}
+	return response
+}
+
+// records returns the revision, and what it is called, of each organization.
+func records(t *testing.T, s *org.Service) string {
+	t.Helper()
+	all, err := s.Store.Organizations(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, o := range all {
+		b.WriteString(o.ID + " " + o.Name + " " + string(o.Status) + " " + o.Committed + "\n")
+	}
+	return b.String()
+}
+
+func forgetKeys(t *testing.T, db mongodbtest.Database) {
+	t.Helper()
+	if err := db.Client.Database(db.Name).Collection("idempotency_keys").Drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRepeatRefused uses a key again after a refusal, which has changed nothing.
+func TestRepeatRefused(t *testing.T) {
+	s, _ := newService(t)
+	mustCreate(t, s, "Acme", "a@example.com")
+	taken := withKey(createRequest(registration("ACME", "b@example.com")), "key-1")
+	for range 2 {
+		wantStatus(t, call(t, api.Create(s), taken), 409)
+	}
+	wantStatus(t, call(t, api.Create(s), withKey(createRequest(`{}`), "key-1")), 422)
+	wantStatus(t, call(t, api.Create(s), withKey(createRequest(registration("Bolt", "b@example.com")), "key-1")), 201)
+}
+
+// TestRepeatPassword repeats a request with another password: the answer must not say that
+// this one is set.
+func TestRepeatPassword(t *testing.T) {
+	s, _ := newService(t)
+	first := withKey(createRequest(registration("Acme", "a@example.com")), "key-1")
+	created := call(t, api.Create(s), first)
+	other := withKey(createRequest(strings.Replace(first.Body, adminPassword, "Other@12345", 1)), "key-1")
+	if p := problemOf(t, call(t, api.Create(s), other)); p.Type != "/problems/key-reused" {
+		t.Errorf("another password: %+v", p)
+	}
+	if again := call(t, api.Create(s), first); again.Body != created.Body {
+		t.Errorf("the same password: %s, want %s", again.Body, created.Body)
+	}
+	for range 10 {
+		call(t, api.Create(s), other)
+	}
+	if p := problemOf(t, call(t, api.Create(s), other)); p.Type != "/problems/too-many-attempts" {
+		t.Errorf("many passwords: %+v", p)
+	}
+	caller, _ := mustLogin(t, s, "a@example.com")
+	change := withKey(as(caller, updateRequest(`{"password":"Changed@123","current_password":"`+adminPassword+`"}`)), "key-2")
+	changed := call(t, api.Update(s), change)
+	wantStatus(t, changed, 200)
+	// The token is revoked by the change, which the client does not know.
+	if again := call(t, api.Update(s), change); again.StatusCode != 200 || again.Body != changed.Body {
+		t.Errorf("repeated: %d %s, want %s", again.StatusCode, again.Body, changed.Body)
+	}
+	change.Body = strings.Replace(change.Body, "Changed@123", "Changed@124", 1)
+	if p := problemOf(t, call(t, api.Update(s), change)); p.Type != "/problems/key-reused" {
+		t.Errorf("another new password: %+v", p)
+	}
+}
+
+// TestKeyOfAnother uses the keys of other people, which are keys of one's own.
+func TestKeyOfAnother(t *testing.T) {
+	s, _ := newService(t)
+	rename := func(c auth.Caller, name string) events.APIGatewayV2HTTPRequest {
+		return withKey(as(c, updateRequest(`{"organization_name":"`+name+`"}`)), "1")
+	}
+	acme, bolt := mustCreate(t, s, "Acme", "a@example.com"), mustCreate(t, s, "Bolt", "b@example.com")
+	wantStatus(t, call(t, api.Update(s), rename(acme, "Acme 2")), 200)
+	wantStatus(t, call(t, api.Update(s), rename(bolt, "Bolt 2")), 200)
+	act := asOperator("arn:aws:iam::123456789012:user/olivia", withBody(request("POST", "/operator/organizations/"+acme.OrganizationID+"/suspend", ""), `{"reason":"x"}`))
+	act.RouteKey = "POST /operator/organizations/{id}/suspend"
+	wantStatus(t, call(t, api.Suspend(s), withKey(act, "1")), 200)
+	wantStatus(t, call(t, api.Create(s), withKey(createRequest(registration("Core", "c@example.com")), "1")), 201)
+	act.RawPath, act.RequestContext.HTTP.Path = "/operator/organizations/x/suspend", "/operator/organizations/x/suspend"
+	wantStatus(t, call(t, api.Suspend(s), withKey(act, "2")), 404)
+}
+
+func TestHostileKeys(t *testing.T) {
+	s, _ := newService(t)
+	for name, key := range map[string]string{"none": "", "long": strings.Repeat("x", 256), "a line": "a\nb", "not ASCII": "schlüssel", "NUL": "a\x00"} {
+		p := problemOf(t, call(t, api.Create(s), withKey(createRequest(registration("Acme", "a@example.com")), key)))
+		if p.Type != "/problems/invalid-fields" || p.Errors[0].Field != "Idempotency-Key" {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	quoted := withKey(createRequest(registration("Acme", "a@example.com")), `"`+strings.Repeat("~", 253)+`"`)
+	for range 2 {
+		wantStatus(t, call(t, api.Create(s), quoted), 201)
+	}
+}
+
+// TestIfMatch changes an organization only if it is as it was seen.
+func TestIfMatch(t *testing.T) {
+	s, _ := newService(t)
+	owner := mustCreate(t, s, "Acme", "a@example.com")
+	get := func(name string) string {
+		return headerOf(call(t, api.Get(s), request("GET", "/org/get", "organization_name="+name)), "ETag")
+	}
+	rename := func(name, match string) events.APIGatewayV2HTTPResponse {
+		return call(t, api.Update(s), withHeader(as(owner, updateRequest(`{"organization_name":"`+name+`"}`)), "if-match", match))
+	}
+	seen := get("Acme")
+	if len(seen) < 3 || seen[0] != '"' {
+		t.Fatalf("ETag: %q", seen)
+	}
+	renamed := rename("Bolt", seen)
+	wantStatus(t, renamed, 200)
+	if got := headerOf(renamed, "ETag"); got != get("Bolt") || got == seen {
+		t.Errorf("ETag after a rename: %q; get has %q", got, get("Bolt"))
+	}
+	for _, match := range []string{seen, "W/" + get("Bolt"), `"x"`, `"-1"`, `"0` + get("Bolt")[1:], `"", "1"`} {
+		response := rename("Core", match)
+		if p := problemOf(t, response); p.Type != "/problems/organization-changed" {
+			t.Errorf("If-Match: %s: %+v", match, p)
+		}
+	}
+	for _, match := range []string{"", "x", "1", `"1`, `"1" "2"`, `*, "1"`, `"1",`} {
+		if p := problemOf(t, rename("Core", match)); p.Type != "/problems/invalid-fields" || p.Errors[0].Field != "If-Match" {
+			t.Errorf("If-Match: %s: %+v", match, p)
+		}
+	}
+	wantStatus(t, rename("Core", `"x", `+get("Bolt")), 200)
+	wantStatus(t, rename("Dune", "*"), 200)
+	remove := func(match string) events.APIGatewayV2HTTPResponse {
+		return call(t, api.Delete(s), withHeader(as(owner, request("DELETE", "/org/delete", "")), "if-match", match))
+	}
+	if p := problemOf(t, remove(seen)); p.Type != "/problems/organization-changed" {
+		t.Errorf("delete: %+v", p)
+	}
+	if p := problemOf(t, remove("x")); p.Errors == nil || p.Errors[0].Field != "If-Match" {
+		t.Errorf("delete: %+v", p)
+	}
+	// A change of the email changes the revision in no way that an answer could tell.
+	changed := call(t, api.Update(s), withHeader(as(owner, updateRequest(`{"email":"b@example.com","current_password":"`+adminPassword+`"}`)), "if-match", get("Dune")))
+	if got := headerOf(changed, "ETag"); changed.StatusCode != 200 || got != "" {
+		t.Errorf("%d with the ETag %q", changed.StatusCode, got)
+	}
+	owner, _ = mustLogin(t, s, "b@example.com")
+	wantStatus(t, remove(get("Dune")), 200)
+}

@@ -1,0 +1,328 @@
+package org
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// IdempotencyKey is a key by which a client repeats a request that changes an organization,
+// because it does not know what became of it. The key has the id of the change, or of each that
+// was tried, before one begins. So a record says whether the change is committed, even if the
+// process crashed then.
+type IdempotencyKey struct {
+	ID          string
+	Fingerprint string // of the request
+	Tries       []Try  // the latest last
+	ClaimedAt   time.Time
+	ExpiresAt   time.Time
+
+	// What the request came to. It has no time unless a change is committed.
+	Outcome Outcome
+}
+
+// Try is an attempt to carry out the request of an idempotency key.
+type Try struct {
+	Change         string // the id of the operation, or of the operator's act
+	OrganizationID string // that it changes or creates
+	AdminID        string // who makes it, or is created; empty: an operator
+}
+
+// Outcome is what a request with an idempotency key came to.
+type Outcome struct {
+	OrganizationID string    // empty: that of the latest try
+	Name           string    // of the organization then; may be empty
+	At             time.Time // of the change, or the answer
+	Answer         []byte    // empty: the process crashed before it was known
+}
+
+const (
+	keyTTL = 24 * time.Hour
+	// maxTries is how many tries that have crashed a key has. Each takes a minute.
+	maxTries = 100
+	// passwordsPerKey is how often an hour the password of a repeated request is compared.
+	passwordsPerKey = 10
+)
+
+// RepeatableRequest is a request with an idempotency key.
+type RepeatableRequest struct {
+	Key            string // with all that says whose it is
+	Fingerprint    string // of all that is in the request but passwords
+	OrganizationID string // that it changes; empty: a new one
+	AdminID        string // who makes it; empty: an operator, or a new admin if the organization is new, too
+	Password       string // that the admin has after it; empty: it sets none
+}
+
+var (
+	errKeyReused = &Error{Kind: Invalid, Reason: KeyReused, Message: "a header is not valid",
+		Fields: []FieldError{{"Idempotency-Key", "was used with another request: use a new one for each"}}}
+	errKeyInUse = &Error{Kind: Conflict, Reason: KeyInUse, RetryAfter: 5 * time.Second,
+		Message: "the first request with this Idempotency-Key is under way or, after a crash, will be finished or undone within a minute"}
+)
+
+// Once carries out the request, which do does, unless it was carried out before with the same
+// idempotency key, in the last 24 hours. Then it returns the outcome, and otherwise nil and the
+// error of do. The context that do gets must be that of the request: its change has the id that
+// is on the key. If do returns an error other than ErrUnavailable, nothing was changed, and the
+// key can be used again. The errors of Once are those of do, ErrInvalid if the key was
+// used with another request, ErrConflict if that one is under way, ErrThrottled if it is repeated
+// with too many passwords, and ErrUnavailable.
+func (s *Service) Once(ctx context.Context, r RepeatableRequest, do func(context.Context) (answer []byte, err error)) (*Outcome, Organization, error) {
+	k, mine, err := s.claimKey(ctx, r)
+	if err != nil {
+		return nil, Organization{}, err
+	}
+	if !mine {
+		return s.repeat(ctx, r, k)
+	}
+	earlier := k.Tries[:len(k.Tries)-1]
+	outcome, err := s.outcomeOf(ctx, k, earlier)
+	if err != nil || outcome != nil {
+		next := k
+		next.Tries, next.ClaimedAt = earlier, time.Time{}
+		if outcome != nil {
+			next.Outcome = *outcome
+		}
+		s.keep(ctx, k, next)
+		if err != nil {
+			return nil, Organization{}, err
+		}
+		return s.repeat(ctx, r, next)
+	}
+	answer, err := do(context.WithValue(ctx, tryInContext{}, keyedTry{k.Tries[len(k.Tries)-1], k.ID, k.ClaimedAt}))
+	next := k
+	switch {
+	case err == nil:
+		next.Outcome = Outcome{OrganizationID: k.Tries[len(k.Tries)-1].OrganizationID, At: s.now(), Answer: answer}
+		s.keep(ctx, k, next)
+	case errors.Is(err, ErrUnavailable): // it is not known what will become of it
+		next.ClaimedAt = time.Time{}
+		s.keep(ctx, k, next)
+	default:
+		if err := s.Store.DeleteKey(ctx, k); err != nil {
+			s.log().WarnContext(ctx, "the key of a refused request is left", "error", err)
+		}
+	}
+	return nil, Organization{}, err
+}
+
+// keep replaces the key. A failure is only logged: who repeats the request finds out, but
+// perhaps waits a minute.
+func (s *Service) keep(ctx context.Context, seen, next IdempotencyKey) {
+	if _, err := s.Store.ReplaceKey(ctx, seen, next); err != nil {
+		s.log().WarnContext(ctx, "the outcome of a request is not on its key", "error", err)
+	}
+}
+
+// claimKey makes the key, or takes it over if the latest try has ended without an outcome. It
+// reports whether the key is the caller's: otherwise the key has an outcome.
+func (s *Service) claimKey(ctx context.Context, r RepeatableRequest) (k IdempotencyKey, mine bool, err error) {
+	now := s.now()
+	fresh := IdempotencyKey{ID: r.Key, Fingerprint: r.Fingerprint, Tries: []Try{s.newTry(r)}, ClaimedAt: now, ExpiresAt: now.Add(keyTTL)}
+	for range claimAttempts {
+		made, err := s.Store.InsertKey(ctx, fresh)
+		if err != nil || made {
+			return fresh, made, err
+		}
+		seen, err := s.Store.Key(ctx, r.Key)
+		if errors.Is(err, ErrNotFound) { // the request was refused meanwhile
+			continue
+		}
+		next := seen
+		switch {
+		case err != nil:
+			return seen, false, err
+		case !now.Before(seen.ExpiresAt):
+			next = fresh
+		case seen.Fingerprint != r.Fingerprint:
+			return seen, false, errKeyReused
+		case !seen.Outcome.At.IsZero():
+			return seen, false, nil
+		case !s.stale(seen.ClaimedAt), len(seen.Tries) >= maxTries:
+			return seen, false, errKeyInUse
+		default:
+			next.Tries, next.ClaimedAt = append(slices.Clone(seen.Tries), s.newTry(r)), now
+		}
+		made, err = s.Store.ReplaceKey(ctx, seen, next)
+		if err != nil || made {
+			return next, made, err
+		}
+	}
+	return k, false, errKeyInUse
+}
+
+func (s *Service) newTry(r RepeatableRequest) Try {
+	t := Try{s.Store.NewID(), r.OrganizationID, r.AdminID}
+	if t.OrganizationID == "" {
+		t.OrganizationID = s.Store.NewID()
+		if t.AdminID == "" {
+			t.AdminID = s.Store.NewID()
+		}
+	}
+	return t
+}
+
+// outcomeOf returns the outcome of the one of the tries that is committed, or nil. It finishes
+// what is stale, and makes sure that no try is committed later. Its error is
+// ErrConflict as long as one is under way.
+//
+// What a try reads of a record, it reads before the end of its lease, which newOperation
+// checks. The key was taken over after that. So the write of the record here comes after the
+// reading, and the write of the try fails. A creation that has no record by now ends at its lease.
+func (s *Service) outcomeOf(ctx context.Context, k IdempotencyKey, tries []Try) (*Outcome, error) {
+	for _, t := range tries {
+		outcome, err := s.outcomeOfTry(ctx, k.ID, t)
+		if errors.Is(err, errBusy) {
+			err = errKeyInUse
+		}
+		if err != nil || outcome != nil {
+			return outcome, err
+		}
+	}
+	return nil, nil
+}
+
+func (s *Service) outcomeOfTry(ctx context.Context, key string, t Try) (*Outcome, error) {
+	outcome := Outcome{OrganizationID: t.OrganizationID, At: s.now()}
+	o, err := s.finishedByID(ctx, t.OrganizationID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		// Before a record is deleted, the key has the outcome.
+		current, err := s.Store.Key(ctx, key)
+		if err != nil || !current.Outcome.At.IsZero() {
+			return &current.Outcome, err
+		}
+		if err := s.releaseAllOf(ctx, Owner{OrganizationID: t.OrganizationID}); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	case o.committed(t.Change):
+		outcome.Name, outcome.At = o.Name, o.UpdatedAt
+		return &outcome, nil
+	case o.Operation != nil:
+		return nil, errBusy
+	default:
+		if _, err := s.write(ctx, o, o); err != nil {
+			return nil, err
+		}
+	}
+	changed, err := s.stopTry(ctx, t)
+	if err != nil || !changed {
+		return nil, err
+	}
+	return &outcome, nil
+}
+
+// stopTry reports whether the try has changed the email or the password of its admin, and
+// nothing else. If not, it makes sure that no late command of it does.
+func (s *Service) stopTry(ctx context.Context, t Try) (changed bool, err error) {
+	if t.AdminID == "" {
+		return false, nil
+	}
+	a, err := s.Store.Admin(ctx, t.AdminID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return false, s.releaseAllOf(ctx, Owner{AdminID: t.AdminID})
+	case err != nil || a.Committed == t.Change:
+		return err == nil, err
+	}
+	return false, s.releaseUnusedOf(ctx, a, a.Revision)
+}
+
+// repeat returns the outcome of a key, and the organization, as it is now or, if it is gone, with
+// what the outcome says of it.
+func (s *Service) repeat(ctx context.Context, r RepeatableRequest, k IdempotencyKey) (*Outcome, Organization, error) {
+	if r.Password != "" {
+		if err := s.checkRepeatedPassword(ctx, r, k); err != nil {
+			return nil, Organization{}, err
+		}
+	}
+	outcome := k.Outcome
+	if len(outcome.Answer) > 0 {
+		return &outcome, Organization{}, nil
+	}
+	id := cmp.Or(outcome.OrganizationID, k.Tries[len(k.Tries)-1].OrganizationID)
+	o, err := s.Store.Organization(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		name, _ := ParseName(outcome.Name)
+		o, err = Organization{ID: id, Name: outcome.Name, Collection: name.Collection(), UpdatedAt: outcome.At}, nil
+	}
+	return &outcome, o, err
+}
+
+// checkRepeatedPassword returns errKeyReused if the password is not the one that the admin has
+// now. It is not in the fingerprint: a fast hash of it would be there.
+func (s *Service) checkRepeatedPassword(ctx context.Context, r RepeatableRequest, k IdempotencyKey) error {
+	err := s.countWithin(ctx, limit{"repeat", passwordsPerKey, time.Hour}, k.ID, TooManyAttempts, "the request was repeated too often")
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(k.Tries, func(t Try) bool { return t.OrganizationID == k.Outcome.OrganizationID })
+	adminID := r.AdminID
+	if i >= 0 {
+		adminID = cmp.Or(adminID, k.Tries[i].AdminID)
+	}
+	a, err := s.Store.Admin(ctx, adminID)
+	if errors.Is(err, ErrNotFound) { // deleted, or none was made
+		return nil
+	}
+	ok := false
+	if err == nil {
+		ok, err = s.Passwords.Verify(a.PasswordHash, r.Password)
+	}
+	if err == nil && !ok {
+		err = errKeyReused
+	}
+	return err
+}
+
+// keyedTry is what the context of a request with an idempotency key holds, since the methods of
+// the service differ in nothing else with a key.
+type keyedTry struct {
+	Try
+	key       string
+	claimedAt time.Time
+}
+
+type tryInContext struct{}
+
+// tryOf returns the try of the request, or a zero one if it has no idempotency key.
+func tryOf(ctx context.Context) keyedTry {
+	t, _ := ctx.Value(tryInContext{}).(keyedTry)
+	return t
+}
+
+// newOperation returns a new operation, whose id is on the key if the request has one. What it
+// depends on must have been read before. Its error is errOvertaken if the key may have been taken
+// over by now.
+func (s *Service) newOperation(ctx context.Context, kind OperationKind) (Operation, error) {
+	now := s.now()
+	t := tryOf(ctx)
+	if t.key == "" {
+		return Operation{ID: s.Store.NewID(), Kind: kind, StartedAt: now, TouchedAt: now}, nil
+	}
+	op := Operation{ID: t.Change, Key: t.key, Kind: kind, StartedAt: now, TouchedAt: t.claimedAt}
+	return op, s.checkLease(&op)
+}
+
+// tellKey keeps on the key that a change of the organization is committed, before the record that
+// says so is changed again, or deleted.
+func (s *Service) tellKey(ctx context.Context, key, change string, outcome Outcome) error {
+	if key == "" {
+		return nil
+	}
+	return s.Store.FinishKey(ctx, key, change, outcome)
+}
+
+// tellChanged is tellKey for what the admin's record says is committed.
+func (s *Service) tellChanged(ctx context.Context, a Admin) error {
+	return s.tellKey(ctx, a.CommittedKey, a.Committed, Outcome{At: a.UpdatedAt})
+}
+
+// tellCommitted is tellKey for what the organization's record says is committed.
+func (s *Service) tellCommitted(ctx context.Context, o Organization) error {
+	return s.tellKey(ctx, o.CommittedKey, o.Committed, Outcome{OrganizationID: o.ID, Name: o.Name, At: o.UpdatedAt})
+}
