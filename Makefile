@@ -66,7 +66,8 @@ test: ## run all tests, on the server of MONGO_URL if that is set
 race: ## run the tests of what is concurrent with the race detector (needs a C compiler)
 	go test -race -timeout 30m -parallel 4 -skip '^Test(Sim|SimRepeats|Sweep|Crash|CrashInRepair|Glitch|Late|MigrateCrash)$$' \
 		$$(go list ./shared/... ./functions/... | grep -v /shared/pages$$) ./local/embedded ./local/mailbox
-	go test -race -timeout 30m -p 1 -skip '^TestKill$$' $(ALONE) # its database would be under the detector, too slow for the time limits
+	go test -race -timeout 30m -p 1 ./local ./local/gateway
+	go test -race -timeout 30m -run '^Test(Local|Concurrent|Repeated|BodySize|Encodings|Headers|CORS|Pages)' ./local/e2e # the functions are not under the detector, the gateway is
 
 .PHONY: simulate
 simulate: ## simulate a million schedules of the lifecycle: make simulate N=1000 START=1 PROFILE=any

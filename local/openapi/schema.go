@@ -146,7 +146,7 @@ var fields = map[string]field{
 	"email_verified":    {description: "Whether mails to the email have arrived there, as a ticket in one has shown."},
 	"role":              {description: "What the admin may do in the organization: `owner`, `admin` or `member`. There may be more roles one day.", min: 1},
 
-	"Idempotency-Key":         {pattern: "^[ -~]+$", min: 1, max: 255},
+	"Idempotency-Key":         {pattern: "^[!-~]([ -~]*[!-~])?$", min: 1, max: 255},
 	"If-Match":                {pattern: "^(\\*|\"[0-9]+\")$"},
 	"limit":                   {pattern: "^(100|[1-9][0-9]?)$", example: "10"},
 	"after":                   {pattern: "^[0-9a-f]{24,}$", example: "6b062bca0f6f0e6d4f1c2a30"},

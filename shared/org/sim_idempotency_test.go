@@ -210,13 +210,38 @@ func TestScriptKeyOfChange(t *testing.T) {
 			})
 			s.mustRun(t, s.changeAcme(slug, "", "password new"))
 			s.sleep(org.StaleAfter)
-			again := s.repeatOp(op.key)
-			if err := s.runHooked(again, 0, nil); err != nil || again.outcome == nil {
-				t.Errorf("answered %v", err)
+			for range 2 {
+				again := s.repeatOp(op.key)
+				if err := s.runHooked(again, 0, nil); err != nil || again.outcome == nil {
+					t.Errorf("answered %v", err)
+				}
 			}
 			s.repairAndCheck()
 		})
 	}
+}
+
+// TestScriptKeyInVain repeats a request again and again while its organization can't be read.
+func TestScriptKeyInVain(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		op := s.withKey(s.changeAcme("core", "", ""), nil)
+		s.runHooked(op, 0, func(c *call) bool {
+			if c.method == "RenameCollection" {
+				s.kill(c.op)
+			}
+			return c.method == "RenameCollection"
+		})
+		s.sleep(org.StaleAfter)
+		for range 110 {
+			err := s.runHooked(s.repeatOp(op.key), 0, func(c *call) bool { return c.method == "Organization" && s.fail(c, unsent) })
+			if !errors.Is(err, org.ErrUnavailable) {
+				t.Fatal(err)
+			}
+		}
+		s.mustRun(t, s.repeatOp(op.key))
+		s.repairAndCheck()
+	})
 }
 
 // TestScriptKeyExpired uses a key for another request, a day later.
