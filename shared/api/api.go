@@ -27,7 +27,7 @@ func Create(s *org.Service) http.Handler {
 		r.content.ClientAddress = clientAddress(r.http)
 		o, err := s.Create(r.http.Context(), r.content)
 		return newCreated(o), err
-	}, func(_ request[org.CreateRequest], o org.Organization) (createdOrganization, error) {
+	}, func(_ request[org.CreateRequest], _ org.Outcome, o org.Organization) (createdOrganization, error) {
 		return newCreated(o), nil
 	})
 }
@@ -57,7 +57,7 @@ func Update(s *org.Service) http.Handler {
 		}
 		o, err := s.Update(r.http.Context(), r.caller, r.content)
 		return newOrganization(o), err
-	}, func(_ request[org.UpdateRequest], o org.Organization) (organization, error) {
+	}, func(_ request[org.UpdateRequest], _ org.Outcome, o org.Organization) (organization, error) {
 		return newOrganization(o), nil
 	})
 }
@@ -71,7 +71,10 @@ func Delete(s *org.Service) http.Handler {
 		}
 		o, err := s.Delete(r.http.Context(), r.caller, org.DeleteRequest{Confirmation: r.query["organization_name"], Revisions: revisions})
 		return newDeleted(o), err
-	}, func(_ request[nothing], o org.Organization) (deletedOrganization, error) { return newDeleted(o), nil })
+	}, func(_ request[nothing], outcome org.Outcome, o org.Organization) (deletedOrganization, error) {
+		o.UpdatedAt = outcome.At // it may be restored, and changed
+		return newDeleted(o), nil
+	})
 }
 
 func newDeleted(o org.Organization) deletedOrganization {

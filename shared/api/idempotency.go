@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,9 +22,9 @@ const (
 )
 
 // repeatable returns the handler of a route whose request a client may repeat with an
-// idempotency key: f is called once for each, and again returns the body of the response if the
-// organization, as it is now, is all that is known of what f did.
-func repeatable[T validator, R any](e *route[T, R], s *org.Service, f func(request[T]) (R, error), again func(request[T], org.Organization) (R, error)) http.Handler {
+// idempotency key: f is called once for each, and again returns the body of the response if an
+// outcome without an answer and the organization, as it is now, are all that is known of what f did.
+func repeatable[T validator, R any](e *route[T, R], s *org.Service, f func(request[T]) (R, error), again func(request[T], org.Outcome, org.Organization) (R, error)) http.Handler {
 	if !e.repeatable {
 		panic("api: " + e.path + " is not repeatable by the table of routes")
 	}
@@ -47,16 +48,37 @@ func repeatable[T validator, R any](e *route[T, R], s *org.Service, f func(reque
 			if body, err = f(r); err != nil {
 				return nil, err
 			}
-			return encode(body), nil
+			return encode(storedAnswer{encode(body), revisionIn(&body)}), nil
 		})
 		switch {
 		case err != nil || outcome == nil:
 			return body, err
 		case len(outcome.Answer) > 0:
-			return body, json.Unmarshal(outcome.Answer, &body)
+			var stored storedAnswer
+			if err = json.Unmarshal(outcome.Answer, &stored); err == nil {
+				err = json.Unmarshal(stored.Body, &body)
+			}
+			if revision := revisionIn(&body); revision != nil {
+				*revision = *stored.Revision
+			}
+			return body, err
 		}
-		return again(r, o)
+		return again(r, *outcome, o)
 	})
+}
+
+// storedAnswer is the answer to a request with an idempotency key.
+type storedAnswer struct {
+	Body     json.RawMessage
+	Revision *int64 `json:",omitempty"` // that the ETag is made of
+}
+
+// revisionIn returns the revision of the body, or nil if it has none.
+func revisionIn(body any) *int64 {
+	if o, ok := body.(*organization); ok {
+		return &o.revision
+	}
+	return nil
 }
 
 // idempotencyKeyOf returns the header Idempotency-Key, or nothing if there is none. It is taken
@@ -96,7 +118,7 @@ func newRepeatable[T validator](r request[T], key string, creates bool) org.Repe
 	delete(fields, "password")
 	delete(fields, "current_password")
 	change.Key = digest(whose, key)
-	change.Fingerprint = digest(r.http.Method, r.http.URL.Path, r.http.URL.Query(), change.OrganizationID, fields)
+	change.Fingerprint = digest(r.http.Method, r.http.URL.Path, r.http.URL.Query(), r.http.Header.Values(ifMatch), change.OrganizationID, fields)
 	return change
 }
 
@@ -121,27 +143,36 @@ func etag(revision int64) string { return fmt.Sprintf("%q", strconv.FormatInt(re
 // revisionsOf returns the revisions that the header If-Match names (RFC 9110, section 13.1.1), or
 // nil if there is none, or it names every one.
 func revisionsOf(r *http.Request) ([]int64, error) {
-	given := strings.TrimSpace(strings.Join(r.Header.Values(ifMatch), ","))
-	if len(r.Header.Values(ifMatch)) == 0 || given == "*" {
+	given := strings.Join(r.Header.Values(ifMatch), ",")
+	if len(r.Header.Values(ifMatch)) == 0 || strings.TrimSpace(given) == "*" {
 		return nil, nil
 	}
+	tags := entityTags.FindAllStringSubmatch(given, -1)
+	if !listOfTags.MatchString(given) || len(tags) == 0 {
+		return nil, invalidParameter(ifMatch, "must be entity tags, each in quotes, or *")
+	}
 	revisions := []int64{}
-	for tag := range strings.SplitSeq(given, ",") {
-		tag = strings.TrimSpace(tag)
-		strong, weak := strings.CutPrefix(tag, "W/")
-		if len(strong) < 2 || strong[0] != '"' || strings.IndexByte(strong[1:], '"') != len(strong)-2 {
-			return nil, invalidParameter(ifMatch, "must be entity tags, each in quotes, or *")
-		}
-		revision, err := strconv.ParseInt(strong[1:len(strong)-1], 10, 64)
-		if err == nil && !weak && etag(revision) == tag { // a weak one never matches
+	for _, tag := range tags {
+		revision, err := strconv.ParseInt(tag[1], 10, 64)
+		if err == nil && etag(revision) == tag[0] { // a weak one never matches
 			revisions = append(revisions, revision)
 		}
 	}
 	return revisions, nil
 }
 
+const entityTag = `(?:W/)?"([^"]*)"`
+
+var (
+	entityTags = regexp.MustCompile(entityTag)
+	// An element of a list may be empty (RFC 9110, section 5.6.1.2).
+	listOfTags = regexp.MustCompile(`^[ \t,]*(` + entityTag + `[ \t]*(,[ \t,]*|$))*$`)
+)
+
 // doneAgain is the body of what has none.
-func doneAgain(request[nothing], org.Organization) (nothing, error) { return nothing{}, nil }
+func doneAgain(request[nothing], org.Outcome, org.Organization) (nothing, error) {
+	return nothing{}, nil
+}
 
 // memberOf returns the member of that id as the organization has it now.
 func memberOf(ctx context.Context, s *org.Service, o org.Organization, id string) (listedMember, error) {
@@ -154,14 +185,4 @@ func memberOf(ctx context.Context, s *org.Service, o org.Organization, id string
 		return listedMember{}, err
 	}
 	return newListedMember(members[0]), nil
-}
-
-// invitationBy returns the latest invitation by the admin that the organization has.
-func invitationBy(o org.Organization, adminID string) (invitation, error) {
-	for _, i := range slices.Backward(o.Invitations) {
-		if i.InvitedBy == adminID {
-			return newInvitation(i), nil
-		}
-	}
-	return invitation{}, &org.Error{Kind: org.NotFound, Reason: org.InvitationNotFound, Message: "the invitation is not open any more"}
 }

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"orgservice/local/mongodbtest"
 	"orgservice/shared/api"
@@ -16,12 +18,15 @@ import (
 	"orgservice/shared/org"
 )
 
-// forgetful is a store in which the outcome of a request is not put on its key, as if the
+// forgetful is a store in which the answer to a request is not put on its key, as if the
 // process had crashed before.
 type forgetful struct{ org.Store }
 
-func (forgetful) ReplaceKey(context.Context, org.IdempotencyKey, org.IdempotencyKey) (bool, error) {
-	return false, &org.Error{Kind: org.Unavailable}
+func (s forgetful) FinishKey(ctx context.Context, id, change string, outcome org.Outcome) error {
+	if len(outcome.Answer) > 0 {
+		return &org.Error{Kind: org.Unavailable}
+	}
+	return s.Store.FinishKey(ctx, id, change, outcome)
 }
 
 // repeatable is a request that is repeated.
@@ -150,7 +155,7 @@ func TestRepeat(t *testing.T) {
 					}
 				}
 				again := callPlain(t, test.handler(&later), withKey(test.request, "a key"))
-				if again.StatusCode != answer.StatusCode || again.Body != answer.Body || headerOf(again, "Location") != headerOf(answer, "Location") {
+				if again.StatusCode != answer.StatusCode || again.Body != answer.Body || headerOf(again, "Location") != headerOf(answer, "Location") || !crash && headerOf(again, "ETag") != headerOf(answer, "ETag") {
 					t.Errorf("repeated: %d %s, want %d %s", again.StatusCode, again.Body, answer.StatusCode, answer.Body)
 				}
 				if after := records(t, s); after != before {
@@ -264,6 +269,73 @@ func TestKeyOfAnother(t *testing.T) {
 	wantStatus(t, call(t, api.Suspend(s), withKey(act, "2")), 404)
 }
 
+// TestRepeatInvitation repeats an invitation after a crash and another invitation by the same
+// admin.
+func TestRepeatInvitation(t *testing.T) {
+	s, _ := newService(t)
+	s.Mailer = noMail{}
+	owner := mustCreate(t, s, "Acme", "a@example.com")
+	first, later := *s, *s
+	first.Store = forgetful{s.Store}
+	later.Now = func() time.Time { return time.Now().Add(org.StaleAfter + time.Second) }
+	invite := func(email string) events.APIGatewayV2HTTPRequest {
+		return withKey(as(owner, withBody(request("POST", "/org/invitations", ""), `{"email":"`+email+`","role":"member"}`)), email)
+	}
+	invited := callPlain(t, api.Invite(&first), invite(" B@example.com"))
+	callPlain(t, api.Invite(&first), invite("c@example.com"))
+	if again := callPlain(t, api.Invite(&later), invite(" B@example.com")); again.StatusCode != 201 || again.Body != invited.Body {
+		t.Errorf("repeated: %d %s, want %s", again.StatusCode, again.Body, invited.Body)
+	}
+}
+
+// TestRepeatOfDeleted repeats requests after a crash and the deletion of the organization.
+func TestRepeatOfDeleted(t *testing.T) {
+	s, _ := newService(t)
+	owner := mustCreate(t, s, "Acme", "a@example.com")
+	first, later := *s, *s
+	first.Store = forgetful{s.Store}
+	later.Now = func() time.Time { return time.Now().Add(org.StaleAfter + time.Second) }
+	renaming := withKey(as(owner, updateRequest(`{"organization_name":"Bolt"}`)), "1")
+	renamed := call(t, api.Update(&first), renaming)
+	act := asOperator("arn:aws:iam::123456789012:user/olivia", withBody(request("POST", "/operator/organizations/"+owner.OrganizationID+"/reactivate", ""), `{"reason":"x"}`))
+	act.RouteKey = "POST /operator/organizations/{id}/reactivate"
+	if _, err := s.Suspend(t.Context(), "olivia", owner.OrganizationID, org.ActRequest{Reason: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, call(t, api.Reactivate(&first), withKey(act, "2")), 200)
+	owner, _ = mustLogin(t, s, "a@example.com")
+	wantStatus(t, call(t, api.Delete(s), as(owner, request("DELETE", "/org/delete", ""))), 200)
+	before, _, _ := strings.Cut(renamed.Body, `"updated_at"`)
+	if again := call(t, api.Update(&later), renaming); again.StatusCode != 200 || !strings.HasPrefix(again.Body, before) {
+		t.Errorf("renamed again: %d %s, want %s", again.StatusCode, again.Body, renamed.Body)
+	}
+	var shown struct{ Status, ID string }
+	again := call(t, api.Reactivate(&later), withKey(act, "2"))
+	if json.Unmarshal([]byte(again.Body), &shown); again.StatusCode != 200 || shown.Status != "purged" || shown.ID != owner.OrganizationID {
+		t.Errorf("reactivated again: %d %s", again.StatusCode, again.Body)
+	}
+}
+
+// TestRepeatInVain repeats a request that can't begin, as often as it likes.
+func TestRepeatInVain(t *testing.T) {
+	s, db := newService(t)
+	owner := mustCreate(t, s, "Acme", "a@example.com")
+	invite := withKey(as(owner, withBody(request("POST", "/org/invitations", ""), `{"email":"b@example.com","role":"member"}`)), "1")
+	invite.RouteKey = "POST /org/invitations"
+	before := records(t, s)
+	for range 110 {
+		response, err := api.Lambda(api.Invite(s))(t.Context(), invite)
+		if p := problemOf(t, response); err != nil || p.Type != "/problems/mail-unavailable" {
+			t.Fatalf("%+v, %v", p, err)
+		}
+	}
+	if n, err := db.Client.Database(db.Name).Collection("idempotency_keys").CountDocuments(t.Context(), bson.D{}); n != 0 || err != nil || records(t, s) != before {
+		t.Errorf("%d keys are left, %v", n, err)
+	}
+	s.Mailer = noMail{}
+	wantStatus(t, callPlain(t, api.Invite(s), invite), 201)
+}
+
 func TestHostileKeys(t *testing.T) {
 	s, _ := newService(t)
 	for name, key := range map[string]string{"none": "", "long": strings.Repeat("x", 256), "a line": "a\nb", "not ASCII": "schlüssel", "NUL": "a\x00"} {
@@ -297,18 +369,19 @@ func TestIfMatch(t *testing.T) {
 	if got := headerOf(renamed, "ETag"); got != get("Bolt") || got == seen {
 		t.Errorf("ETag after a rename: %q; get has %q", got, get("Bolt"))
 	}
-	for _, match := range []string{seen, "W/" + get("Bolt"), `"x"`, `"-1"`, `"0` + get("Bolt")[1:], `"", "1"`} {
+	for _, match := range []string{seen, "W/" + get("Bolt"), `"x"`, `"-1"`, `"0` + get("Bolt")[1:], `"", "1"`, `"a,b"`, ` , "1",, `} {
 		response := rename("Core", match)
 		if p := problemOf(t, response); p.Type != "/problems/organization-changed" {
 			t.Errorf("If-Match: %s: %+v", match, p)
 		}
 	}
-	for _, match := range []string{"", "x", "1", `"1`, `"1" "2"`, `*, "1"`, `"1",`} {
+	for _, match := range []string{"", "x", "1", `"1`, `"1" "2"`, `*, "1"`, ",", `"1" x`} {
 		if p := problemOf(t, rename("Core", match)); p.Type != "/problems/invalid-fields" || p.Errors[0].Field != "If-Match" {
 			t.Errorf("If-Match: %s: %+v", match, p)
 		}
 	}
 	wantStatus(t, rename("Core", `"x", `+get("Bolt")), 200)
+	wantStatus(t, rename("Core", get("Core")+" ,"), 200)
 	wantStatus(t, rename("Dune", "*"), 200)
 	remove := func(match string) events.APIGatewayV2HTTPResponse {
 		return call(t, api.Delete(s), withHeader(as(owner, request("DELETE", "/org/delete", "")), "if-match", match))

@@ -12,8 +12,12 @@ func Invite(s *org.Service) http.Handler {
 	return repeatable(&inviteRoute, s, func(r request[org.InviteRequest]) (invitation, error) {
 		i, err := s.Invite(r.http.Context(), r.caller, r.content)
 		return newInvitation(i), err
-	}, func(r request[org.InviteRequest], o org.Organization) (invitation, error) {
-		return invitationBy(o, r.caller.AdminID)
+	}, func(r request[org.InviteRequest], _ org.Outcome, o org.Organization) (invitation, error) {
+		i := o.InvitationBy(r.caller.AdminID, r.content)
+		if i == nil {
+			return invitation{}, &org.Error{Kind: org.NotFound, Reason: org.InvitationNotFound, Message: "the invitation is not open any more"}
+		}
+		return newInvitation(*i), nil
 	})
 }
 

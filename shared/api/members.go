@@ -40,7 +40,7 @@ func ChangeRole(s *org.Service) http.Handler {
 	return repeatable(&changeRoleRoute, s, func(r request[org.RoleRequest]) (listedMember, error) {
 		m, err := s.ChangeRole(r.http.Context(), r.caller, path.Base(r.http.URL.Path), r.content)
 		return newListedMember(m), err
-	}, func(r request[org.RoleRequest], o org.Organization) (listedMember, error) {
+	}, func(r request[org.RoleRequest], _ org.Outcome, o org.Organization) (listedMember, error) {
 		return memberOf(r.http.Context(), s, o, path.Base(r.http.URL.Path))
 	})
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -121,7 +122,7 @@ func Restore(s *org.Service) http.Handler {
 
 // Purge handles POST /operator/organizations/{id}/purge.
 func Purge(s *org.Service) http.Handler {
-	receipt := func(r request[org.ActRequest], _ org.Organization) (operatedOrganization, error) {
+	receipt := func(r request[org.ActRequest], _ org.Outcome, _ org.Organization) (operatedOrganization, error) {
 		receipt, err := s.Receipt(r.http.Context(), operatedID(r.http))
 		return newPurged(receipt), err
 	}
@@ -129,13 +130,13 @@ func Purge(s *org.Service) http.Handler {
 		if err := s.Purge(r.http.Context(), r.by, operatedID(r.http), r.content); err != nil {
 			return operatedOrganization{}, err
 		}
-		return receipt(r, org.Organization{})
+		return receipt(r, org.Outcome{}, org.Organization{})
 	}, receipt)
 }
 
 // acting returns the handler of an operator's act.
 func acting[T validator](e *route[T, operatedOrganization], s *org.Service, do func(ctx context.Context, operator, id string, r T) (org.Organization, error)) http.Handler {
-	shown := func(r request[T], o org.Organization) (operatedOrganization, error) {
+	shown := func(r request[T], _ org.Outcome, o org.Organization) (operatedOrganization, error) {
 		members, err := s.WithEmails(r.http.Context(), o.Admins)
 		return newShown(o, members), err
 	}
@@ -144,7 +145,7 @@ func acting[T validator](e *route[T, operatedOrganization], s *org.Service, do f
 		if err != nil {
 			return operatedOrganization{}, err
 		}
-		return shown(r, o)
+		return shown(r, org.Outcome{}, o)
 	}, shown)
 }
 
@@ -176,7 +177,7 @@ func newShown(o org.Organization, members []org.ListedMember) operatedOrganizati
 
 func newOperated(o org.Organization) operatedOrganization {
 	shown := operatedOrganization{
-		ID: o.ID, Name: o.Name, Collection: o.Collection, Database: o.Database, Status: o.Status,
+		ID: o.ID, Name: o.Name, Collection: o.Collection, Database: o.Database, Status: cmp.Or(o.Status, purged),
 		CreatedAt: Time(o.CreatedAt), UpdatedAt: Time(o.UpdatedAt), Count: len(o.Admins),
 	}
 	if d := o.Deletion; d != nil {

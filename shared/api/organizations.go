@@ -33,7 +33,7 @@ func AddOrganization(s *org.Service) http.Handler {
 		r.content.ClientAddress = clientAddress(r.http)
 		o, err := s.CreateOrganization(r.http.Context(), r.caller, r.content)
 		return newCreated(o), err
-	}, func(_ request[org.CreateOrganizationRequest], o org.Organization) (createdOrganization, error) {
+	}, func(_ request[org.CreateOrganizationRequest], _ org.Outcome, o org.Organization) (createdOrganization, error) {
 		return newCreated(o), nil
 	})
 }

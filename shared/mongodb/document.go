@@ -59,6 +59,7 @@ type organizationDoc struct {
 
 type actDoc struct {
 	ID     objectID    `bson:"id"`
+	Key    string      `bson:"key,omitempty"`
 	Kind   org.ActKind `bson:"kind"`
 	By     string      `bson:"by"`
 	Reason string      `bson:"reason"`
@@ -66,11 +67,11 @@ type actDoc struct {
 }
 
 func newActDoc(a org.Act) actDoc {
-	return actDoc{ID: objectID(a.ID), Kind: a.Kind, By: a.By, Reason: a.Reason, At: a.At}
+	return actDoc{ID: objectID(a.ID), Key: a.Key, Kind: a.Kind, By: a.By, Reason: a.Reason, At: a.At}
 }
 
 func (d actDoc) act() org.Act {
-	return org.Act{ID: string(d.ID), Kind: d.Kind, By: d.By, Reason: d.Reason, At: d.At.UTC()}
+	return org.Act{ID: string(d.ID), Key: d.Key, Kind: d.Kind, By: d.By, Reason: d.Reason, At: d.At.UTC()}
 }
 
 type deletionDoc struct {
@@ -198,6 +199,7 @@ type tryDoc struct {
 type outcomeDoc struct {
 	OrganizationID objectID  `bson:"organization_id,omitempty"`
 	Name           string    `bson:"organization_name,omitempty"`
+	CreatedAt      time.Time `bson:"created_at,omitempty"`
 	At             time.Time `bson:"at"`
 	Answer         []byte    `bson:"answer,omitempty"`
 }
@@ -379,7 +381,7 @@ func newKeyDoc(k org.IdempotencyKey) keyDoc {
 }
 
 func newOutcomeDoc(o org.Outcome) *outcomeDoc {
-	return &outcomeDoc{objectID(o.OrganizationID), o.Name, o.At, o.Answer}
+	return &outcomeDoc{objectID(o.OrganizationID), o.Name, o.CreatedAt, o.At, o.Answer}
 }
 
 func (d keyDoc) key() org.IdempotencyKey {
@@ -388,7 +390,7 @@ func (d keyDoc) key() org.IdempotencyKey {
 		k.Tries = append(k.Tries, org.Try{Change: string(t.Change), OrganizationID: string(t.OrganizationID), AdminID: string(t.AdminID)})
 	}
 	if o := d.Outcome; o != nil {
-		k.Outcome = org.Outcome{OrganizationID: string(o.OrganizationID), Name: o.Name, At: o.At.UTC(), Answer: o.Answer}
+		k.Outcome = org.Outcome{OrganizationID: string(o.OrganizationID), Name: o.Name, CreatedAt: o.CreatedAt.UTC(), At: o.At.UTC(), Answer: o.Answer}
 	}
 	return k
 }

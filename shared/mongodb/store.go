@@ -499,8 +499,12 @@ func (s *Store) ReplaceKey(ctx context.Context, seen, next org.IdempotencyKey) (
 }
 
 func (s *Store) FinishKey(ctx context.Context, id, change string, outcome org.Outcome) error {
+	lacks := hasNoOutcome
+	if len(outcome.Answer) > 0 {
+		lacks.Key = "outcome.answer"
+	}
 	_, err := s.keys.UpdateOne(ctx,
-		bson.D{{Key: "_id", Value: id}, {Key: "tries.change_id", Value: objectID(change)}, hasNoOutcome},
+		bson.D{{Key: "_id", Value: id}, {Key: "tries.change_id", Value: objectID(change)}, lacks},
 		bson.D{{Key: "$set", Value: bson.D{{Key: "outcome", Value: newOutcomeDoc(outcome)}}}})
 	return convert("finish key", err)
 }

@@ -83,13 +83,6 @@ func (s *Service) remove(ctx context.Context, o Organization) error {
 		return err
 	}
 	err := concurrently(
-		func() error { return s.tellCommitted(ctx, o) },
-		func() error {
-			if op := o.Operation; op.deletes() {
-				return s.tellKey(ctx, op.Key, op.ID, Outcome{OrganizationID: o.ID, Name: o.Name, At: op.StartedAt})
-			}
-			return nil
-		},
 		func() (err error) { left, err = s.dropCollection(ctx, o); return err },
 		func() error { return s.Store.DeleteAdmins(ctx, ids, o.ID) },
 		func() error { return s.Store.DeleteSessions(ctx, o.ID) },
@@ -127,6 +120,17 @@ func (s *Service) remove(ctx context.Context, o Organization) error {
 			}
 			return err
 		},
-		func() error { return s.Store.DeleteOrganization(ctx, o.ID, left.Revision) },
+		func() error {
+			err := s.tellCommitted(ctx, o, Organization{})
+			if op := o.Operation; err == nil && op.deletes() {
+				outcome := o.outcome()
+				outcome.At = op.StartedAt
+				err = s.tellKey(ctx, op.Key, op.ID, outcome)
+			}
+			if err == nil {
+				err = s.Store.DeleteOrganization(ctx, o.ID, left.Revision)
+			}
+			return err
+		},
 	)
 }

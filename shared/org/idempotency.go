@@ -34,13 +34,14 @@ type Try struct {
 type Outcome struct {
 	OrganizationID string    // empty: that of the latest try
 	Name           string    // of the organization then; may be empty
+	CreatedAt      time.Time // of the organization; may be zero
 	At             time.Time // of the change, or the answer
 	Answer         []byte    // empty: the process crashed before it was known
 }
 
 const (
 	keyTTL = 24 * time.Hour
-	// maxTries is how many tries that have crashed a key has. Each takes a minute.
+	// maxTries is how many tries that have crashed a key has at most. Each takes a minute.
 	maxTries = 100
 	// passwordsPerKey is how often an hour the password of a repeated request is compared.
 	passwordsPerKey = 10
@@ -58,6 +59,8 @@ type RepeatableRequest struct {
 var (
 	errKeyReused = &Error{Kind: Invalid, Reason: KeyReused, Message: "a header is not valid",
 		Fields: []FieldError{{"Idempotency-Key", "was used with another request: use a new one for each"}}}
+	errOtherPassword = &Error{Kind: Invalid, Reason: KeyReused, Message: "a header is not valid",
+		Fields: []FieldError{{"Idempotency-Key", "was used with another password, or that was changed since"}}}
 	errKeyInUse = &Error{Kind: Conflict, Reason: KeyInUse, RetryAfter: 5 * time.Second,
 		Message: "the first request with this Idempotency-Key is under way or, after a crash, will be finished or undone within a minute"}
 )
@@ -91,14 +94,18 @@ func (s *Service) Once(ctx context.Context, r RepeatableRequest, do func(context
 		}
 		return s.repeat(ctx, r, next)
 	}
-	answer, err := do(context.WithValue(ctx, tryInContext{}, keyedTry{k.Tries[len(k.Tries)-1], k.ID, k.ClaimedAt}))
-	next := k
+	try, begun := k.Tries[len(k.Tries)-1], false
+	answer, err := do(context.WithValue(ctx, tryInContext{}, keyedTry{try, k.ID, k.ClaimedAt, &begun}))
+	refusal, refused := errors.AsType[*Error](err)
 	switch {
 	case err == nil:
-		next.Outcome = Outcome{OrganizationID: k.Tries[len(k.Tries)-1].OrganizationID, At: s.now(), Answer: answer}
-		s.keep(ctx, k, next)
-	case errors.Is(err, ErrUnavailable): // it is not known what will become of it
-		next.ClaimedAt = time.Time{}
+		outcome := Outcome{OrganizationID: try.OrganizationID, At: s.now(), Answer: answer}
+		if err := s.Store.FinishKey(ctx, k.ID, try.Change, outcome); err != nil {
+			s.log().WarnContext(ctx, "the answer to a request is not on its key", "error", err)
+		}
+	case begun && (!refused || refusal.Kind == Unavailable): // it is not known what will become of it
+		next := k
+		next.Tries, next.ClaimedAt = []Try{try}, time.Time{}
 		s.keep(ctx, k, next)
 	default:
 		if err := s.Store.DeleteKey(ctx, k); err != nil {
@@ -143,7 +150,7 @@ func (s *Service) claimKey(ctx context.Context, r RepeatableRequest) (k Idempote
 		case !s.stale(seen.ClaimedAt), len(seen.Tries) >= maxTries:
 			return seen, false, errKeyInUse
 		default:
-			next.Tries, next.ClaimedAt = append(slices.Clone(seen.Tries), s.newTry(r)), now
+			next.Tries, next.ClaimedAt, next.ExpiresAt = append(slices.Clone(seen.Tries), s.newTry(r)), now, fresh.ExpiresAt
 		}
 		made, err = s.Store.ReplaceKey(ctx, seen, next)
 		if err != nil || made {
@@ -173,7 +180,7 @@ func (s *Service) newTry(r RepeatableRequest) Try {
 // reading, and the write of the try fails. A creation that has no record by now ends at its lease.
 func (s *Service) outcomeOf(ctx context.Context, k IdempotencyKey, tries []Try) (*Outcome, error) {
 	for _, t := range tries {
-		outcome, err := s.outcomeOfTry(ctx, k.ID, t)
+		outcome, err := s.outcomeOfTry(ctx, t)
 		if errors.Is(err, errBusy) {
 			err = errKeyInUse
 		}
@@ -181,27 +188,32 @@ func (s *Service) outcomeOf(ctx context.Context, k IdempotencyKey, tries []Try) 
 			return outcome, err
 		}
 	}
-	return nil, nil
+	if len(tries) == 0 {
+		return nil, nil
+	}
+	// Whoever has overwritten or deleted what a record said of a try has told the key before.
+	current, err := s.Store.Key(ctx, k.ID)
+	if errors.Is(err, ErrNotFound) { // it was taken over, and the request was refused
+		err = errKeyInUse
+	}
+	if err != nil || current.Outcome.At.IsZero() {
+		return nil, err
+	}
+	return &current.Outcome, nil
 }
 
-func (s *Service) outcomeOfTry(ctx context.Context, key string, t Try) (*Outcome, error) {
-	outcome := Outcome{OrganizationID: t.OrganizationID, At: s.now()}
+func (s *Service) outcomeOfTry(ctx context.Context, t Try) (*Outcome, error) {
+	outcome := Outcome{OrganizationID: t.OrganizationID, At: s.now()} // of a change of the admin alone
 	o, err := s.finishedByID(ctx, t.OrganizationID)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		// Before a record is deleted, the key has the outcome.
-		current, err := s.Store.Key(ctx, key)
-		if err != nil || !current.Outcome.At.IsZero() {
-			return &current.Outcome, err
-		}
 		if err := s.releaseAllOf(ctx, Owner{OrganizationID: t.OrganizationID}); err != nil {
 			return nil, err
 		}
 	case err != nil:
 		return nil, err
 	case o.committed(t.Change):
-		outcome.Name, outcome.At = o.Name, o.UpdatedAt
-		return &outcome, nil
+		return new(o.outcome()), nil
 	case o.Operation != nil:
 		return nil, errBusy
 	default:
@@ -244,11 +256,28 @@ func (s *Service) repeat(ctx context.Context, r RepeatableRequest, k Idempotency
 	if len(outcome.Answer) > 0 {
 		return &outcome, Organization{}, nil
 	}
+	// What comes after the commit may be missing, and is part of the answer.
+	if r.AdminID != "" {
+		a, err := s.Store.Admin(ctx, r.AdminID)
+		if err == nil {
+			err = s.Store.FenceOrganizations(ctx, a.Organizations)
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return nil, Organization{}, err
+		}
+	}
 	id := cmp.Or(outcome.OrganizationID, k.Tries[len(k.Tries)-1].OrganizationID)
-	o, err := s.Store.Organization(ctx, id)
-	if errors.Is(err, ErrNotFound) {
+	o, err := s.finishedByID(ctx, id)
+	switch {
+	case errors.Is(err, ErrNotFound):
 		name, _ := ParseName(outcome.Name)
-		o, err = Organization{ID: id, Name: outcome.Name, Collection: name.Collection(), UpdatedAt: outcome.At}, nil
+		o, err = Organization{ID: id, Name: outcome.Name, Collection: name.Collection(), CreatedAt: outcome.CreatedAt, UpdatedAt: outcome.At}, nil
+	case err == nil && o.Operation != nil && o.Operation.Key == k.ID: // what is left of it
+		err = errKeyInUse
+	case err == nil && o.Status == Suspended:
+		err = s.endSuspended(ctx, o)
+	case err == nil && o.Deletion != nil && r.AdminID != "": // a name that only operators know
+		o.Collection = o.Deletion.Collection
 	}
 	return &outcome, o, err
 }
@@ -274,7 +303,7 @@ func (s *Service) checkRepeatedPassword(ctx context.Context, r RepeatableRequest
 		ok, err = s.Passwords.Verify(a.PasswordHash, r.Password)
 	}
 	if err == nil && !ok {
-		err = errKeyReused
+		err = errOtherPassword
 	}
 	return err
 }
@@ -285,6 +314,7 @@ type keyedTry struct {
 	Try
 	key       string
 	claimedAt time.Time
+	begun     *bool // whether there is an operation
 }
 
 type tryInContext struct{}
@@ -304,6 +334,7 @@ func (s *Service) newOperation(ctx context.Context, kind OperationKind) (Operati
 	if t.key == "" {
 		return Operation{ID: s.Store.NewID(), Kind: kind, StartedAt: now, TouchedAt: now}, nil
 	}
+	*t.begun = true
 	op := Operation{ID: t.Change, Key: t.key, Kind: kind, StartedAt: now, TouchedAt: t.claimedAt}
 	return op, s.checkLease(&op)
 }
@@ -322,7 +353,29 @@ func (s *Service) tellChanged(ctx context.Context, a Admin) error {
 	return s.tellKey(ctx, a.CommittedKey, a.Committed, Outcome{At: a.UpdatedAt})
 }
 
-// tellCommitted is tellKey for what the organization's record says is committed.
-func (s *Service) tellCommitted(ctx context.Context, o Organization) error {
-	return s.tellKey(ctx, o.CommittedKey, o.Committed, Outcome{OrganizationID: o.ID, Name: o.Name, At: o.UpdatedAt})
+// tellCommitted is tellKey for what the organization's record says is committed, and next will not
+// say any more.
+func (s *Service) tellCommitted(ctx context.Context, o, next Organization) error {
+	err := s.tellKey(ctx, o.CommittedKey, o.Committed, o.outcome())
+	if err == nil {
+		err = s.tellActs(ctx, o, next)
+	}
+	return err
+}
+
+// tellActs is tellKey for the operators' acts that next has no more.
+func (s *Service) tellActs(ctx context.Context, o, next Organization) error {
+	var tells []func() error
+	for _, a := range o.History {
+		isLeft := slices.ContainsFunc(next.History, func(b Act) bool { return a.ID == b.ID })
+		if a.Key != "" && !isLeft && s.now().Sub(a.At) < keyTTL+2*MaxSkew {
+			tells = append(tells, func() error { return s.tellKey(ctx, a.Key, a.ID, o.outcome()) })
+		}
+	}
+	return someAtOnce(tells)
+}
+
+// outcome returns what is kept of a change of the organization that is committed.
+func (o *Organization) outcome() Outcome {
+	return Outcome{OrganizationID: o.ID, Name: o.Name, CreatedAt: o.CreatedAt, At: o.UpdatedAt}
 }

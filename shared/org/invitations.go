@@ -99,6 +99,19 @@ func (s *Service) Invite(ctx context.Context, caller auth.Caller, r InviteReques
 	return invitation, nil
 }
 
+// InvitationBy returns the invitation for which the admin has asked by the request, or nil if it is
+// not there any more.
+func (o *Organization) InvitationBy(adminID string, r InviteRequest) *Invitation {
+	email, _ := r.parse()
+	i := slices.IndexFunc(o.Invitations, func(i Invitation) bool {
+		return i.InvitedBy == adminID && i.Email == email && i.Role == Role(r.Role)
+	})
+	if i < 0 {
+		return nil
+	}
+	return &o.Invitations[i]
+}
+
 // deleteTickets deletes tickets that are not valid any more. A failure is only logged:
 // they expire.
 func (s *Service) deleteTickets(ctx context.Context, ids []string) {

@@ -15,6 +15,7 @@ import (
 // them.
 type Act struct {
 	ID     string
+	Key    string // the id of the idempotency key of its request; empty: it has none, or the operation has it
 	Kind   ActKind
 	By     string // the operator
 	Reason string
@@ -75,12 +76,17 @@ func (r ActRequest) Validate() []FieldError {
 func (s *Service) Suspend(ctx context.Context, operator, id string, r ActRequest) (Organization, error) {
 	o, err := s.act(ctx, operator, id, r, ActSuspend, Active, Suspended)
 	if err == nil {
-		// They are of no use, but what comes from them by a switch is, and must end, too.
-		if err := s.Store.DeleteSessionsSince(ctx, id, o.actBefore(ActSuspend)); err != nil {
+		if err := s.endSuspended(ctx, o); err != nil {
 			s.log().WarnContext(ctx, "sessions of a suspended organization not deleted", "organization_id", id, "error", err)
 		}
 	}
 	return o, err
+}
+
+// endSuspended deletes the sessions of a suspended organization. They are of no use, but what comes
+// from them by a switch is, and must end, too.
+func (s *Service) endSuspended(ctx context.Context, o Organization) error {
+	return s.Store.DeleteSessionsSince(ctx, o.ID, o.actBefore(ActSuspend))
 }
 
 // Reactivate ends a suspension. Whoever was logged in before it must log in again. It returns
@@ -101,6 +107,7 @@ func (s *Service) act(ctx context.Context, operator, id string, r ActRequest, ki
 		return Organization{}, err
 	}
 	a := newAct(op.ID, kind, operator, r.Reason, op.StartedAt)
+	a.Key = op.Key
 	seen := ""
 	for n := range actAttempts {
 		o, err := s.Store.Organization(ctx, id)
@@ -124,6 +131,9 @@ func (s *Service) act(ctx context.Context, operator, id string, r ActRequest, ki
 		repeated := o.Status == to && (to == Active || o.repeats(a))
 		if !repeated {
 			next.History = o.historyWith(a)
+		}
+		if err := s.tellActs(ctx, o, next); err != nil {
+			return Organization{}, err
 		}
 		acted, err := s.write(ctx, o, next)
 		if err == error(errBusy) {

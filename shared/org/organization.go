@@ -86,10 +86,10 @@ func (o *Organization) invitationsBut(now time.Time, match func(Invitation) bool
 }
 
 // mayAct reports whether the admin may act for the organization now with tokens of
-// that version: it is active and has the admin as a member, and the version is the
+// that version: it is active and has the admin as a member, who is awake, and the version is the
 // admin's. Every token and every session is held against this.
 func (o *Organization) mayAct(a Admin, tokenVersion int64) bool {
-	return o.Status == Active && o.member(a.ID) != nil && a.TokenVersion == tokenVersion
+	return o.Status == Active && !a.Asleep && o.member(a.ID) != nil && a.TokenVersion == tokenVersion
 }
 
 // mayUse reports whether the session of the admin is good: the admin may act for the

@@ -58,7 +58,7 @@ func (s *Service) rewrite(ctx context.Context, o, next Organization) (Organizati
 
 // commit writes the record as it is after the operation.
 func (s *Service) commit(ctx context.Context, o, next Organization) (Organization, error) {
-	if err := s.tellCommitted(ctx, o); err != nil {
+	if err := s.tellCommitted(ctx, o, next); err != nil {
 		return o, err
 	}
 	next.Operation, next.Committed, next.CommittedKey = nil, o.Operation.ID, o.Operation.Key
@@ -70,7 +70,7 @@ func (s *Service) commit(ctx context.Context, o, next Organization) (Organizatio
 func (s *Service) commitAlone(ctx context.Context, seen, next Organization) (Organization, error) {
 	op, err := s.newOperation(ctx, Updating)
 	if err == nil {
-		err = s.tellCommitted(ctx, seen)
+		err = s.tellCommitted(ctx, seen, next)
 	}
 	if err != nil {
 		return seen, err

@@ -376,7 +376,7 @@ func (s *sim) commandExecuted(c *call, err error) {
 // allowed are the errors other than ErrUnavailable and errDenied that each kind
 // of operation may return.
 var allowed = map[string][]error{
-	"Create":         {org.ErrConflict},
+	"Create":         {org.ErrConflict, org.ErrThrottled},
 	"Create another": {org.ErrUnauthenticated, org.ErrConflict},
 	"Finish sign-up": {org.ErrUnauthenticated, org.ErrConflict, org.ErrThrottled},
 	"Update":         {org.ErrUnauthenticated, org.ErrForbidden, org.ErrThrottled, org.ErrConflict},
@@ -430,6 +430,10 @@ func (s *sim) finish(c *call) {
 			s.addProblem("success without commit", "op%d has not verified %s", op.n, a.Email)
 		}
 	case op.outcome != nil: // it was done before
+		if done := op.key.committedOp(); done != nil && done.adminChanged {
+			p := s.people[done.admin]
+			p.revokedBelow = max(p.revokedBelow, done.newVersion)
+		}
 	case op.kind == "Suspend":
 		s.checkAct(op, m, org.Suspended)
 	case op.kind == "Reactivate":

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"orgservice/shared/org"
@@ -45,6 +44,9 @@ func (s *sim) withKey(op *operation, k *simKey) *operation {
 	}
 	repeated.key, repeated.setsPassword, repeated.fingerprint = k, change.Password != "", change.Fingerprint
 	repeated.run = func(ctx context.Context, service *org.Service) error {
+		if op.n == 0 { // some requests have it
+			op.n = repeated.n
+		}
 		outcome, o, err := service.Once(ctx, change, func(ctx context.Context) ([]byte, error) {
 			return fmt.Append(nil, "answer to op", repeated.n), op.run(ctx, service)
 		})
@@ -87,7 +89,8 @@ func (k *simKey) committedOp() *operation {
 	return k.ops[i]
 }
 
-// keyCommitted is called when an operation is committed: it must be the only one of its key.
+// keyCommitted is called when an operation is committed: it must be the only one of its key, and
+// none that began later may be refused.
 func (s *sim) keyCommitted(op *operation) {
 	if op.key == nil || !op.key.kept() {
 		return
@@ -96,7 +99,22 @@ func (s *sim) keyCommitted(op *operation) {
 		if other != op && other.committed {
 			s.addProblem("done twice", "op%d and op%d have the same key, and both are committed", other.n, op.n)
 		}
+		if other.beganAt > op.beganAt && other.answered && other.err != nil && !other.isUnknown() {
+			s.addProblem("refused but committed", "op%d was answered %q, and then op%d is committed, with the same key", other.n, other.err, op.n)
+		}
 	}
+}
+
+// isUnknown reports whether the answer does not say what became of the request.
+func (op *operation) isUnknown() bool {
+	return errors.Is(op.err, org.ErrUnavailable) || errors.Is(op.err, errDenied) || errors.Is(op.err, org.ErrThrottled) ||
+		reasonOf(op.err) == org.KeyInUse || reasonOf(op.err) == org.KeyReused && op.setsPassword
+}
+
+// isForgotten reports whether the operation has changed nothing but an admin, who is deleted.
+func (s *sim) isForgotten(op *operation) bool {
+	_, there := s.durable.admins[op.admin]
+	return op.changesAdmin() && op.updateRequest.OrganizationName == nil && !there
 }
 
 // checkRepeated checks the answer to an operation that has a key.
@@ -106,12 +124,10 @@ func (s *sim) checkRepeated(op *operation) {
 		return
 	}
 	done := k.committedOp()
-	unknown := errors.Is(op.err, org.ErrUnavailable) || errors.Is(op.err, errDenied) || errors.Is(op.err, org.ErrThrottled) ||
-		reasonOf(op.err) == org.KeyInUse || reasonOf(op.err) == org.KeyReused && op.setsPassword
 	switch {
 	case reasonOf(op.err) == org.KeyReused && !op.setsPassword:
 		s.addProblem("wrong key", "op%d: %v", op.n, op.err)
-	case op.err != nil && !unknown && done != nil && done != op && done.committedAt < op.beganAt:
+	case op.err != nil && !op.isUnknown() && done != nil && done.beganAt < op.beganAt && !s.isForgotten(done):
 		s.addProblem("forgotten", "op%d was answered %q, but op%d was committed before, with the same key", op.n, op.err, done.n)
 	case op.err == nil && op.outcome != nil && strings.HasPrefix(*op.outcome, "organization ") && *op.outcome != "organization " && (done == nil || s.models[strings.TrimPrefix(*op.outcome, "organization ")] == nil):
 		s.addProblem("wrong outcome", "op%d was answered %q, but no operation with its key is committed", op.n, *op.outcome)
@@ -127,141 +143,10 @@ func (s *sim) checkRepeated(op *operation) {
 // checkKeys repeats what is committed: all is answered, and nothing is done again.
 func (s *sim) checkKeys() {
 	for _, k := range s.keys {
-		if done := k.committedOp(); done != nil && k.kept() {
+		if done := k.committedOp(); done != nil && k.kept() && !s.isForgotten(done) {
 			if err := s.runAlone(s.repeatOp(k)); err != nil && !errors.Is(err, org.ErrThrottled) && !(done.setsPassword && reasonOf(err) == org.KeyReused) {
 				s.addProblem("forgotten", "op%d is committed, and its repetition is answered %q", done.n, err)
 			}
 		}
 	}
-}
-
-// TestScriptKeyAsleep lets the process of a request sleep before it writes what begins or commits
-// its change. Meanwhile the request is repeated, and refused because the login has ended. Then
-// nothing may be changed any more. A creation is done by the repetition instead.
-func TestScriptKeyAsleep(t *testing.T) {
-	for method, request := range map[string]func(*sim) *operation{
-		"ReplaceAdmin":        func(s *sim) *operation { return s.changeAcme("", "b@x.test", "") },
-		"ReplaceOrganization": func(s *sim) *operation { return s.changeAcme("bolt", "", "") },
-		"InsertOrganization":  func(s *sim) *operation { return s.createOp("core", "c@x.test") },
-	} {
-		runScript(t, true, func(s *sim) {
-			s.mustCreate(t, "acme", "a@x.test")
-			before := s.acme()
-			op := s.withKey(request(s), nil)
-			var repeated error
-			err := s.runHooked(op, 0, once(method, func() {
-				s.sleep(org.StaleAfter + time.Second)
-				s.meanwhile(func() {
-					clear(s.durable.sessions)
-					repeated = s.runHooked(s.repeatOp(op.key), 0, nil)
-				})
-			}))
-			creates := op.kind == "Create"
-			if err == nil || creates != (repeated == nil) || !creates && !errors.Is(repeated, org.ErrUnauthenticated) {
-				t.Errorf("%s: answered %v, and the repetition %v", method, err, repeated)
-			}
-			s.repairAndCheck()
-			if a, o := s.durable.admins[firstOwner(before)], s.durable.organizations[before.ID]; a.Email != "a@x.test" || o.Collection != "org_acme" {
-				t.Errorf("%s: the change was made: %s, %s", method, organizationText(o), a.Email)
-			}
-			if want := map[bool]int{true: 2, false: 1}[creates]; len(s.durable.organizations) != want {
-				t.Errorf("%s: %d organizations", method, len(s.durable.organizations))
-			}
-		})
-	}
-}
-
-// TestScriptKeyOfDeleted repeats a deletion that has crashed, while another process finishes it:
-// the repetition finds neither the organization nor, at first, the outcome.
-func TestScriptKeyOfDeleted(t *testing.T) {
-	runScript(t, true, func(s *sim) {
-		s.mustCreate(t, "acme", "a@x.test")
-		op := s.withKey(s.deleteOp(s.acme()), nil)
-		s.runHooked(op, 0, func(c *call) bool {
-			if c.method == "DropCollection" {
-				s.kill(c.op)
-			}
-			return c.method == "DropCollection"
-		})
-		s.sleep(org.StaleAfter)
-		again := s.repeatOp(op.key)
-		err := s.runHooked(again, 0, once("Organization", func() {
-			s.meanwhile(func() { s.mustRun(t, s.reconcileOp(false)) })
-		}))
-		if err != nil || again.outcome == nil || len(s.durable.organizations) > 0 {
-			t.Errorf("answered %v", err)
-		}
-		s.repairAndCheck()
-	})
-}
-
-// TestScriptKeyOfChange lets the process of a new email crash before its key knows that it is
-// committed. The next change of the admin, alone or with a rename, keeps that on the key.
-func TestScriptKeyOfChange(t *testing.T) {
-	for _, slug := range []string{"", "core"} {
-		runScript(t, true, func(s *sim) {
-			s.mustCreate(t, "acme", "a@x.test")
-			op := s.withKey(s.changeAcme("", "b@x.test", ""), nil)
-			s.runHooked(op, 0, func(c *call) bool {
-				if c.method == "ReplaceKey" {
-					s.kill(c.op)
-				}
-				return c.method == "ReplaceKey"
-			})
-			s.mustRun(t, s.changeAcme(slug, "", "password new"))
-			s.sleep(org.StaleAfter)
-			for range 2 {
-				again := s.repeatOp(op.key)
-				if err := s.runHooked(again, 0, nil); err != nil || again.outcome == nil {
-					t.Errorf("answered %v", err)
-				}
-			}
-			s.repairAndCheck()
-		})
-	}
-}
-
-// TestScriptKeyInVain repeats a request again and again while its organization can't be read.
-func TestScriptKeyInVain(t *testing.T) {
-	runScript(t, true, func(s *sim) {
-		s.mustCreate(t, "acme", "a@x.test")
-		op := s.withKey(s.changeAcme("core", "", ""), nil)
-		s.runHooked(op, 0, func(c *call) bool {
-			if c.method == "RenameCollection" {
-				s.kill(c.op)
-			}
-			return c.method == "RenameCollection"
-		})
-		s.sleep(org.StaleAfter)
-		for range 110 {
-			err := s.runHooked(s.repeatOp(op.key), 0, func(c *call) bool { return c.method == "Organization" && s.fail(c, unsent) })
-			if !errors.Is(err, org.ErrUnavailable) {
-				t.Fatal(err)
-			}
-		}
-		s.mustRun(t, s.repeatOp(op.key))
-		s.repairAndCheck()
-	})
-}
-
-// TestScriptKeyExpired uses a key for another request, a day later.
-func TestScriptKeyExpired(t *testing.T) {
-	runScript(t, true, func(s *sim) {
-		s.mustCreate(t, "acme", "a@x.test")
-		op := s.withKey(s.changeAcme("bolt", "", ""), nil)
-		s.mustRun(t, op)
-		s.sleep(23 * time.Hour)
-		rename := func() *operation {
-			core := s.renameOp(s.onlyOrganization(t), "core")
-			return s.withKey(core, &simKey{id: op.key.id, since: time.Now()})
-		}
-		early := rename()
-		early.setsPassword = true // to be refused is no problem
-		if err := s.runHooked(early, 0, nil); reasonOf(err) != org.KeyReused {
-			t.Errorf("after 23 hours: %v", err)
-		}
-		s.sleep(time.Hour)
-		s.mustRun(t, rename())
-		s.repairAndCheck()
-	})
 }

@@ -447,8 +447,9 @@ func (s *state) key(id string) (org.IdempotencyKey, error) {
 // sameKey reports whether the stored key is the one that was seen.
 func (s *state) sameKey(seen org.IdempotencyKey) bool {
 	k, ok := s.keys[seen.ID]
-	return ok && k.ClaimedAt.Equal(seen.ClaimedAt) && k.ExpiresAt.Equal(seen.ExpiresAt) && slices.Equal(k.Tries, seen.Tries) &&
-		(k.Outcome.At.IsZero() || !seen.Outcome.At.IsZero())
+	latest := seen.Tries[len(seen.Tries)-1].Change
+	return ok && k.ClaimedAt.Equal(seen.ClaimedAt) && k.ExpiresAt.Equal(seen.ExpiresAt) && len(k.Tries) == len(seen.Tries) &&
+		slices.ContainsFunc(k.Tries, func(t org.Try) bool { return t.Change == latest }) && (k.Outcome.At.IsZero() || !seen.Outcome.At.IsZero())
 }
 
 func (s *state) replaceKey(seen, next org.IdempotencyKey) bool {
@@ -461,7 +462,7 @@ func (s *state) replaceKey(seen, next org.IdempotencyKey) bool {
 
 func (s *state) finishKey(id, change string, outcome org.Outcome) error {
 	k := s.keys[id]
-	if k.Outcome.At.IsZero() && slices.ContainsFunc(k.Tries, func(t org.Try) bool { return t.Change == change }) {
+	if (k.Outcome.At.IsZero() || len(outcome.Answer) > 0 && len(k.Outcome.Answer) == 0) && slices.ContainsFunc(k.Tries, func(t org.Try) bool { return t.Change == change }) {
 		k.Outcome = outcome
 		s.keys[id] = k
 	}

@@ -66,6 +66,9 @@ func answerOf(value any, err error) answer {
 	return answer{Value: value}
 }
 
+// errorOnly is the answer of a command that has no result.
+func errorOnly(err error) answer { return answerOf(nil, err) }
+
 // pickOf returns a random one of the values.
 func pickOf[T any](p *storePair, values ...T) T { return values[p.rng.IntN(len(values))] }
 
@@ -98,26 +101,26 @@ func (p *storePair) organization() org.Organization {
 		})
 	}
 	for range p.rng.IntN(3) {
-		o.History = append(o.History, org.Act{ID: p.ids[6], Kind: org.ActSuspend, By: "o", Reason: "r", At: p.time()})
+		o.History = append(o.History, org.Act{ID: p.ids[6], Key: pickOf(p, "", "k"), Kind: org.ActSuspend, By: "o", Reason: "r", At: p.time()})
 	}
 	if p.rng.IntN(3) == 0 {
 		o.Deletion = &org.Deletion{At: p.time(), By: p.ids[0], Ends: p.time(), Collection: pickOf(p, "org_a", "org_ab")}
 	}
 	if p.rng.IntN(2) == 0 {
-		o.Operation = &org.Operation{ID: p.ids[5], Kind: org.Updating, StartedAt: p.time(), TouchedAt: p.time(), Name: "Bolt",
+		o.Operation = &org.Operation{ID: p.ids[5], Key: pickOf(p, "", "k"), Kind: org.Updating, StartedAt: p.time(), TouchedAt: p.time(), Name: "Bolt",
 			Collection: "org_b", Claims: []string{"org_b"}, AdminID: p.ids[0], Email: "b", PasswordHash: "h", TokenVersion: 2, Undone: p.rng.IntN(2) == 0}
 		if p.rng.IntN(2) == 0 {
 			o.Operation.Act = org.Act{ID: p.ids[7], Kind: org.ActRestore, By: "o", Reason: "r", At: p.time()}
 		}
 	} else {
-		o.Committed = p.ids[6]
+		o.Committed, o.CommittedKey = p.ids[6], pickOf(p, "", "k")
 	}
 	return o
 }
 
 func (p *storePair) admin() org.Admin {
 	return org.Admin{ID: pickOf(p, p.ids[:2]...), OrganizationID: pickOf(p, p.ids[:2]...), Organizations: slices.Clone(p.ids[p.rng.IntN(2) : 1+p.rng.IntN(3)]), Email: pickOf(p, "", "a", "b"),
-		PasswordHash: pickOf(p, "", "h", "i"), TokenVersion: p.rng.Int64N(3), Revision: p.rng.Int64N(3), Committed: pickOf(p, "", p.ids[6]), Journaled: pickOf(p, map[string]string(nil), map[string]string{p.ids[0]: p.ids[7]}), CreatedAt: p.time(), UpdatedAt: p.time(), Asleep: p.rng.IntN(2) == 0}
+		PasswordHash: pickOf(p, "", "h", "i"), TokenVersion: p.rng.Int64N(3), Revision: p.rng.Int64N(3), Committed: pickOf(p, "", p.ids[6]), CommittedKey: pickOf(p, "", "k"), Journaled: pickOf(p, map[string]string(nil), map[string]string{p.ids[0]: p.ids[7]}), CreatedAt: p.time(), UpdatedAt: p.time(), Asleep: p.rng.IntN(2) == 0}
 }
 
 func (p *storePair) ticket() org.Ticket {
@@ -127,6 +130,44 @@ func (p *storePair) ticket() org.Ticket {
 		t.Kind, t.OrganizationID, t.AdminID, t.TokenVersion = org.InvitationMail, pickOf(p, p.ids[:2]...), "", 0
 	}
 	return t
+}
+
+func (p *storePair) key() org.IdempotencyKey {
+	k := org.IdempotencyKey{ID: pickOf(p, "a", "b"), Fingerprint: pickOf(p, "f", "g"), ClaimedAt: pickOf(p, time.Time{}, p.time()), ExpiresAt: p.time().AddDate(100, 0, 0)}
+	for range 1 + p.rng.IntN(2) {
+		k.Tries = append(k.Tries, org.Try{Change: pickOf(p, p.ids[:3]...), OrganizationID: p.ids[4], AdminID: pickOf(p, "", p.ids[5])})
+	}
+	if p.rng.IntN(3) == 0 {
+		k.Outcome = p.outcome()
+	}
+	return k
+}
+
+func (p *storePair) outcome() org.Outcome {
+	return org.Outcome{OrganizationID: pickOf(p, "", p.ids[4]), Name: pickOf(p, "", "Acme"), CreatedAt: pickOf(p, time.Time{}, p.time()), At: p.time(), Answer: pickOf(p, nil, []byte("{}"))}
+}
+
+// keyCommand sends a random command about idempotency keys to both stores.
+func (p *storePair) keyCommand(ctx context.Context) (name string, simulated, actual answer) {
+	k := p.key()
+	seen, err := p.simulated.key(k.ID)
+	if err != nil || p.rng.IntN(3) == 0 {
+		seen = k
+	}
+	switch p.rng.IntN(5) {
+	case 0:
+		inserted, err := p.store.InsertKey(ctx, k)
+		return fmt.Sprint("InsertKey ", k), answerOf(p.simulated.insertKey(k), nil), answerOf(inserted, err)
+	case 1:
+		return "Key " + k.ID, answerOf(p.simulated.key(k.ID)), answerOf(p.store.Key(ctx, k.ID))
+	case 2:
+		replaced, err := p.store.ReplaceKey(ctx, seen, k)
+		return fmt.Sprint("ReplaceKey ", seen, k), answerOf(p.simulated.replaceKey(seen, k), nil), answerOf(replaced, err)
+	case 3:
+		change, outcome := pickOf(p, p.ids[:3]...), p.outcome()
+		return fmt.Sprint("FinishKey ", k.ID, change, outcome), errorOnly(p.simulated.finishKey(k.ID, change, outcome)), errorOnly(p.store.FinishKey(ctx, k.ID, change, outcome))
+	}
+	return fmt.Sprint("DeleteKey ", seen), errorOnly(p.simulated.deleteKey(seen)), errorOnly(p.store.DeleteKey(ctx, seen))
 }
 
 // ticketCommand sends a random command about tickets, or about the sessions of an
@@ -199,9 +240,8 @@ func (p *storePair) collection(ctx context.Context, name string) (simulated, act
 func (p *storePair) command(ctx context.Context) (name string, simulated, actual answer) {
 	id, collection := pickOf(p, p.ids[:3]...), pickOf(p, "org_a", "org_b", "org_c")
 	c, o, a := p.claim(), p.organization(), p.admin()
-	errorOnly := func(err error) answer { return answerOf(nil, err) }
 	all := func(match func(org.Organization) bool) answer { return answerOf(p.simulated.findOrganizations(match)) }
-	switch p.rng.IntN(36) {
+	switch p.rng.IntN(42) {
 	case 0:
 		claims := []org.Claim{c}
 		if d := p.claim(); d.ID != c.ID {
@@ -289,6 +329,8 @@ func (p *storePair) command(ctx context.Context) (name string, simulated, actual
 		return "Receipt " + id, answerOf(p.simulated.receipt(id)), answerOf(p.store.Receipt(ctx, id))
 	case 29, 30, 31, 32:
 		return p.ticketCommand(ctx)
+	case 36, 37, 38, 39, 40, 41:
+		return p.keyCommand(ctx)
 	case 13:
 		return fmt.Sprint("DeleteOrganization ", id, o.Revision), errorOnly(p.simulated.deleteOrganization(id, o.Revision)), errorOnly(p.store.DeleteOrganization(ctx, id, o.Revision))
 	case 14:

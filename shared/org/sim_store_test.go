@@ -425,7 +425,11 @@ func (h *handle) ReplaceKey(ctx context.Context, seen, next org.IdempotencyKey) 
 }
 
 func (h *handle) FinishKey(ctx context.Context, id, change string, outcome org.Outcome) error {
-	return h.write(ctx, "FinishKey", fmt.Sprint(id, " ", change, " ", outcome.Name), func(s *state) error { return s.finishKey(id, change, outcome) })
+	args := fmt.Sprint(id, " ", change, " ", outcome.Name)
+	if len(outcome.Answer) > 0 {
+		args += " answered"
+	}
+	return h.write(ctx, "FinishKey", args, func(s *state) error { return s.finishKey(id, change, outcome) })
 }
 
 func (h *handle) DeleteKey(ctx context.Context, seen org.IdempotencyKey) error {

@@ -527,14 +527,14 @@ var sweepStates = []sweepState{
 	{name: "restoring, moved", answers: isRestored, stale: true, set: crashed("RenameCollection", (*sim).restoreAcme), report: "1 finished"},
 	{name: "restoring, and the email is taken", answers: join(isBuried, answers(org.EmailTaken, "restore")), stale: true, report: "1 undone",
 		set: then(crashed("ReplaceOrganization", (*sim).restoreAcme), func(s *sim) { s.runHooked(s.createOp("dune", "a@x.test"), 0, nil) })},
-	{name: "changed, with a key", answers: hasNew, set: crashed("ReplaceKey?", withKey(func(s *sim) *operation { return s.changeAcme("acme", "c@x.test", "password new") }))},
-	{name: "renamed, with a key", answers: join(anew, taken, another, answers(org.OrganizationNotFound, "get")), set: crashed("ReplaceKey?", withKey(func(s *sim) *operation { return s.changeAcme("core", "", "") }))},
-	{name: "new email, with a key", answers: join(hasNew, answers(org.WrongCredentials, "login with the new email")), set: crashed("ReplaceKey?", withKey(func(s *sim) *operation { return s.changeAcme("", "c@x.test", "") }))},
+	{name: "changed, with a key", answers: hasNew, set: crashed("FinishKey?", withKey(func(s *sim) *operation { return s.changeAcme("acme", "c@x.test", "password new") }))},
+	{name: "renamed, with a key", answers: join(anew, taken, another, answers(org.OrganizationNotFound, "get")), set: crashed("FinishKey?", withKey(func(s *sim) *operation { return s.changeAcme("core", "", "") }))},
+	{name: "new email, with a key", answers: join(hasNew, answers(org.WrongCredentials, "login with the new email")), set: crashed("FinishKey?", withKey(func(s *sim) *operation { return s.changeAcme("", "c@x.test", "") }))},
 	{name: "begun, with a key", answers: toBeCore, stale: true, set: crashed("ReplaceOrganization", withKey((*sim).changeAll)), report: "1 finished"},
 	{name: "claimed, with a key", set: crashed("InsertClaims", withKey((*sim).createCore)), report: "2 removed"},
 	{name: "created, with a key", stale: true, set: crashed("InsertAdmin", withKey((*sim).createCore)), report: "1 undone"},
 	{name: "deleting, with a key", answers: join(isGone, noSuchID), stale: true, set: crashed("ReplaceOrganization", withKey((*sim).deleteAcme)), report: "1 finished"},
-	{name: "suspended, with a key", answers: hidden, set: crashed("ReplaceKey?", withKey(func(s *sim) *operation { return s.actOp(s.acme().ID, false) }))},
+	{name: "suspended, with a key", answers: hidden, set: crashed("FinishKey?", withKey(func(s *sim) *operation { return s.actOp(s.acme().ID, false) }))},
 	{name: "suspended", answers: hidden, set: changedActive(func(s *sim) { s.toggleSuspension(s.acme().ID) })},
 }
 
@@ -779,7 +779,9 @@ func (w sweep) mayFail(c *call, f fate, answer error) bool {
 	case "Collections":
 		return errors.Is(answer, org.ErrConflict) // the same
 	case "ReplaceKey", "DeleteKey":
-		return true // of the outcome: who repeats the request waits a little longer
+		return true // who repeats the request waits a little longer
+	case "FinishKey":
+		return strings.HasSuffix(c.args, " answered") // as above
 	case "Send", "ReplaceTicket", "InsertTicket", "DeleteTicket", "DeleteSessionsOf", "DeleteSessionsSince":
 		return true // what is left is mailed later, or has no right any more
 	case "RenameCollection", "compare":

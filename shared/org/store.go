@@ -238,7 +238,8 @@ type KeyStore interface {
 	// ReplaceKey replaces the key seen by next if it still has no outcome, or has expired, and its
 	// latest try and when that began are the same. It reports whether it did.
 	ReplaceKey(ctx context.Context, seen, next IdempotencyKey) (bool, error)
-	// FinishKey puts the outcome on the key if it has none, and has a try with that change.
+	// FinishKey puts the outcome on the key if it has a try with that change, and none or, if
+	// this one has an answer, one without.
 	FinishKey(ctx context.Context, id, change string, outcome Outcome) error
 	// DeleteKey deletes the key on the condition of ReplaceKey.
 	DeleteKey(ctx context.Context, seen IdempotencyKey) error
