@@ -271,6 +271,9 @@ func (s *Service) prove(ctx context.Context, a Admin, claim Claim, r AcceptReque
 		return a, err
 	}
 	s.succeeded(ctx, &attempt)
+	if err := s.checkSettled(ctx, a); err != nil {
+		return a, err
+	}
 	if claim.OrganizationID == "" {
 		return a, nil
 	}
@@ -282,6 +285,22 @@ func (s *Service) prove(ctx context.Context, a Admin, claim Claim, r AcceptReque
 		err = errBusy
 	}
 	return a, err
+}
+
+// checkSettled returns errBusy unless an organization lists the admin that nobody undoes. The admin of a
+// creation that is not committed may be removed, and the claim on the email released, at any time.
+func (s *Service) checkSettled(ctx context.Context, a Admin) error {
+	all, err := s.Store.OrganizationsByID(ctx, a.Organizations)
+	if err != nil {
+		return err
+	}
+	for _, o := range all {
+		if (o.Status == Active || o.Status == Suspended) && o.member(a.ID) != nil {
+			return nil
+		}
+	}
+	_, _, err = s.isListed(ctx, a) // it finishes what is stale
+	return cmp.Or(err, error(errBusy))
 }
 
 // newMember makes a new admin, whom the organization does not list yet.

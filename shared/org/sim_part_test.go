@@ -1,6 +1,7 @@
 package org_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -199,6 +200,41 @@ func TestScriptUndoneWithoutCollection(t *testing.T) {
 		}
 		if o := s.acme(); o.Operation != nil {
 			t.Errorf("%s", organizationText(o))
+		}
+	})
+}
+
+// TestScriptAdminOfUnfinished lets a creation sleep before it inserts its admin, and another one with
+// the same email before it releases the claims of an admin that is not there. The admin appears, and
+// finishes a sign-up with the password. Whoever gets the email has the claim on it.
+func TestScriptAdminOfUnfinished(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		first, second := s.createOp("acme", "d@x.test"), s.createOp("core", "d@x.test")
+		var inserted reply
+		s.runHooked(first, 0, func(c *call) bool {
+			if c.op != first || c.method != "InsertAdmin" {
+				return false
+			}
+			s.meanwhile(func() {
+				s.sleep(org.StaleAfter + time.Second)
+				s.runHooked(second, 0, once("ReleaseClaims", func() {
+					s.meanwhile(func() {
+						inserted = s.execute(c, false)
+						if err := s.runHooked(s.finishSignUpOp("dune", "d@x.test"), 0, nil); !errors.Is(err, org.ErrConflict) {
+							t.Errorf("answered %v", err)
+						}
+					})
+				}))
+			})
+			s.take(c)
+			s.answer(c, inserted)
+			return true
+		})
+		s.repairAndCheck()
+		for _, a := range s.durable.admins {
+			if s.durable.claims["email:"+a.Email].AdminID != a.ID {
+				t.Errorf("the admin %s of %v has no claim on %s", a.ID, a.Organizations, a.Email)
+			}
 		}
 	})
 }
