@@ -191,13 +191,16 @@
 //
 // A request with an idempotency key inserts the key, with the id of its operation, before it
 // reads anything that it changes. The write that commits the operation puts its id and that of the
-// key on the record, and who overwrites or deletes them writes to the key, before that, what the request came
-// to. So the key or the record says whether an operation of the key is committed. Who finds
-// a key without an outcome, whose process is stale or has given up, first takes the key over and then looks:
-// it finishes what is stale, and writes the records that the operation depends on. An operation that
+// key on the record, as an operator's act does, and who overwrites or deletes them writes to the key, before that, what the request came
+// to. So the record or the key says whether an operation of the key is committed. Who finds
+// a key without an outcome, whose process is stale or has given up, first takes the key over. Then it
+// finishes what is stale, writes the records that the operation depends on unless they say that it is committed, and
+// reads the key last. An operation that
 // is not committed by then never will be: what it reads after the key was stale is of no use
 // to it (newOperation), and what it has read before has changed. Then a new operation is tried, whose id the
-// key has, too. A creation has no record to write: it ends at its lease.
+// key has, too. A creation has no record to write: it ends at its lease. What comes after a commit, such as a
+// fence, comes before the answer to a repetition, too. An admin who is deleted takes along
+// what the record says of a change of nothing else, which nobody can ask for again.
 //
 // # Commands that come late, twice, or from a process that slept
 //
@@ -259,7 +262,8 @@
 // everybody else, with the same conditional writes, and leaves an organization whose
 // operation is under way to its next run; so a crash leaves nothing but less to do.
 // Older functions know nothing of verified emails, and what they write forgets that one
-// is. Version 1.0.0 takes all tokens for revoked where it has done so, and UpdateAdmin of
+// is. They tell no key: if one of them writes a record after a crash, the request of the key may be
+// done again. Version 1.0.0 takes all tokens for revoked where it has done so, and UpdateAdmin of
 // that version doesn't look whether it matched an admin. So Reconcile begins when no
 // function of that version runs any more, and repeats what is finished.
 //
