@@ -171,7 +171,7 @@
 // An operator's act is one write of the record that keeps a journal, so that a change under
 // way goes on. A session has the id of the act that was the latest one at the login: so none
 // from before a suspension is good after it, whenever it was inserted. What is done before is
-// written once more, and nothing after a lease or another operator's act, because the operator
+// written once more, and nothing that was read after a lease or another operator's act, because the operator
 // may have been told the opposite meanwhile.
 //
 // The version of an admin's tokens is on its record, and that of the members on the

@@ -129,7 +129,7 @@ func (s *sim) actWritten(m *tenantModel, before, after org.Organization) {
 			s.addProblem("wrong act", "op%d %s makes %s %s, which was %s", op.n, op.kind, m.id, after.Status, before.Status)
 		}
 		// Its write fails if the record has changed since it was read.
-		if m.toldSuspended > op.beganAt && op.readAt > m.toldSuspended && after.Status == org.Active && time.Since(op.beganTime) > org.StaleAfter+2*maxClockError {
+		if m.toldSuspended > op.beganAt && op.readAt > m.toldSuspended && after.Status == org.Active && op.readTime.Sub(op.beganTime) > org.StaleAfter+2*maxClockError {
 			s.addProblem("late act", "op%d ends the suspension of %s, of which the operator was told after it began", op.n, m.id)
 		}
 		op.committed = true
@@ -366,7 +366,7 @@ func (s *sim) deletionCommitted(m *tenantModel, after org.Organization) {
 // commandExecuted is called after every command on the durable state.
 func (s *sim) commandExecuted(c *call, err error) {
 	if c.method == "Organization" {
-		c.op.readAt = s.step
+		c.op.readAt, c.op.readTime = s.step, time.Now()
 	}
 	if c.method == "RenameCollection" && c.op.createRequest != nil && err == nil {
 		c.op.namedAt = s.step

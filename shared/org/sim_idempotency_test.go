@@ -66,6 +66,9 @@ func toldBy(outcome org.Outcome, o org.Organization) string {
 	if len(outcome.Answer) > 0 {
 		return string(outcome.Answer)
 	}
+	if outcome.At.IsZero() {
+		return "organization of no time" // which is wrong
+	}
 	return "organization " + o.ID
 }
 

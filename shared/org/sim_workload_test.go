@@ -78,17 +78,18 @@ type operation struct {
 	answeredAt time.Time
 	panicked   any // the value of a panic
 
-	faults         int   // how many of its calls had another fate than executed
-	cleanCalls     int   // how many calls were executed since the last fault
-	usedOldPrimary bool  // it has read from, or written to, an old primary
-	committed      bool  // the record says that it is committed
-	adminChanged   bool  // the record of the admin says that it is changed
-	callerVersion  int64 // of the token
-	newVersion     int64 // of the admin's tokens after it, if it has changed the admin
-	namedAt        int   // the step at which a creation gave its collection the name
-	committedAt    int   // the step at which it was committed
-	beganAt        int   // the step at which it began
-	readAt         int   // the step at which it has read the record of an organization last
+	faults         int       // how many of its calls had another fate than executed
+	cleanCalls     int       // how many calls were executed since the last fault
+	usedOldPrimary bool      // it has read from, or written to, an old primary
+	committed      bool      // the record says that it is committed
+	adminChanged   bool      // the record of the admin says that it is changed
+	callerVersion  int64     // of the token
+	newVersion     int64     // of the admin's tokens after it, if it has changed the admin
+	namedAt        int       // the step at which a creation gave its collection the name
+	committedAt    int       // the step at which it was committed
+	beganAt        int       // the step at which it began
+	readAt         int       // the step at which it has read the record of an organization last
+	readTime       time.Time // when that was
 	beganTime      time.Time
 }
 
