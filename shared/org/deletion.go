@@ -60,9 +60,6 @@ func (s *Service) bury(ctx context.Context, o Organization) (Organization, error
 		func() error { return s.Store.DeleteSessionsSince(ctx, o.ID, o.lastAct()) },
 		func() error { return s.endMembers(ctx, o) },
 	)
-	if r := (refusedMove{}); errors.As(err, &r) {
-		err = r.cause
-	}
 	if err != nil {
 		return o, err
 	}

@@ -214,7 +214,7 @@ func TestScriptOlderTakesOver(t *testing.T) {
 				if name == "restore" && (o.Status != org.Active || lastAct(o) == "") {
 					t.Errorf("%s with %+v", organizationText(o), o.History)
 				}
-				if name == "bury" && (o.Status != org.Deleted || o.Deletion == nil || o.Deletion.Collection != "org_acme" || !o.Deletion.Ends.After(o.Deletion.At)) {
+				if name == "bury" && (o.Status != org.Deleted || o.Deletion == nil || o.Deletion.Collection != "org_acme" || !o.Deletion.At.Equal(o.UpdatedAt) || !o.Deletion.Ends.After(o.Deletion.At)) {
 					t.Errorf("%s with %+v", organizationText(o), o.Deletion)
 				}
 				s.problems = nil

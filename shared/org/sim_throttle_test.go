@@ -173,3 +173,17 @@ func TestScriptThrottleTakesBackOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestScriptNoRefusal logs in while the database can't be reached, which is no refusal.
+func TestScriptNoRefusal(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		for password, refused := range map[string]bool{"nobody's password": true, s.knownPassword(): false} {
+			s.trace.Reset()
+			err := s.runHooked(s.login("a@x.test", password), 0, func(c *call) bool { return c.method == "InsertSession" && s.fail(c, unsent) })
+			if logged := strings.Contains(s.trace.String(), "login refused"); err == nil || logged != refused {
+				t.Errorf("%q: %v, logged %v", password, err, logged)
+			}
+		}
+	})
+}
