@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -80,6 +81,9 @@ func TestKill(t *testing.T) {
 	service := reconcile(t, uri, masterDB(a.data))
 	database := connect(t, uri, masterDB(a.data), patience)
 	found := readFinal(t, service, database)
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // of a function that runs here
+	defer slog.SetDefault(before)
 	for _, w := range workers {
 		for _, o := range w.all {
 			if o.fate == perhaps && o.key != "" {

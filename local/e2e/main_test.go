@@ -47,7 +47,7 @@ var dialects = map[string]*dialect{
 		failed:         refusal{500, "Internal Server Error"},
 		throttled:      refusal{429, "Too Many Requests"},
 		preflight:      204,
-		exposedHeaders: "Location,X-Request-Id,Retry-After,WWW-Authenticate",
+		exposedHeaders: "ETag,Location,X-Request-Id,Retry-After,WWW-Authenticate",
 		corsOnRefusals: true,
 		decodesTwice:   true,
 		uniqueIDs:      true,
