@@ -325,8 +325,10 @@ func (w *worker) work(ctx context.Context) {
 		switch {
 		case n < 65:
 			w.rename(o)
-		case n < 87:
+		case n < 80:
 			w.changePassword(o)
+		case n < 87:
+			w.suspend(o)
 		default:
 			w.delete(o)
 		}
@@ -511,6 +513,37 @@ func (w *worker) restore(o *herded) {
 		w.counts["restored"]++
 	default:
 		w.t.Errorf("restore %s: %v", o.Name, a)
+	}
+}
+
+// suspend suspends the organization and reactivates it, as an operator who repeats each act until
+// there is an answer. In between nobody who is logged in can do anything.
+func (w *worker) suspend(o *herded) {
+	act := func(kind string) bool {
+		for w.ctx.Err() == nil {
+			a := w.service().operate("POST", "/"+o.id+"/"+kind, object{"reason": "a test"})
+			switch {
+			case w.unknown(a), a.status == 409: // it is changed at the same time
+			case a.status == 200:
+				return true
+			default:
+				w.t.Errorf("%s %s: %v", kind, o.Name, a)
+				return false
+			}
+		}
+		return false
+	}
+	if !act("suspend") {
+		return
+	}
+	if o.token != "" {
+		if a := w.service().me(o.token); !w.unknown(a) && a.status != 401 {
+			w.t.Errorf("%v, although %s is suspended", a, o.Name)
+		}
+	}
+	if act("reactivate") {
+		o.token = ""
+		w.counts["suspended"]++
 	}
 }
 
