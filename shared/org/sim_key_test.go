@@ -361,3 +361,19 @@ func TestScriptAsleepWhileCreating(t *testing.T) {
 		s.repairAndCheck()
 	})
 }
+
+// TestScriptKeyReleases repeats a creation at once that could neither be done nor cleaned up. The name
+// and the email, which it has claimed, are not in the way.
+func TestScriptKeyReleases(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		op := s.withKey(s.createCore(), nil)
+		err := s.runHooked(op, 0, func(c *call) bool {
+			return (c.method == "InsertOrganization" || c.method == "Organization") && s.fail(c, unsent)
+		})
+		if !errors.Is(err, org.ErrUnavailable) || len(s.durable.claims) != 2 {
+			t.Fatalf("answered %v, with the claims %v", err, s.durable.claims)
+		}
+		s.mustRun(t, s.repeatOp(op.key))
+		s.repairAndCheck()
+	})
+}
