@@ -336,6 +336,24 @@ func TestRepeatInVain(t *testing.T) {
 	wantStatus(t, callPlain(t, api.Invite(s), invite), 201)
 }
 
+// TestRepeatWhileSuspended repeats requests of a tenant whom an operator has suspended since.
+func TestRepeatWhileSuspended(t *testing.T) {
+	s, _ := newService(t)
+	owner := mustCreate(t, s, "Acme", "a@example.com")
+	renaming := withKey(as(owner, updateRequest(`{"organization_name":"Bolt"}`)), "1")
+	adding := withKey(as(owner, withBody(request("POST", "/admin/organizations", ""), `{"organization_name":"Core"}`)), "2")
+	wantStatus(t, call(t, api.Update(s), renaming), 200)
+	wantStatus(t, call(t, api.AddOrganization(s), adding), 201)
+	if _, err := s.Suspend(t.Context(), "olivia", owner.OrganizationID, org.ActRequest{Reason: "unpaid"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, answer := range []events.APIGatewayV2HTTPResponse{call(t, api.Update(s), renaming), call(t, api.AddOrganization(s), adding)} {
+		if p := problemOf(t, answer); p.Type != "/problems/token-revoked" {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
 func TestHostileKeys(t *testing.T) {
 	s, _ := newService(t)
 	for name, key := range map[string]string{"none": "", "long": strings.Repeat("x", 256), "a line": "a\nb", "not ASCII": "schlüssel", "NUL": "a\x00"} {

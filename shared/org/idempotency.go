@@ -53,6 +53,7 @@ type RepeatableRequest struct {
 	Fingerprint    string // of all that is in the request but passwords
 	OrganizationID string // that it changes; empty: a new one
 	AdminID        string // who makes it; empty: an operator, or a new admin if the organization is new, too
+	CallerOf       string // the organization of the access token; empty: there is none
 	Password       string // that the admin has after it; empty: it sets none
 }
 
@@ -70,8 +71,8 @@ var (
 // error of do. The context that do gets must be that of the request: its change has the id that
 // is on the key. If do returns an error other than ErrUnavailable, nothing was changed, and the
 // key can be used again. The errors of Once are those of do, ErrInvalid if the key was
-// used with another request, ErrConflict if that one is under way, ErrThrottled if it is repeated
-// with too many passwords, and ErrUnavailable.
+// used with another request, ErrConflict if that one is under way, ErrUnauthenticated if the caller's
+// organization is suspended, ErrThrottled if it is repeated with too many passwords, and ErrUnavailable.
 func (s *Service) Once(ctx context.Context, r RepeatableRequest, do func(context.Context) (answer []byte, err error)) (*Outcome, Organization, error) {
 	k, mine, err := s.claimKey(ctx, r)
 	if err != nil {
@@ -249,6 +250,15 @@ func (s *Service) stopTry(ctx context.Context, t Try) (changed bool, err error) 
 func (s *Service) repeat(ctx context.Context, r RepeatableRequest, k IdempotencyKey) (*Outcome, Organization, error) {
 	if r.Password != "" {
 		if err := s.checkRepeatedPassword(ctx, r, k); err != nil {
+			return nil, Organization{}, err
+		}
+	}
+	if r.CallerOf != "" {
+		o, err := s.Store.Organization(ctx, r.CallerOf)
+		if err == nil && o.Status == Suspended { // nothing of it works
+			err = errRevoked
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
 			return nil, Organization{}, err
 		}
 	}

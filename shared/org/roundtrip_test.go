@@ -29,7 +29,7 @@ func TestRoundTrips(t *testing.T) {
 	var caller auth.Caller
 	ctx := context.Background()
 	renameOnce := func(name string) error {
-		r := org.RepeatableRequest{Key: "a key", OrganizationID: caller.OrganizationID, AdminID: caller.AdminID}
+		r := org.RepeatableRequest{Key: "a key", OrganizationID: caller.OrganizationID, AdminID: caller.AdminID, CallerOf: caller.OrganizationID}
 		_, _, err := s.Once(ctx, r, func(ctx context.Context) ([]byte, error) {
 			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: &name})
 			return []byte("done"), err
@@ -79,7 +79,7 @@ func TestRoundTrips(t *testing.T) {
 			return err
 		}},
 		{"rename with a key", []int{1, 3, 3, 1, 1, 1, 1, 1}, func() error { return renameOnce("Fern") }},
-		{"the same again", []int{1, 1}, func() error { return renameOnce("Fern") }},
+		{"the same again", []int{1, 1, 1}, func() error { return renameOnce("Fern") }},
 		{"rename of the display name, after one with a key", []int{3, 1, 1, 1}, func() error {
 			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: new("FERN")})
 			return err

@@ -33,6 +33,9 @@ func (s *sim) withKey(op *operation, k *simKey) *operation {
 		s.keys = append(s.keys, k)
 	}
 	repeated, change := *op, org.RepeatableRequest{Key: k.id, Fingerprint: op.args, OrganizationID: op.organization, AdminID: op.admin}
+	if op.admin != "" {
+		change.CallerOf = op.organization
+	}
 	if len(k.ops) > 0 {
 		change.Fingerprint = k.ops[0].fingerprint
 	}
@@ -114,6 +117,13 @@ func (op *operation) isUnknown() bool {
 		reasonOf(op.err) == org.KeyInUse || reasonOf(op.err) == org.KeyReused && op.setsPassword
 }
 
+// wasSuspended reports whether the organization of the operation was suspended at some time since it
+// began.
+func (s *sim) wasSuspended(op *operation) bool {
+	m := s.models[op.organization]
+	return m != nil && (s.durable.organizations[m.id].Status == org.Suspended || m.left[org.Suspended] >= op.beganAt)
+}
+
 // isForgotten reports whether the operation has changed nothing but an admin, who is deleted.
 func (s *sim) isForgotten(op *operation) bool {
 	_, there := s.durable.admins[op.admin]
@@ -130,7 +140,7 @@ func (s *sim) checkRepeated(op *operation) {
 	switch {
 	case reasonOf(op.err) == org.KeyReused && !op.setsPassword:
 		s.addProblem("wrong key", "op%d: %v", op.n, op.err)
-	case op.err != nil && !op.isUnknown() && done != nil && done.beganAt < op.beganAt && !s.isForgotten(done):
+	case op.err != nil && !op.isUnknown() && done != nil && done.beganAt < op.beganAt && !s.isForgotten(done) && !(errors.Is(op.err, org.ErrUnauthenticated) && s.wasSuspended(op)):
 		s.addProblem("forgotten", "op%d was answered %q, but op%d was committed before, with the same key", op.n, op.err, done.n)
 	case op.err == nil && op.outcome != nil && strings.HasPrefix(*op.outcome, "organization ") && *op.outcome != "organization " && (done == nil || s.models[strings.TrimPrefix(*op.outcome, "organization ")] == nil):
 		s.addProblem("wrong outcome", "op%d was answered %q, but no operation with its key is committed", op.n, *op.outcome)
