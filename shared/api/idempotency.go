@@ -147,8 +147,8 @@ func revisionsOf(r *http.Request) ([]int64, error) {
 	if len(r.Header.Values(ifMatch)) == 0 || strings.TrimSpace(given) == "*" {
 		return nil, nil
 	}
-	tags := entityTags.FindAllStringSubmatch(given, -1)
-	if !listOfTags.MatchString(given) || len(tags) == 0 {
+	tags := regexp.MustCompile(entityTag).FindAllStringSubmatch(given, -1)
+	if !regexp.MustCompile(listOfTags).MatchString(given) || len(tags) == 0 {
 		return nil, invalidParameter(ifMatch, "must be entity tags, each in quotes, or *")
 	}
 	revisions := []int64{}
@@ -161,12 +161,11 @@ func revisionsOf(r *http.Request) ([]int64, error) {
 	return revisions, nil
 }
 
-const entityTag = `(?:W/)?"([^"]*)"`
-
-var (
-	entityTags = regexp.MustCompile(entityTag)
+// The patterns are compiled when a request has the header, and not when a function starts.
+const (
+	entityTag = `(?:W/)?"([^"]*)"`
 	// An element of a list may be empty (RFC 9110, section 5.6.1.2).
-	listOfTags = regexp.MustCompile(`^[ \t,]*(` + entityTag + `[ \t]*(,[ \t,]*|$))*$`)
+	listOfTags = `^[ \t,]*(` + entityTag + `[ \t]*(,[ \t,]*|$))*$`
 )
 
 // doneAgain is the body of what has none.

@@ -222,7 +222,7 @@ func TestRepeatRefused(t *testing.T) {
 // TestRepeatPassword repeats a request with another password: the answer must not say that
 // this one is set.
 func TestRepeatPassword(t *testing.T) {
-	s, _ := newService(t)
+	s, db := newService(t)
 	first := withKey(createRequest(registration("Acme", "a@example.com")), "key-1")
 	created := call(t, api.Create(s), first)
 	other := withKey(createRequest(strings.Replace(first.Body, adminPassword, "Other@12345", 1)), "key-1")
@@ -246,9 +246,27 @@ func TestRepeatPassword(t *testing.T) {
 	if again := call(t, api.Update(s), change); again.StatusCode != 200 || again.Body != changed.Body {
 		t.Errorf("repeated: %d %s, want %s", again.StatusCode, again.Body, changed.Body)
 	}
+	// The current password is in no fingerprint, which would be a fast hash of it.
+	forgotten := change
+	forgotten.Body = strings.Replace(change.Body, adminPassword, "Forgotten@1", 1)
+	if again := call(t, api.Update(s), forgotten); again.Body != changed.Body {
+		t.Errorf("repeated with another current password: %d %s, want %s", again.StatusCode, again.Body, changed.Body)
+	}
 	change.Body = strings.Replace(change.Body, "Changed@123", "Changed@124", 1)
 	if p := problemOf(t, call(t, api.Update(s), change)); p.Type != "/problems/key-reused" {
 		t.Errorf("another new password: %+v", p)
+	}
+	cursor, err := db.Client.Database(db.Name).Collection("idempotency_keys").Find(t.Context(), bson.D{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stored []bson.M
+	if err := cursor.All(t.Context(), &stored); err != nil || len(stored) != 2 {
+		t.Fatal(stored, err)
+	}
+	text, err := bson.MarshalExtJSON(bson.M{"keys": stored}, false, false)
+	if err != nil || strings.Contains(string(text), "key-") || strings.Contains(string(text), adminPassword) || strings.Contains(string(text), "Changed@123") {
+		t.Errorf("stored: %s, %v", text, err)
 	}
 }
 
