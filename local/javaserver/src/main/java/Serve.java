@@ -49,20 +49,22 @@ public final class Serve {
                     }
                 case "find":
                 case "findAndModify":
-                    return copied(channel, database, command, query, (String) query.get(command));
+                case "createIndexes":
+                    return alone(channel, database, command, query, (String) query.get(command));
                 case "getMore":
-                    return copied(channel, database, command, query, (String) query.get("collection"));
+                    return alone(channel, database, command, query, (String) query.get("collection"));
                 default:
                     return super.handleCommand(channel, database, command, query);
             }
         }
 
         /**
-         * Returns copies of the documents. The server would send the stored ones, in
-         * whatever state writes have them then, and close the connection if they change
-         * while it encodes them.
+         * Runs the command while the collection has no other, and returns copies of the
+         * documents. The server would send the stored ones, in whatever state writes have
+         * them then, and close the connection if they change while it encodes them. And it
+         * would add an index while inserts go through the list of indexes, and fail those.
          */
-        private Document copied(Channel channel, String database, String command, Document query, String collection) {
+        private Document alone(Channel channel, String database, String command, Document query, String collection) {
             MongoDatabase db = resolveDatabase(database);
             synchronized (db) { // the order in which the server locks them
                 MongoCollection<?> c = db.resolveCollection(collection, false);
