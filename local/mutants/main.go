@@ -7,10 +7,10 @@
 // a bound or a number is off by one, or a call, an assignment, an option or an
 // error is left out. The tests that -run names (by default all tests of the
 // package) kill a mutant if they fail. Of these only those run that run the code
-// which is changed. If -run is repeated, the tests of the next one run only on what
-// those before did not kill: put the fast ones first. None runs twice. With -part 2/8, only
-// the second of eight parts of the mutants is made, which are about as many each. The flags after
-// the folder are for the tests, such as -rapid.seed=1.
+// which is changed: first the fastest, and the slower ones on what those before did
+// not kill. With -part 2/8, only the second of eight parts of the mutants is made,
+// which are about as many each. The flags after the folder are for the tests, such
+// as -rapid.seed=1.
 //
 // The file survivors.txt in the folder lists the mutants that may survive. The
 // lines after each, indented, give the reason. Other survivors are printed as new,
@@ -24,6 +24,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -53,11 +54,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	r := runner{out: os.Stdout}
-	flag.Func("run", "regexp of the `tests` to run, as for go test; may be repeated", func(tests string) error {
-		r.tests = append(r.tests, tests)
-		return nil
-	})
-	flag.DurationVar(&r.timeout, "timeout", 30*time.Second, "time limit of the tests, for each mutant")
+	flag.StringVar(&r.run, "run", ".", "regexp of the `tests` to run, as for go test")
+	flag.DurationVar(&r.timeout, "timeout", 30*time.Second, "time limit of the tests on a mutant, besides three times what they take without one")
 	flag.Func("only", "make only the mutants whose names, as in survivors.txt, match the regexp `pattern`", func(pattern string) (err error) {
 		r.only, err = regexp.Compile(pattern)
 		return err
@@ -75,7 +73,7 @@ func main() {
 		os.Exit(2)
 	}
 	r.folder, r.flags = filepath.Clean(flag.Arg(0)), flag.Args()[1:]
-	if err := r.run(ctx); err != nil {
+	if err := r.all(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -94,11 +92,11 @@ const (
 )
 
 type runner struct {
-	tests   []string       // regexps of the tests to run, one after the other; none for all
+	run     string         // regexp of the tests to run
 	only    *regexp.Regexp // of the names of the mutants to make; nil for all
 	part    int            // of the parts, which mutants to make; from 1 on
 	parts   int            // 0: all mutants
-	timeout time.Duration  // of the tests on one mutant
+	timeout time.Duration  // of tests on a mutant, besides three times what they take without one
 	workers int            // mutants at once
 	folder  string         // of the package
 	flags   []string       // of the tests
@@ -106,21 +104,19 @@ type runner struct {
 	temp    string // folder of all that this program writes
 	dir     string // of the package in the copy of the module
 
-	stages [][]test // for each of tests, those that it names
+	tests []test // the fastest first
 }
 
 // test is a test of the package, and what it runs.
 type test struct {
 	name string
+	time time.Duration // without a mutant
 	profile
 }
 
-// run tests all mutants and prints the survivors.
-func (r *runner) run(ctx context.Context) (err error) {
+// all tests all mutants and prints the survivors.
+func (r *runner) all(ctx context.Context) (err error) {
 	began := time.Now()
-	if len(r.tests) == 0 {
-		r.tests = []string{"."}
-	}
 	accepted, err := readSurvivors(filepath.Join(r.folder, "survivors.txt"))
 	if err != nil {
 		return err
@@ -307,44 +303,42 @@ func (r *runner) baseline(ctx context.Context) error {
 	if out, err := r.compile(ctx, testBinary, "-cover"); err != nil {
 		return fmt.Errorf("%s does not compile: %w\n%s", r.folder, err, out)
 	}
-	known := map[string]bool{}
-	for _, tests := range r.tests {
-		_, list, err := r.test(ctx, testBinary, 0, "", "-test.list="+tests)
+	_, list, err := r.test(ctx, testBinary, 0, group{}, "-test.list="+r.run)
+	if err != nil {
+		return err
+	}
+	for name := range strings.Lines(string(list)) {
+		name = strings.TrimSpace(name)
+		if !testNames.MatchString(name) {
+			continue // a benchmark, or a message
+		}
+		v, out, err := r.test(ctx, testBinary, 0, group{tests: "^" + name + "$"}, "-test.v", "-test.coverprofile="+profile)
+		if err != nil {
+			return err
+		} else if v != survived {
+			return fmt.Errorf("%s: %s fails\n%s", r.folder, name, out)
+		}
+		data, err := os.ReadFile(profile)
 		if err != nil {
 			return err
 		}
-		var stage []test
-		named := false
-		for name := range strings.Lines(string(list)) {
-			name = strings.TrimSpace(name)
-			if !testNames.MatchString(name) {
-				continue // a benchmark, or a message
-			}
-			named = true
-			if known[name] {
-				continue
-			}
-			known[name] = true
-			if v, out, err := r.test(ctx, testBinary, 0, "^"+name+"$", "-test.coverprofile="+profile); err != nil {
-				return err
-			} else if v != survived {
-				return fmt.Errorf("%s: %s fails or takes longer than %s\n%s", r.folder, name, r.timeout, out)
-			}
-			data, err := os.ReadFile(profile)
-			if err != nil {
-				return err
-			}
-			stage = append(stage, test{name, parseProfile(data)})
+		t := test{name: name, profile: parseProfile(data)}
+		if passed := testTime.FindSubmatch(out); passed != nil {
+			t.time, _ = time.ParseDuration(string(passed[1]))
 		}
-		if !named {
-			return fmt.Errorf("%s: no test is named %q\n%s", r.folder, tests, list)
-		}
-		r.stages = append(r.stages, stage)
+		r.tests = append(r.tests, t)
 	}
+	if len(r.tests) == 0 {
+		return fmt.Errorf("%s: no test is named %q\n%s", r.folder, r.run, list)
+	}
+	slices.SortStableFunc(r.tests, func(a, b test) int { return cmp.Compare(a.time, b.time) })
 	return nil
 }
 
-var testNames = regexp.MustCompile(`^(Test|Fuzz|Example)\w*$`)
+var (
+	testNames = regexp.MustCompile(`^(Test|Fuzz|Example)\w*$`)
+	testTime  = regexp.MustCompile(`(?m)^--- PASS: \w+ \((.+)\)$`)
+)
 
 // profile holds, for each file, the blocks of code and how often tests ran them.
 type profile map[string][]block
@@ -408,7 +402,7 @@ func (r *runner) overlay(folder string, files map[string][]byte) (flag string, e
 // test runs compiled tests in a copy of the folder, because tests may write
 // files. In the binary of all mutants the number chooses one. It returns the
 // output of the tests.
-func (r *runner) test(ctx context.Context, testBinary string, number int, tests string, flags ...string) (verdict, []byte, error) {
+func (r *runner) test(ctx context.Context, testBinary string, number int, g group, flags ...string) (verdict, []byte, error) {
 	folder, err := os.MkdirTemp(filepath.Dir(r.dir), "run")
 	if err != nil {
 		return 0, nil, err
@@ -417,9 +411,13 @@ func (r *runner) test(ctx context.Context, testBinary string, number int, tests 
 	if err := os.CopyFS(folder, os.DirFS(r.dir)); err != nil {
 		return 0, nil, err
 	}
-	limited, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
-	cmd := exec.CommandContext(limited, testBinary, slices.Concat([]string{"-test.failfast", "-test.run=" + tests}, flags, r.flags)...)
+	limited := ctx
+	if g.limit > 0 {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, g.limit)
+		defer cancel()
+	}
+	cmd := exec.CommandContext(limited, testBinary, slices.Concat([]string{"-test.failfast", "-test.run=" + g.tests}, flags, r.flags)...)
 	cmd.Dir, cmd.WaitDelay = folder, time.Second
 	cmd.Env = append(os.Environ(), numberVariable+"="+strconv.Itoa(number))
 	out, err := cmd.CombinedOutput()
@@ -435,21 +433,43 @@ func (r *runner) test(ctx context.Context, testBinary string, number int, tests 
 	return survived, out, err
 }
 
+// group is some tests, which run together.
+type group struct {
+	tests string        // a regexp
+	limit time.Duration // of their time; 0: none
+}
+
+// judges returns the tests that run the code of the mutant, the fastest first. Each
+// group takes some three times as long as all before it, so that it is worth a start
+// of its own.
+func (r *runner) judges(m mutant) (groups []group) {
+	var names []string
+	var began, sum, end time.Duration = 0, 0, time.Second
+	add := func() {
+		if len(names) > 0 {
+			groups = append(groups, group{"^(" + strings.Join(names, "|") + ")$", 3*(sum-began) + r.timeout})
+		}
+		names, began = nil, sum
+	}
+	for _, t := range r.tests {
+		if !t.covers(m) {
+			continue
+		}
+		if sum+t.time > end {
+			add()
+			end = 4 * (sum + t.time)
+		}
+		names = append(names, t.name)
+		sum += t.time
+	}
+	add()
+	return groups
+}
+
 // try compiles one mutant and runs the tests on it, until one kills it.
 func (r *runner) try(ctx context.Context, m mutant, source []byte) (verdict, error) {
-	var tests []string // of each stage, a regexp
-	for _, stage := range r.stages {
-		var names []string
-		for _, t := range stage {
-			if t.covers(m) {
-				names = append(names, t.name)
-			}
-		}
-		if len(names) > 0 {
-			tests = append(tests, "^("+strings.Join(names, "|")+")$")
-		}
-	}
-	if len(tests) == 0 {
+	groups := r.judges(m)
+	if len(groups) == 0 {
 		return neverRun, nil
 	}
 	if m.invalid {
@@ -469,8 +489,8 @@ func (r *runner) try(ctx context.Context, m mutant, source []byte) (verdict, err
 			return invalid, nil
 		}
 	}
-	for _, names := range tests {
-		if v, _, err := r.test(ctx, testBinary, m.number, names); err != nil || v != survived {
+	for _, g := range groups {
+		if v, _, err := r.test(ctx, testBinary, m.number, g); err != nil || v != survived {
 			return v, err
 		}
 	}

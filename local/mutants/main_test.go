@@ -112,8 +112,8 @@ func TestAll(t *testing.T) {
 `,
 	})
 	var out bytes.Buffer
-	r := runner{folder: folder, timeout: 5 * time.Second, workers: 1, out: &out}
-	if err := r.run(t.Context()); err != nil {
+	r := runner{folder: folder, run: ".", timeout: 5 * time.Second, workers: 1, out: &out}
+	if err := r.all(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := out.String(); !strings.Contains(got, "killed, 0 survived, 0 never run,") {
@@ -176,8 +176,8 @@ p.go gone: ` + "`x` dropped" + `
 `,
 	})
 	var out bytes.Buffer
-	r := runner{folder: folder, tests: []string{"^TestAdult$", "^TestChild$"}, timeout: 5 * time.Second, workers: 2, out: &out}
-	if err := r.run(t.Context()); err != nil {
+	r := runner{folder: folder, run: "^Test(Adult|Child)$", timeout: 5 * time.Second, workers: 2, out: &out}
+	if err := r.all(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	got := strings.ReplaceAll(out.String(), folder+"/", "")
@@ -192,8 +192,8 @@ p.go gone: ` + "`x` dropped" + `
 		}
 	}
 	for _, noticed := range []string{
-		"`age >= 18` with >", // by the first judge
-		"18 is 17",           // by the second
+		"`age >= 18` with >", // by one test
+		"18 is 17",           // by another
 	} {
 		if strings.Contains(got, noticed) {
 			t.Errorf("%q, which a test notices, is not killed:\n%s", noticed, got)
@@ -203,12 +203,25 @@ p.go gone: ` + "`x` dropped" + `
 		t.Errorf("it leaves files behind: %v", left)
 	}
 	out.Reset()
-	r.stages, r.only = nil, regexp.MustCompile("^p.go unused: ")
-	if err := r.run(t.Context()); err != nil {
+	r.tests, r.only = nil, regexp.MustCompile("^p.go unused: ")
+	if err := r.all(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := out.String(); !strings.Contains(got, ": 1 mutants\n") || !strings.Contains(got, "accepted ") || strings.Contains(got, "gone ") {
 		t.Errorf("with only one mutant:\n%s", got)
+	}
+}
+
+func TestJudges(t *testing.T) {
+	m := mutant{file: "p.go", pos: token.Position{Line: 5, Column: 1}}
+	runs := profile{"p.go": {{1, 1, 9, 1, 1, 1}}}
+	never := profile{"p.go": {{1, 1, 9, 1, 1, 0}}}
+	r := runner{timeout: time.Second, tests: []test{
+		{"A", 0, runs}, {"B", 900 * time.Millisecond, runs}, {"C", time.Second, never}, {"D", time.Second, runs},
+		{"E", 5 * time.Second, runs}, {"F", 20 * time.Second, runs}}}
+	want := []group{{"^(A|B)$", 3700 * time.Millisecond}, {"^(D|E)$", 19 * time.Second}, {"^(F)$", 61 * time.Second}}
+	if diff := cmp.Diff(want, r.judges(m), cmp.AllowUnexported(group{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
@@ -241,8 +254,8 @@ func TestRunErr(t *testing.T) {
 		"the last no reason":   {"p.go": code, "survivors.txt": "p.go a: b\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := runner{folder: write(t, files), timeout: time.Minute, workers: 1, out: &bytes.Buffer{}}
-			if err := r.run(t.Context()); err == nil {
+			r := runner{folder: write(t, files), run: ".", timeout: time.Minute, workers: 1, out: &bytes.Buffer{}}
+			if err := r.all(t.Context()); err == nil {
 				t.Error("no error")
 			}
 		})
