@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -394,6 +395,19 @@ func TestIsCommon(t *testing.T) {
 	} {
 		if got := auth.IsCommon(password); got != want {
 			t.Errorf("IsCommon(%q) = %v", password, got)
+		}
+	}
+	list, err := os.ReadFile("common_passwords.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	common := strings.Split(strings.TrimSuffix(string(list), "\n"), "\n")
+	for _, password := range common {
+		if !auth.IsCommon(password) {
+			t.Errorf("%q is in the list, but not common", password)
+		}
+		if longer := password + "\x00"; auth.IsCommon(longer) {
+			t.Errorf("%q is common, but not in the list", longer)
 		}
 	}
 }

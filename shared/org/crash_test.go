@@ -291,15 +291,16 @@ func (c crashCase) clientState(w *world, s *org.Service) string {
 }
 
 // setUp returns a world with another organization and, unless the case is a
-// creation, the one that the case is about.
-func (c crashCase) setUp(t *testing.T, db mongodbtest.Database) (*world, org.Organization) {
+// creation, the one that the case is about. The service is of a process that lives on.
+func (c crashCase) setUp(t *testing.T, db mongodbtest.Database) (*world, *org.Service, org.Organization) {
 	w := plainWorld(t, db.Fresh(t))
+	w.unindexed = true
 	s := w.service()
 	w.create(s, "Bystander", "admin@bystander.test")
 	if c.nameBefore == "" {
-		return w, org.Organization{}
+		return w, s, org.Organization{}
 	}
-	return w, w.create(s, c.nameBefore, subjectEmail)
+	return w, s, w.create(s, c.nameBefore, subjectEmail)
 }
 
 // After a crash the first n changes of an operation are made and the others are
@@ -356,12 +357,11 @@ func TestGlitch(t *testing.T) {
 	var glitches, left atomic.Int64
 	for _, meanwhile := range []bool{false, true} {
 		forEachCrash(t, fmt.Sprintf("meanwhile=%v", meanwhile), bothWays, func(t *testing.T, sc *scenario, n int, lost bool) (ended bool) {
-			w, o := sc.setUp(t, sc.db)
+			w, s, o := sc.setUp(t, sc.db)
 			c := &crash{at: n, lost: lost, glitch: true}
 			if meanwhile && o.ID != "" {
-				other := w.service()
 				c.meanwhile = func() {
-					other.Update(context.Background(), w.callerOf(o), org.UpdateRequest{Password: new("third password"), CurrentPassword: new(password)})
+					s.Update(context.Background(), w.callerOf(o), org.UpdateRequest{Password: new("third password"), CurrentPassword: new(password)})
 				}
 			}
 			err := sc.run(w, w.crashing(c), o)
@@ -369,7 +369,7 @@ func TestGlitch(t *testing.T) {
 				return true
 			}
 			sc.crashes++
-			state := withoutIDs(sc.clientState(w, w.service()), o)
+			state := withoutIDs(sc.clientState(w, s), o)
 			if err == nil && !meanwhile && state != sc.stateAfter || err != nil && !errors.Is(err, org.ErrUnavailable) && !meanwhile {
 				t.Errorf("answer %v, state %q", err, state)
 			}
@@ -377,7 +377,7 @@ func TestGlitch(t *testing.T) {
 			if errors.Is(err, org.ErrUnavailable) && len(w.problems()) > 0 {
 				left.Add(1)
 				w.makeStale()
-				reconcile(t, w.service())
+				reconcile(t, s)
 			}
 			w.check()
 			return false
@@ -394,7 +394,7 @@ func TestGlitch(t *testing.T) {
 func TestLate(t *testing.T) {
 	t.Parallel()
 	forEachCrash(t, "late", notSent, func(t *testing.T, sc *scenario, n int, _ bool) (ended bool) {
-		w, o := sc.setUp(t, sc.db)
+		w, s, o := sc.setUp(t, sc.db)
 		c := &crash{at: n, glitch: true, late: true}
 		err := sc.run(w, w.crashing(c), o)
 		if !c.happened() {
@@ -405,8 +405,8 @@ func TestLate(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.makeStale()
-		reconcile(t, w.service())
-		state := withoutIDs(sc.clientState(w, w.service()), o)
+		reconcile(t, s)
+		state := withoutIDs(sc.clientState(w, s), o)
 		if state != sc.stateBefore && state != sc.stateAfter || err == nil && state != sc.stateAfter {
 			t.Errorf("answer %v, state %q", err, state)
 		}
@@ -535,8 +535,7 @@ type scenario struct {
 
 func newScenario(t *testing.T, c crashCase) *scenario {
 	sc := &scenario{crashCase: c, db: mongodbtest.New(t)}
-	w, o := c.setUp(t, sc.db)
-	s := w.service()
+	w, s, o := c.setUp(t, sc.db)
 	sc.stateBefore = withoutIDs(c.clientState(w, s), o)
 	if err := c.run(w, s, o); err != nil {
 		t.Fatalf("without a crash: %v", err)
@@ -551,7 +550,7 @@ func newScenario(t *testing.T, c crashCase) *scenario {
 // before the crash.
 func (sc *scenario) interrupt(t *testing.T, operation, repair *crash, clientFirst bool) (ended bool) {
 	ctx := context.Background()
-	w, o := sc.setUp(t, sc.db)
+	w, s, o := sc.setUp(t, sc.db)
 	err := sc.run(w, w.crashing(operation), o)
 	if !operation.happened() {
 		if err != nil {
@@ -565,7 +564,6 @@ func (sc *scenario) interrupt(t *testing.T, operation, repair *crash, clientFirs
 		w.crashing(repair).Reconcile(ctx, true)
 	}
 	w.makeStale()
-	s := w.service()
 	if !clientFirst {
 		reconcile(t, s)
 	}

@@ -26,6 +26,8 @@ type world struct {
 	t  testing.TB
 	db mongodbtest.Database
 
+	unindexed bool // its services make no indexes
+
 	mu     sync.Mutex
 	now    time.Time
 	seeded map[string]bool // ids of the organizations that have documents
@@ -40,8 +42,7 @@ func worldIn(t testing.TB, db mongodbtest.Database) *world {
 	return plainWorld(t, db)
 }
 
-// plainWorld is worldIn without indexes, which only make the service fast, and take
-// long to make.
+// plainWorld is worldIn without indexes.
 func plainWorld(t testing.TB, db mongodbtest.Database) *world {
 	return &world{t: t, db: db, now: time.Now(), seeded: map[string]bool{}}
 }
@@ -71,8 +72,12 @@ func (w *world) service(more ...*options.ClientOptions) *org.Service {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	var store org.Store = w.db.Open(w.t, more...)
+	if w.unindexed {
+		store = unindexed{store}
+	}
 	return &org.Service{
-		Store:     w.db.Open(w.t, more...),
+		Store:     store,
 		Database:  w.db.Name,
 		Passwords: auth.Passwords{Cost: 4},
 		Tokens:    signer,
@@ -84,6 +89,12 @@ func (w *world) service(more ...*options.ClientOptions) *org.Service {
 		Log:         slog.New(slog.DiscardHandler),
 	}
 }
+
+// unindexed is a store that makes no indexes. They only make the service fast, and on
+// the embedded database each takes as long as an insert.
+type unindexed struct{ org.Store }
+
+func (unindexed) EnsureIndexes(context.Context) (map[string]error, error) { return nil, nil }
 
 const password = "correct horse"
 

@@ -271,7 +271,7 @@ func TestRaceRepair(t *testing.T) {
 			for at := 1; at <= maxCommands; at++ {
 				halfway := &crash{at: at, lost: true}
 				t.Run(fmt.Sprint("at=", at), func(t *testing.T) {
-					w, o := c.setUp(t, db)
+					w, _, o := c.setUp(t, db)
 					c.run(w, w.crashing(halfway), o)
 					w.makeStale()
 					var functions []func() error
@@ -314,7 +314,7 @@ func TestRaceSleeper(t *testing.T) {
 			for at := 1; at <= maxCommands; at++ {
 				slept := false
 				t.Run(fmt.Sprint("at=", at), func(t *testing.T) {
-					w, o := c.setUp(t, db)
+					w, _, o := c.setUp(t, db)
 					point := &sleepPoint{at: at, asleep: make(chan struct{}), wake: make(chan struct{})}
 					sleeper, others := w.service(point.client()), w.service()
 					finished := make(chan error, 1)

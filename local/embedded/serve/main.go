@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"orgservice/local/embedded"
@@ -36,6 +37,7 @@ func main() {
 }
 
 func run(ctx context.Context, addr string, options ...embedded.Option) error {
+	runtime.GOMAXPROCS(1) // it runs one command at a time
 	dir, err := os.MkdirTemp("", "embedded")
 	if err != nil {
 		return err
