@@ -7,8 +7,8 @@
 // a bound or a number is off by one, or a call, an assignment, an option or an
 // error is left out. The tests that -run names (by default all tests of the
 // package) kill a mutant if they fail. Of these only those run that run the code
-// which is changed: first the fastest, and the slower ones on what those before did
-// not kill. With -part 2/8, only the second of eight parts of the mutants is made,
+// which is changed: first those that are fast or have killed other mutants of the file,
+// and the others on what those did not kill. With -part 2/8, only the second of eight parts of the mutants is made,
 // which are about as many each. The flags after the folder are for the tests, such
 // as -rapid.seed=1.
 //
@@ -104,8 +104,14 @@ type runner struct {
 	temp    string // folder of all that this program writes
 	dir     string // of the package in the copy of the module
 
-	tests []test // the fastest first
+	tests []test
+
+	mu    sync.Mutex
+	kills map[killer]int
 }
+
+// killer is a test that has killed mutants of a file.
+type killer struct{ file, test string }
 
 // test is a test of the package, and what it runs.
 type test struct {
@@ -117,6 +123,7 @@ type test struct {
 // all tests all mutants and prints the survivors.
 func (r *runner) all(ctx context.Context) (err error) {
 	began := time.Now()
+	r.kills = map[killer]int{}
 	accepted, err := readSurvivors(filepath.Join(r.folder, "survivors.txt"))
 	if err != nil {
 		return err
@@ -331,12 +338,12 @@ func (r *runner) baseline(ctx context.Context) error {
 	if len(r.tests) == 0 {
 		return fmt.Errorf("%s: no test is named %q\n%s", r.folder, r.run, list)
 	}
-	slices.SortStableFunc(r.tests, func(a, b test) int { return cmp.Compare(a.time, b.time) })
 	return nil
 }
 
 var (
 	testNames = regexp.MustCompile(`^(Test|Fuzz|Example)\w*$`)
+	failed    = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
 	testTime  = regexp.MustCompile(`(?m)^--- PASS: \w+ \((.+)\)$`)
 )
 
@@ -439,10 +446,16 @@ type group struct {
 	limit time.Duration // of their time; 0: none
 }
 
-// judges returns the tests that run the code of the mutant, the fastest first. Each
-// group takes some three times as long as all before it, so that it is worth a start
-// of its own.
+// judges returns the tests that run the code of the mutant. Those come first that are
+// fast, for how many mutants of the file they have killed. Each group takes some three
+// times as long as all before it, so that it is worth a start of its own.
 func (r *runner) judges(m mutant) (groups []group) {
+	tests := slices.Clone(r.tests)
+	r.mu.Lock()
+	slices.SortStableFunc(tests, func(a, b test) int {
+		return cmp.Compare(a.time*time.Duration(1+r.kills[killer{m.file, b.name}]), b.time*time.Duration(1+r.kills[killer{m.file, a.name}]))
+	})
+	r.mu.Unlock()
 	var names []string
 	var began, sum, end time.Duration = 0, 0, time.Second
 	add := func() {
@@ -451,7 +464,7 @@ func (r *runner) judges(m mutant) (groups []group) {
 		}
 		names, began = nil, sum
 	}
-	for _, t := range r.tests {
+	for _, t := range tests {
 		if !t.covers(m) {
 			continue
 		}
@@ -490,7 +503,13 @@ func (r *runner) try(ctx context.Context, m mutant, source []byte) (verdict, err
 		}
 	}
 	for _, g := range groups {
-		if v, _, err := r.test(ctx, testBinary, m.number, g); err != nil || v != survived {
+		v, out, err := r.test(ctx, testBinary, m.number, g)
+		if err != nil || v != survived {
+			r.mu.Lock()
+			for _, name := range failed.FindAllSubmatch(out, -1) {
+				r.kills[killer{m.file, string(name[1])}]++
+			}
+			r.mu.Unlock()
 			return v, err
 		}
 	}

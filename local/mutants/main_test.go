@@ -223,6 +223,11 @@ func TestJudges(t *testing.T) {
 	if diff := cmp.Diff(want, r.judges(m), cmp.AllowUnexported(group{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	r.kills = map[killer]int{{"p.go", "F"}: 99, {"q.go", "E"}: 99}
+	want = []group{{"^(A)$", time.Second}, {"^(F|B|D|E)$", 81700 * time.Millisecond}}
+	if diff := cmp.Diff(want, r.judges(m), cmp.AllowUnexported(group{})); diff != "" {
+		t.Errorf("after kills (-want +got):\n%s", diff)
+	}
 }
 
 func TestParts(t *testing.T) {
