@@ -23,7 +23,7 @@ func dependencies(t *testing.T, pkg string) []string {
 }
 
 // TestImports checks that imports go one way: functions → api, wire, mail → mongodb,
-// config → org → auth. Package mail stands beside wire, so that only functions that
+// config → org → auth, and mail, config → awsapi. Package mail stands beside wire, so that only functions that
 // send mail link what that needs. No function and no package of shared may link a
 // package of local; only their tests import local/mongodbtest.
 func TestImports(t *testing.T) {
@@ -33,9 +33,7 @@ func TestImports(t *testing.T) {
 		adapter  = "github.com/awslabs/aws-lambda-go-api-proxy/"
 		lambda   = "github.com/aws/aws-lambda-go/"
 		sdk      = "github.com/aws/aws-sdk-go-v2/"
-		sdkHeavy = sdk + "config"
 		mailer   = "orgservice/shared/mail"
-		ses      = sdk + "service/sesv2"
 		smtp     = "github.com/wneessen/go-mail"
 	)
 	rules := map[string][]string{
@@ -43,10 +41,11 @@ func TestImports(t *testing.T) {
 		"./shared/breach":        {"orgservice/", driver, adapter, lambda, sdk},
 		"./shared/org":           {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/config", driver, adapter, lambda, sdk, "net/http"},
 		"./shared/mongodb":       {"orgservice/shared/api", "orgservice/shared/config", adapter, lambda, sdk},
-		"./shared/config":        {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/org", driver, adapter, lambda, sdkHeavy, mailer, ses, smtp},
-		"./shared/mail":          {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/wire", driver, adapter, lambda, sdkHeavy},
+		"./shared/awsapi":        {"orgservice/", driver, adapter, lambda},
+		"./shared/config":        {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/org", driver, adapter, lambda, mailer, smtp},
+		"./shared/mail":          {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/wire", driver, adapter, lambda},
 		"./shared/api":           {"orgservice/shared/mongodb", "orgservice/shared/config", driver, sdk},
-		"./shared/wire":          {"orgservice/shared/api", adapter, lambda, sdkHeavy, mailer, ses, smtp},
+		"./shared/wire":          {"orgservice/shared/api", adapter, lambda, mailer, smtp},
 		"./functions/authorizer": {"orgservice/shared/api", "orgservice/shared/org", driver, adapter},
 		"./functions/jwks":       {"orgservice/shared/mongodb", driver},
 		"./functions/reconcile":  {"orgservice/shared/api", adapter},
@@ -58,7 +57,7 @@ func TestImports(t *testing.T) {
 		}
 		for _, folder := range folders {
 			pkg := "./" + parent + "/" + filepath.Base(folder)
-			rules[pkg] = append(rules[pkg], "orgservice/local", ferretdb, "modernc.org/", sdkHeavy, "testing", "github.com/google/jsonschema-go/", "github.com/getkin/")
+			rules[pkg] = append(rules[pkg], "orgservice/local", ferretdb, "modernc.org/", sdk+"service/", sdk+"config", "testing", "github.com/google/jsonschema-go/", "github.com/getkin/")
 		}
 	}
 	for pkg, forbidden := range rules {

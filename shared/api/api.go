@@ -12,9 +12,9 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
-	"regexp"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"orgservice/shared/auth"
@@ -437,15 +437,21 @@ func withoutNames(err error) string {
 	return err.Error()
 }
 
-var wellFormedID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
-
 // requestID returns the X-Request-Id of the client if it is well-formed,
 // otherwise the request id of the gateway, which is in the gateway's access log.
 func requestID(r *http.Request) string {
-	if id := r.Header.Get("X-Request-Id"); wellFormedID.MatchString(id) {
+	if id := r.Header.Get("X-Request-Id"); isWellFormedID(id) {
 		return id
 	}
 	return gatewayID(r)
+}
+
+// isWellFormedID reports whether the id is of 8 to 64 letters, digits, dots, hyphens and
+// underscores.
+func isWellFormedID(id string) bool {
+	return len(id) >= 8 && len(id) <= 64 && !strings.ContainsFunc(id, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '-' && r != '_'
+	})
 }
 
 // read parses a request of the caller with the parameters and, if it has a body, JSON or a

@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,9 +38,9 @@ type Database struct {
 
 const defaultDatabase = "organization_master"
 
-// databaseName matches the names that MongoDB allows on every platform.
+// notInDatabaseNames are the characters that MongoDB does not allow on every platform.
 // https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions
-var databaseName = regexp.MustCompile(`^[^/\\. "$*<>:|?\x00]+$`)
+const notInDatabaseNames = "/\\. \"$*<>:|?\x00"
 
 const maxDatabaseBytes = 63
 
@@ -55,7 +54,7 @@ func (env Env) Database(ctx context.Context) (Database, error) {
 	if name == "" {
 		name = defaultDatabase
 	}
-	if !databaseName.MatchString(name) || len(name) > maxDatabaseBytes {
+	if strings.ContainsAny(name, notInDatabaseNames) || len(name) > maxDatabaseBytes {
 		return Database{}, fmt.Errorf("MASTER_DB: %q is not a valid database name", name)
 	}
 	return Database{URL: mongoURL, Name: name}, nil

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
+	"orgservice/shared/awsapi"
 )
 
 // Mail says from whom mail is, where its links lead and how it is sent.
@@ -18,7 +18,7 @@ type Mail struct {
 	From   mail.Address // MAIL_FROM
 	AppURL *url.URL     // APP_URL
 	SMTP   *SMTP        // SMTP_URL; nil if mail is sent by Amazon SES
-	SES    SES
+	SES    awsapi.Client
 }
 
 // SMTP is a server that takes mail.
@@ -38,13 +38,6 @@ const (
 	TLS                      // from the first byte
 	NoTLS                    // not at all: the server is on this machine
 )
-
-// SES is the access to Amazon SES.
-type SES struct {
-	Region      string // AWS_REGION
-	Endpoint    *string
-	Credentials aws.CredentialsProvider
-}
 
 // Mail reads MAIL_FROM, APP_URL, SMTP_URL and, if the latter is not set, AWS_REGION.
 func (env Env) Mail(ctx context.Context) (Mail, error) {
@@ -67,7 +60,7 @@ func (env Env) Mail(ctx context.Context) (Mail, error) {
 		}
 		return m, nil
 	}
-	m.SES = SES{Region: env("AWS_REGION"), Endpoint: env.endpoint("AWS_ENDPOINT_URL_SESV2"), Credentials: env.credentials()}
+	m.SES = awsapi.Client{Service: "ses", Host: "email", Region: env("AWS_REGION"), Endpoint: env.endpoint("AWS_ENDPOINT_URL_SESV2"), Credentials: env.credentials}
 	if m.SES.Region == "" {
 		return Mail{}, fmt.Errorf("AWS_REGION: %w, and neither is SMTP_URL", errNotSet)
 	}

@@ -62,10 +62,10 @@ func TestMail(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.SMTP != nil || got.SES.Region != "eu-west-3" || *got.SES.Endpoint != "http://general" {
+		if got.SMTP != nil || got.SES.Region != "eu-west-3" || got.SES.Endpoint != "http://general" {
 			t.Errorf("SES = %+v, SMTP = %+v", got.SES, got.SMTP)
 		}
-		c, err := got.SES.Credentials.Retrieve(t.Context())
+		c, err := got.SES.Credentials()
 		if err != nil || c.AccessKeyID != testKeyID || c.SecretAccessKey != testKey || c.SessionToken != testSessionToken {
 			t.Errorf("credentials of %s, %v", c.AccessKeyID, err)
 		}

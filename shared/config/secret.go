@@ -1,16 +1,18 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	"orgservice/shared/awsapi"
 )
 
 const secretTimeout = 4 * time.Second
@@ -40,19 +42,28 @@ func (env Env) fetchSecret(ctx context.Context, reference string) (string, error
 	if len(parts) < 7 || len(parts) > 10 || parts[2] != "secretsmanager" || parts[5] != "secret" {
 		return "", errors.New("is not the ARN of a secret of Secrets Manager")
 	}
-	input := &secretsmanager.GetSecretValueInput{SecretId: aws.String(strings.Join(parts[:7], ":"))}
+	request := struct {
+		SecretId     string
+		VersionStage string `json:",omitempty"`
+		VersionId    string `json:",omitempty"`
+	}{SecretId: strings.Join(parts[:7], ":")}
+	region := parts[3]
 	parts = append(parts[7:], "", "", "")
 	key := parts[0]
-	if parts[1] != "" {
-		input.VersionStage = aws.String(parts[1])
-	}
-	if parts[2] != "" {
-		input.VersionId = aws.String(parts[2])
+	request.VersionStage, request.VersionId = parts[1], parts[2]
+	body, err := json.Marshal(request)
+	if err != nil {
+		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
 	defer cancel()
-	out, err := env.secretsClient(strings.Split(reference, ":")[3]).GetSecretValue(ctx, input)
-	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
+	var out struct{ SecretString *string }
+	service := awsapi.Client{Service: "secretsmanager", Region: region, Endpoint: env.endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER"), Credentials: env.credentials}
+	err = service.Post(ctx, "/", http.Header{
+		"Content-Type": {"application/x-amz-json-1.1"},
+		"X-Amz-Target": {"secretsmanager.GetSecretValue"},
+	}, body, &out)
+	if e, ok := errors.AsType[*awsapi.Error](err); ok && e.Code == "ResourceNotFoundException" {
 		return "", errNoSecret
 	}
 	if err != nil {
@@ -75,38 +86,21 @@ func (env Env) fetchSecret(ctx context.Context, reference string) (string, error
 	return value, nil
 }
 
-func (env Env) secretsClient(region string) *secretsmanager.Client {
-	return secretsmanager.New(secretsmanager.Options{
-		Region:       region,
-		Credentials:  env.credentials(),
-		BaseEndpoint: env.endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
-	})
-}
-
 // credentials returns those that Lambda puts into the environment of a function. The
 // SDK's package config would also look for them in a dozen other places, which adds
 // 3 ms to every cold start.
-func (env Env) credentials() aws.CredentialsProvider {
-	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-		c := aws.Credentials{
-			AccessKeyID:     env("AWS_ACCESS_KEY_ID"),
-			SecretAccessKey: env("AWS_SECRET_ACCESS_KEY"),
-			SessionToken:    env("AWS_SESSION_TOKEN"),
-		}
-		if !c.HasKeys() {
-			return c, errors.New("AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not set")
-		}
-		return c, nil
-	})
+func (env Env) credentials() (aws.Credentials, error) {
+	c := aws.Credentials{
+		AccessKeyID:     env("AWS_ACCESS_KEY_ID"),
+		SecretAccessKey: env("AWS_SECRET_ACCESS_KEY"),
+		SessionToken:    env("AWS_SESSION_TOKEN"),
+	}
+	if !c.HasKeys() {
+		return c, errors.New("AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not set")
+	}
+	return c, nil
 }
 
 // endpoint returns the URL of an AWS service from its own variable or the general
-// one, or nil if neither is set.
-func (env Env) endpoint(own string) *string {
-	for _, name := range []string{own, "AWS_ENDPOINT_URL"} {
-		if url := env(name); url != "" {
-			return aws.String(url)
-		}
-	}
-	return nil
-}
+// one, or nothing if neither is set.
+func (env Env) endpoint(own string) string { return cmp.Or(env(own), env("AWS_ENDPOINT_URL")) }

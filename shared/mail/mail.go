@@ -40,7 +40,7 @@ func New(settings config.Mail) *Mailer {
 	if settings.SMTP != nil {
 		s.out = &smtpSender{server: *settings.SMTP, helo: domain(settings.From.Address)}
 	} else {
-		s.out = newSES(settings.SES)
+		s.out = &sesSender{settings.SES}
 	}
 	return s
 }
