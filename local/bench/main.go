@@ -1,0 +1,166 @@
+// Command bench measures the service and writes what it found as Markdown:
+//
+//	go run ./local/bench [-n 51] [-sections cold,inits,warm] [-functions REGEXP]
+//
+// Every ratio is of two things that were measured in turn, in one run, because times
+// differ from run to run. It builds the functions as deployment does.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"orgservice/local/gateway"
+)
+
+// bench is one run.
+type bench struct {
+	root string   // of the module
+	bin  string   // folder of the built functions
+	env  []string // of the functions
+
+	database string // connection string
+	masterDB string
+
+	n    int // rounds
+	only *regexp.Regexp
+	out  io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	b := &bench{root: ".", out: os.Stdout}
+	flag.IntVar(&b.n, "n", 51, "how often each thing is measured")
+	sections := flag.String("sections", "cold,inits,warm", "what to measure, in this order")
+	flag.StringVar(&b.database, "database", "", "the connection `string` of another server than the embedded one")
+	functions := flag.String("functions", ".", "measure only the functions whose names match the regexp `pattern`")
+	flag.Parse()
+	if err := b.run(ctx, *sections, *functions); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func (b *bench) run(ctx context.Context, sections, functions string) (err error) {
+	if b.only, err = regexp.Compile(functions); err != nil {
+		return err
+	}
+	if b.bin, err = os.MkdirTemp("", "bench"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.bin)
+	if err := b.build(ctx); err != nil {
+		return err
+	}
+	if b.database == "" {
+		database, err := startDatabase(ctx)
+		if err != nil {
+			return err
+		}
+		defer database.stop()
+		b.database = database.url
+	}
+	b.masterDB = "bench_" + strings.ToLower(rand.Text()[:8])
+	if b.env, err = environment(filepath.Join(b.root, "local", "env.json"), b.database, b.masterDB); err != nil {
+		return err
+	}
+	b.say("# Measured on %s\n\n%s, %s, %d processors. Go %s.", time.Now().Format(time.DateOnly), runtime.GOOS+"/"+runtime.GOARCH, processor(), runtime.NumCPU(), strings.TrimPrefix(runtime.Version(), "go"))
+	all := map[string]func(context.Context) error{"cold": b.coldStarts, "inits": b.inits, "warm": b.warmCalls}
+	for name := range strings.SplitSeq(sections, ",") {
+		section, ok := all[name]
+		if !ok {
+			return fmt.Errorf("there is no section %q", name)
+		}
+		if err := section(ctx); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// build builds all functions, and the smallest one.
+func (b *bench) build(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", gateway.BuildTags, "-ldflags", gateway.LDFlags,
+		"-o", b.bin+string(filepath.Separator), "./functions/...", "./local/bench/hello", "./local/bench/bare")
+	cmd.Dir, cmd.Stderr = b.root, os.Stderr
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	return cmd.Run()
+}
+
+// functions returns the names of the functions to measure.
+func (b *bench) functions() (names []string, err error) {
+	folders, err := filepath.Glob(filepath.Join(b.root, "functions", "*"))
+	for _, folder := range folders {
+		if name := filepath.Base(folder); b.only.MatchString(name) {
+			names = append(names, name)
+		}
+	}
+	return names, err
+}
+
+// environment returns the variables of the functions: those of SAM CLI, with another
+// database.
+func environment(path, url, database string) (env []string, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var file struct{ Parameters map[string]string }
+	if err := json.Unmarshal(data, &file); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	file.Parameters["MONGO_URL"], file.Parameters["MASTER_DB"] = url, database
+	for name, value := range file.Parameters {
+		env = append(env, name+"="+value)
+	}
+	slices.Sort(env)
+	return append(env, "AWS_LAMBDA_FUNCTION_NAME=bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=512", "AWS_LAMBDA_LOG_FORMAT=JSON", "AWS_LAMBDA_LOG_LEVEL=WARN", "AWS_REGION=eu-central-1"), nil
+}
+
+// database is an embedded database in a process of its own.
+type database struct {
+	url   string
+	stdin io.Closer
+	cmd   *exec.Cmd
+}
+
+func startDatabase(ctx context.Context) (*database, error) {
+	cmd := exec.CommandContext(ctx, "go", "run", "./local/embedded/serve")
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	d := &database{stdin: stdin, cmd: cmd}
+	if _, err := fmt.Fscanln(stdout, &d.url); err != nil {
+		return nil, fmt.Errorf("the database: %w", err)
+	}
+	return d, nil
+}
+
+func (d *database) stop() {
+	d.stdin.Close()
+	d.cmd.Wait()
+}
