@@ -92,8 +92,8 @@ test-clients: ## let schemathesis and a generated TypeScript client use the serv
 	local/clients/test.sh $(if $(SEED),--seed=$(SEED))
 
 .PHONY: bench
-bench: ## run the benchmarks
-	go test -run '^$$' -bench . ./shared/...
+bench: ## measure starts, requests, growth, load and cost, and print them as Markdown: make bench N=51
+	@go run ./local/bench -n $(or $(N),51)
 
 .PHONY: fuzz
 fuzz: ## run all fuzz targets, for FUZZTIME each

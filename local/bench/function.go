@@ -131,6 +131,18 @@ func (f *function) cpu() (time.Duration, error) {
 	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }
 
+// memory returns a value of /proc/PID/status, such as VmRSS, in MiB.
+func (f *function) memory(name string) (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(status), "\n"+name+":")
+	var kib float64
+	_, err = fmt.Sscan(rest, &kib)
+	return kib / 1024, err
+}
+
 // stop ends the function and returns what it used.
 func (f *function) stop() *syscall.Rusage {
 	f.cmd.Process.Kill()

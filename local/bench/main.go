@@ -1,6 +1,6 @@
 // Command bench measures the service and writes what it found as Markdown:
 //
-//	go run ./local/bench [-n 51] [-sections cold,inits,warm] [-functions REGEXP]
+//	go run ./local/bench [-n 51] [-span 10s] [-sections cold,inits,warm,growth,load,cost] [-functions REGEXP]
 //
 // Every ratio is of two things that were measured in turn, in one run, because times
 // differ from run to run. It builds the functions as deployment does.
@@ -19,7 +19,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,14 +28,19 @@ import (
 
 // bench is one run.
 type bench struct {
-	root string   // of the module
-	bin  string   // folder of the built functions
-	env  []string // of the functions
+	root      string            // of the module
+	bin       string            // folder of the built functions
+	variables map[string]string // of the functions
 
+	given    string // connection string of a server that is given
 	database string // connection string
 	masterDB string
 
-	n    int // rounds
+	measured []measured // by the section warm
+
+	n    int           // rounds
+	most int           // organizations
+	span time.Duration // of each load
 	only *regexp.Regexp
 	out  io.Writer
 }
@@ -46,8 +50,10 @@ func main() {
 	defer stop()
 	b := &bench{root: ".", out: os.Stdout}
 	flag.IntVar(&b.n, "n", 51, "how often each thing is measured")
-	sections := flag.String("sections", "cold,inits,warm", "what to measure, in this order")
-	flag.StringVar(&b.database, "database", "", "the connection `string` of another server than the embedded one")
+	sections := flag.String("sections", "cold,inits,warm,growth,load,cost", "what to measure, in this order")
+	flag.IntVar(&b.most, "most", 10_000, "the most organizations")
+	flag.DurationVar(&b.span, "span", 10*time.Second, "how long each load lasts")
+	flag.StringVar(&b.given, "database", "", "the connection `string` of another server than the embedded one")
 	functions := flag.String("functions", ".", "measure only the functions whose names match the regexp `pattern`")
 	flag.Parse()
 	if err := b.run(ctx, *sections, *functions); err != nil {
@@ -60,6 +66,16 @@ func (b *bench) run(ctx context.Context, sections, functions string) (err error)
 	if b.only, err = regexp.Compile(functions); err != nil {
 		return err
 	}
+	all := map[string]func(context.Context) error{
+		"cold": b.coldStarts, "inits": b.inits, "warm": b.warmCalls, "growth": b.growth, "load": b.loadTests, "cost": b.costs,
+	}
+	var run []func(context.Context) error
+	for name := range strings.SplitSeq(sections, ",") {
+		if all[name] == nil {
+			return fmt.Errorf("there is no section %q", name)
+		}
+		run = append(run, all[name])
+	}
 	if b.bin, err = os.MkdirTemp("", "bench"); err != nil {
 		return err
 	}
@@ -67,7 +83,7 @@ func (b *bench) run(ctx context.Context, sections, functions string) (err error)
 	if err := b.build(ctx); err != nil {
 		return err
 	}
-	if b.database == "" {
+	if b.database = b.given; b.database == "" {
 		database, err := startDatabase(ctx)
 		if err != nil {
 			return err
@@ -76,18 +92,13 @@ func (b *bench) run(ctx context.Context, sections, functions string) (err error)
 		b.database = database.url
 	}
 	b.masterDB = "bench_" + strings.ToLower(rand.Text()[:8])
-	if b.env, err = environment(filepath.Join(b.root, "local", "env.json"), b.database, b.masterDB); err != nil {
+	if err := b.readEnvironment(); err != nil {
 		return err
 	}
 	b.say("# Measured on %s\n\n%s, %s, %d processors. Go %s.", time.Now().Format(time.DateOnly), runtime.GOOS+"/"+runtime.GOARCH, processor(), runtime.NumCPU(), strings.TrimPrefix(runtime.Version(), "go"))
-	all := map[string]func(context.Context) error{"cold": b.coldStarts, "inits": b.inits, "warm": b.warmCalls}
-	for name := range strings.SplitSeq(sections, ",") {
-		section, ok := all[name]
-		if !ok {
-			return fmt.Errorf("there is no section %q", name)
-		}
+	for _, section := range run {
 		if err := section(ctx); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return err
 		}
 	}
 	return nil
@@ -113,23 +124,28 @@ func (b *bench) functions() (names []string, err error) {
 	return names, err
 }
 
-// environment returns the variables of the functions: those of SAM CLI, with another
-// database.
-func environment(path, url, database string) (env []string, err error) {
+// readEnvironment reads the variables that SAM CLI gives to the functions.
+func (b *bench) readEnvironment() error {
+	path := filepath.Join(b.root, "local", "env.json")
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var file struct{ Parameters map[string]string }
 	if err := json.Unmarshal(data, &file); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	file.Parameters["MONGO_URL"], file.Parameters["MASTER_DB"] = url, database
-	for name, value := range file.Parameters {
+	b.variables = file.Parameters
+	return nil
+}
+
+// env returns the environment of a function that uses the master database.
+func (b *bench) env(masterDB string) (env []string) {
+	for name, value := range b.variables {
 		env = append(env, name+"="+value)
 	}
-	slices.Sort(env)
-	return append(env, "AWS_LAMBDA_FUNCTION_NAME=bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=512", "AWS_LAMBDA_LOG_FORMAT=JSON", "AWS_LAMBDA_LOG_LEVEL=WARN", "AWS_REGION=eu-central-1"), nil
+	return append(env, "MONGO_URL="+b.database, "MASTER_DB="+masterDB,
+		"AWS_LAMBDA_FUNCTION_NAME=bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=512", "AWS_LAMBDA_LOG_FORMAT=JSON", "AWS_LAMBDA_LOG_LEVEL=WARN", "AWS_REGION=eu-central-1")
 }
 
 // database is an embedded database in a process of its own.

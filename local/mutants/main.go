@@ -181,17 +181,14 @@ func (r *runner) all(ctx context.Context) (err error) {
 	}
 	close(next)
 	wg.Wait()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
 	for _, name := range slices.Sorted(maps.Keys(accepted)) {
-		if r.makes(name) {
+		if ctx.Err() == nil && r.makes(name) {
 			fmt.Fprintf(r.out, "%-8s %s\n", "gone", name)
 		}
 	}
 	fmt.Fprintf(r.out, "%s: %d killed, %d survived, %d never run, %d timed out, %d did not compile; %s\n", r.folder,
 		count[killed], count[survived], count[neverRun], count[timedOut], count[invalid], time.Since(began).Round(time.Second))
-	return nil
+	return context.Cause(ctx) // of what was tried until then
 }
 
 // copyModule copies the module of the folder, without hidden folders.

@@ -249,8 +249,12 @@ func (s *Store) UseOrganization(ctx context.Context, adminID, organizationID str
 	return convert("use organization", err)
 }
 
-// isOneOf matches the documents of these ids.
+// isOneOf matches the documents of these ids. For one id it does not use $in, for which
+// the embedded database reads the whole collection.
 func isOneOf(ids []string) bson.D {
+	if len(ids) == 1 {
+		return bson.D{{Key: "_id", Value: objectID(ids[0])}}
+	}
 	all := make([]objectID, len(ids))
 	for i, id := range ids {
 		all[i] = objectID(id)
