@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -24,7 +23,7 @@ func main() {
 	env := config.Env(os.Getenv)
 	keys, err := auth.NewKeys(context.Background(), env.Verifier)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		slog.Error("the function can't start", "error", err.Error())
 		os.Exit(1)
 	}
 	lambda.Start((&authorizer{keys: keys}).authorize)

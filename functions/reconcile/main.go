@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 
@@ -21,7 +20,7 @@ func main() {
 	slog.SetDefault(slog.New(lambdacontext.NewLogHandler()))
 	service, err := wire.Open(context.Background(), os.Getenv, mail.Need)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		slog.Error("the function can't start", "error", err.Error())
 		os.Exit(1)
 	}
 	lambda.Start(reconciler{service}.reconcile)

@@ -72,6 +72,8 @@ func (b *bench) coldStarts(ctx context.Context) error {
 		"Evicted: the binary is not in the page cache. Memory is the most that was resident, in MiB.", b.n)
 	b.row("function", "MiB", "next, ms", "ratio", "first answer, ms", "evicted, ms", "ratio", "page faults", "memory")
 	b.row("---", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "--:")
+	var names []string
+	var bars []float64
 	for _, name := range append([]string{"hello"}, functions...) {
 		binary, event := filepath.Join(b.bin, name), []byte("{}")
 		if name != "hello" {
@@ -103,10 +105,12 @@ func (b *bench) coldStarts(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		names, bars = append(names, name), append(bars, median(ratios))
 		b.row(name, fmt.Sprintf("%.1f", float64(info.Size())/(1<<20)), fmt.Sprintf("%.2f", median(warm)), spread(ratios),
 			fmt.Sprintf("%.1f", median(answers)), fmt.Sprintf("%.2f", median(cold)), spread(coldRatios),
 			fmt.Sprintf("%.0f", median(faults)), fmt.Sprintf("%.1f", median(memory)))
 	}
+	b.plot("Time from exec to the first request for an event, against the smallest function", "function", names, "bar", bars)
 	return nil
 }
 

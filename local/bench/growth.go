@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -26,7 +27,9 @@ func (b *bench) growth(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	functions := []string{"get", "me", "login", "update", "listorganizations"}
+	functions := []string{"get", "me", "login", "create", "update", "listorganizations"}
+	var sizes []string
+	curves := make([][]float64, len(functions)) // ratios
 	b.heading("Growth")
 	b.say("Milliseconds with so many organizations, and the ratio to ten of them, in turn, %d times: median (quartiles). Only their records are there, without their collections.", b.n)
 	b.row(append([]string{"organizations"}, functions...)...)
@@ -43,26 +46,92 @@ func (b *bench) growth(ctx context.Context) error {
 			}
 		}
 		cells := []string{fmt.Sprint(n)}
-		for _, function := range functions {
-			cell, err := b.compareWorlds(ctx, function, big, small)
+		sizes = append(sizes, cells[0])
+		for i, function := range functions {
+			times, ratios, err := b.compareWorlds(ctx, function, big, small)
 			if err != nil {
 				return fmt.Errorf("%s with %d organizations: %w", function, n, err)
 			}
-			cells = append(cells, cell)
+			cells = append(cells, fmt.Sprintf("%.1f, %s", median(times), spread(ratios)))
+			curves[i] = append(curves[i], median(ratios))
+			for _, w := range []*world{small, big} {
+				if err := w.forgetNew(ctx); err != nil {
+					return err
+				}
+			}
 		}
 		b.row(cells...)
+	}
+	b.plot("Time against that with ten organizations: "+strings.Join(functions, ", "), "organizations", sizes, "line", curves...)
+	if err := b.renames(ctx, big, small); err != nil {
+		return err
 	}
 	return b.memory(ctx, small)
 }
 
-func (b *bench) compareWorlds(ctx context.Context, name string, big, small *world) (string, error) {
-	var times, ratios []float64
+// renames compares organizations with many documents to one with ten.
+func (b *bench) renames(ctx context.Context, big, small *world) error {
+	b.say("A rename of an organization with so many documents, and the ratio to one with ten, in turn:")
+	b.row("documents", "ms", "ratio")
+	b.row("--:", "--:", "--:")
+	done := map[*world]int{}
+	fill := func(w *world, n int) error {
+		var o struct {
+			Collection string `bson:"collection_name"`
+		}
+		id, err := bson.ObjectIDFromHex(w.caller["organization_id"].(string))
+		if err != nil {
+			return err
+		}
+		if err := w.master.Collection("organizations").FindOne(ctx, bson.D{{Key: "_id", Value: id}}).Decode(&o); err != nil {
+			return err
+		}
+		for done[w] < n {
+			var docs []any
+			for ; done[w] < n && len(docs) < 1000; done[w]++ {
+				docs = append(docs, bson.D{{Key: "text", Value: strings.Repeat("x", 100)}})
+			}
+			if _, err := w.master.Collection(o.Collection).InsertMany(ctx, docs); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := fill(small, 10); err != nil {
+		return err
+	}
+	for n := 10; n <= 10*b.most; n *= 10 {
+		if err := fill(big, n); err != nil {
+			return err
+		}
+		for _, w := range []*world{small, big} {
+			if err := b.logIn(ctx, w.master.Name(), w); err != nil {
+				return err
+			}
+		}
+		times, ratios, err := b.compareWorlds(ctx, "rename", big, small)
+		if err != nil {
+			return err
+		}
+		b.row(fmt.Sprint(n), fmt.Sprintf("%.1f", median(times)), spread(ratios))
+	}
+	return nil
+}
+
+// compareWorlds gives events to a function in both worlds, in turn. It returns the
+// milliseconds in the big one, and the ratios to the small one. A rename is an update with
+// another name.
+func (b *bench) compareWorlds(ctx context.Context, name string, big, small *world) (times, ratios []float64, err error) {
+	binary := name
+	if name == "rename" {
+		binary = "update"
+	}
 	worlds := []*world{big, small}
 	var running []*function
 	for _, w := range worlds {
-		f, err := startFunction(ctx, filepath.Join(b.bin, name), b.env(w.master.Name()))
+		f, err := startFunction(ctx, filepath.Join(b.bin, binary), b.env(w.master.Name()))
 		if err != nil {
-			return "", err
+			return nil, nil, err
 		}
 		defer f.stop()
 		running = append(running, f)
@@ -70,22 +139,47 @@ func (b *bench) compareWorlds(ctx context.Context, name string, big, small *worl
 	for round := range b.n {
 		var took [2]time.Duration
 		for i, w := range worlds {
-			w.setBody("update", map[string]string{"organization_name": []string{"Warm", "WARM"}[round%2]})
-			event, err := json.Marshal(w.events[name])
+			w.number++
+			switch name {
+			case "create":
+				w.setBody("create", map[string]string{"organization_name": fmt.Sprint("New ", w.number), "email": fmt.Sprintf("new%d@new.test", w.number), "password": w.password})
+			case "update":
+				w.setBody("update", map[string]string{"organization_name": []string{"Warm", "WARM"}[round%2]})
+			case "rename":
+				w.setBody("update", map[string]string{"organization_name": fmt.Sprint("Renamed ", w.number)})
+			}
+			event, err := json.Marshal(w.events[binary])
 			if err != nil {
-				return "", err
+				return nil, nil, err
 			}
 			var answer []byte
 			if answer, took[i], err = running[i].invoke(event); err != nil {
-				return "", err
+				return nil, nil, err
 			}
-			if !strings.Contains(string(answer), `"statusCode":200`) {
-				return "", fmt.Errorf("it answers %s", answer)
+			if !strings.Contains(string(answer), `"statusCode":20`) {
+				return nil, nil, fmt.Errorf("it answers %s", answer)
 			}
 		}
 		times, ratios = append(times, ms(took[0])), append(ratios, float64(took[0])/float64(took[1]))
 	}
-	return fmt.Sprintf("%.1f, %s", median(times), spread(ratios)), nil
+	return times, ratios, nil
+}
+
+// forgetNew deletes what creations have left.
+func (w *world) forgetNew(ctx context.Context) error {
+	for collection, field := range map[string]string{"organizations": "collection_name", "admins": "email", "claims": "_id"} {
+		begins := bson.D{{Key: "$regex", Value: "^(org_new|new|email:new)"}}
+		if _, err := w.master.Collection(collection).DeleteMany(ctx, bson.D{{Key: field, Value: begins}}); err != nil {
+			return err
+		}
+	}
+	collections, err := w.master.ListCollectionNames(ctx, bson.D{})
+	for _, name := range collections {
+		if strings.HasPrefix(name, "org_new") {
+			err = errors.Join(err, w.master.Collection(name).Drop(ctx))
+		}
+	}
+	return err
 }
 
 // fill adds copies of the records of the organization, up to n of them, and

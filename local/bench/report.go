@@ -17,6 +17,21 @@ func (b *bench) row(cells ...string) {
 	fmt.Fprintf(b.out, "| %s |\n", strings.Join(cells, " | "))
 }
 
+// plot draws values by mermaid, which GitHub shows as a picture. Each curve, of the kind
+// bar (which lie) or line, has a value for each x.
+func (b *bench) plot(title, xTitle string, xs []string, kind string, curves ...[]float64) {
+	chart := map[string]string{"bar": "xychart-beta horizontal", "line": "xychart-beta"}[kind]
+	fmt.Fprintf(b.out, "\n```mermaid\n%s\n    title %q\n    x-axis %q [%s]\n", chart, title, xTitle, strings.Join(xs, ", "))
+	for _, curve := range curves {
+		var ys []string
+		for _, y := range curve {
+			ys = append(ys, fmt.Sprintf("%.2f", y))
+		}
+		fmt.Fprintf(b.out, "    %s [%s]\n", kind, strings.Join(ys, ", "))
+	}
+	fmt.Fprint(b.out, "```\n")
+}
+
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // quantile returns the value below which the part q of the values is.

@@ -19,6 +19,7 @@ type world struct {
 	hash     string                    // of the password
 	caller   map[string]any            // what the authorizer says about the admin
 	events   map[string]map[string]any // those that functions answer with success
+	number   int                       // of the last new name
 }
 
 func (b *bench) newWorld(ctx context.Context, masterDB string) (*world, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -23,7 +22,7 @@ import (
 
 // Serve is the main of a Lambda function: it serves the handler that open
 // returns until the process ends. If open fails, because a setting is missing
-// or wrong, Serve prints the error in one line and exits with status 1. It reads
+// or wrong, Serve logs the error and exits with status 1. It reads
 // EDGE_SECRET_SHA256 itself, which all functions with a route have.
 func Serve(open func(context.Context) (http.Handler, error)) {
 	slog.SetDefault(slog.New(requestLog{lambdacontext.NewLogHandler()}))
@@ -33,7 +32,7 @@ func Serve(open func(context.Context) (http.Handler, error)) {
 		handler, err = open(context.Background())
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		slog.Error("the function can't start", "error", err.Error())
 		os.Exit(1)
 	}
 	lambda.Start(edge.guard(Lambda(handler)))
