@@ -3,7 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,6 +51,19 @@ func startCold(ctx context.Context, binary string, env []string, event []byte, e
 	return s, err
 }
 
+const secretARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:"
+
+// answerSecret stands for Secrets Manager: the secret of a variable's name is its value.
+func (b *bench) answerSecret(w http.ResponseWriter, r *http.Request) {
+	var request struct{ SecretId string }
+	json.NewDecoder(r.Body).Decode(&request)
+	value := b.variables[strings.TrimPrefix(request.SecretId, secretARN)]
+	if strings.HasSuffix(request.SecretId, "MONGO_URL") {
+		value = b.database
+	}
+	json.NewEncoder(w).Encode(map[string]string{"SecretString": value})
+}
+
 // evictFile takes a file out of the page cache.
 func evictFile(path string) error {
 	f, err := os.Open(path)
@@ -72,9 +88,24 @@ func (b *bench) coldStarts(ctx context.Context) error {
 		"Evicted: the binary is not in the page cache. Memory is the most that was resident, in MiB.", b.n)
 	b.row("function", "MiB", "next, ms", "ratio", "first answer, ms", "evicted, ms", "ratio", "page faults", "memory")
 	b.row("---", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "--:")
+	secrets := httptest.NewServer(http.HandlerFunc(b.answerSecret))
+	defer secrets.Close()
 	var names []string
 	var bars []float64
-	for _, name := range append([]string{"hello"}, functions...) {
+	type start struct {
+		name      string
+		variables []string // besides those that all have
+	}
+	starts := []start{{name: "hello"}}
+	for _, name := range functions {
+		starts = append(starts, start{name: name})
+		if name == "authorizer" || name == "get" || name == "login" {
+			starts = append(starts, start{name, []string{"AWS_ENDPOINT_URL=" + secrets.URL, "AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench",
+				"MONGO_URL=" + secretARN + "MONGO_URL", "JWT_SECRET=" + secretARN + "JWT_SECRET"}})
+		}
+	}
+	for _, start := range starts {
+		name := start.name
 		binary, event := filepath.Join(b.bin, name), []byte("{}")
 		if name != "hello" {
 			if event, err = os.ReadFile(filepath.Join(b.root, "events", name+".json")); err != nil {
@@ -88,7 +119,7 @@ func (b *bench) coldStarts(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				s, err := startCold(ctx, binary, b.env(b.masterDB), event, evict)
+				s, err := startCold(ctx, binary, append(b.env(b.masterDB), start.variables...), event, evict)
 				if err != nil {
 					return err
 				}
@@ -105,7 +136,10 @@ func (b *bench) coldStarts(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		names, bars = append(names, name), append(bars, median(ratios))
+		if start.variables != nil {
+			name += ", secrets by reference"
+		}
+		names, bars = append(names, strconv.Quote(name)), append(bars, median(ratios))
 		b.row(name, fmt.Sprintf("%.1f", float64(info.Size())/(1<<20)), fmt.Sprintf("%.2f", median(warm)), spread(ratios),
 			fmt.Sprintf("%.1f", median(answers)), fmt.Sprintf("%.2f", median(cold)), spread(coldRatios),
 			fmt.Sprintf("%.0f", median(faults)), fmt.Sprintf("%.1f", median(memory)))
