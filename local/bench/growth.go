@@ -63,14 +63,22 @@ func (b *bench) growth(ctx context.Context) error {
 		b.row(cells...)
 	}
 	b.plot("Time against that with ten organizations: "+strings.Join(functions, ", "), "organizations", sizes, "line", curves...)
-	if err := b.renames(ctx, big, small); err != nil {
+	if err := b.renames(ctx); err != nil {
 		return err
 	}
 	return b.memory(ctx, small)
 }
 
 // renames compares organizations with many documents to one with ten.
-func (b *bench) renames(ctx context.Context, big, small *world) error {
+func (b *bench) renames(ctx context.Context) error {
+	small, err := b.newWorld(ctx, b.masterDB+"_few")
+	if err != nil {
+		return err
+	}
+	big, err := b.newWorld(ctx, b.masterDB+"_many")
+	if err != nil {
+		return err
+	}
 	b.say("A rename of an organization with so many documents, and the ratio to one with ten, in turn:")
 	b.row("documents", "ms", "ratio")
 	b.row("--:", "--:", "--:")
