@@ -338,7 +338,7 @@ func (b *bench) startGateway(ctx context.Context) (l *load, stop func(), err err
 	}
 	cmd := exec.Command(binary, args...)
 	cmd.Dir, cmd.Stderr = b.root, io.Discard
-	cmd.Env = append(os.Environ(), "PORT=0", "MONGO_URL="+b.given, "MASTER_DB=", "BCRYPT_COST=10", "LOG_LEVEL=ERROR")
+	cmd.Env = append(os.Environ(), "PORT=0", "MONGO_URL="+b.given, "MASTER_DB="+b.masterDB+"_load", "BCRYPT_COST=10", "LOG_LEVEL=ERROR")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, nil, err

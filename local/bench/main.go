@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -23,7 +24,12 @@ import (
 	"syscall"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
 	"orgservice/local/gateway"
+	"orgservice/local/mongodbtest"
 )
 
 // bench is one run.
@@ -34,7 +40,7 @@ type bench struct {
 
 	given    string // connection string of a server that is given
 	database string // connection string
-	masterDB string
+	masterDB string // the names of all begin so
 
 	measured []measured // by the section warm
 
@@ -51,7 +57,7 @@ func main() {
 	b := &bench{root: ".", out: os.Stdout}
 	flag.IntVar(&b.n, "n", 51, "how often each thing is measured")
 	sections := flag.String("sections", "cold,inits,warm,growth,load,cost", "what to measure, in this order")
-	flag.IntVar(&b.most, "most", 10_000, "the most organizations")
+	flag.IntVar(&b.most, "most", 1000, "the most organizations; the embedded database is too slow for more")
 	flag.DurationVar(&b.span, "span", 10*time.Second, "how long each load lasts")
 	flag.StringVar(&b.given, "database", "", "the connection `string` of another server than the embedded one")
 	functions := flag.String("functions", ".", "measure only the functions whose names match the regexp `pattern`")
@@ -84,14 +90,12 @@ func (b *bench) run(ctx context.Context, sections, functions string) (err error)
 		return err
 	}
 	if b.database = b.given; b.database == "" {
-		database, err := startDatabase(ctx)
-		if err != nil {
+		if b.database, err = mongodbtest.Embedded(); err != nil {
 			return err
 		}
-		defer database.stop()
-		b.database = database.url
 	}
 	b.masterDB = "bench_" + strings.ToLower(rand.Text()[:8])
+	defer func() { err = errors.Join(err, b.dropDatabases()) }()
 	if err := b.readEnvironment(); err != nil {
 		return err
 	}
@@ -148,35 +152,19 @@ func (b *bench) env(masterDB string) (env []string) {
 		"AWS_LAMBDA_FUNCTION_NAME=bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=512", "AWS_LAMBDA_LOG_FORMAT=JSON", "AWS_LAMBDA_LOG_LEVEL=WARN", "AWS_REGION=eu-central-1")
 }
 
-// database is an embedded database in a process of its own.
-type database struct {
-	url   string
-	stdin io.Closer
-	cmd   *exec.Cmd
-}
-
-func startDatabase(ctx context.Context) (*database, error) {
-	cmd := exec.CommandContext(ctx, "go", "run", "./local/embedded/serve")
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
+// dropDatabases drops all master databases of this run.
+func (b *bench) dropDatabases() error {
+	ctx := context.Background() // also if the run was ended
+	client, err := mongo.Connect(options.Client().ApplyURI(b.database))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
+	defer client.Disconnect(ctx)
+	names, err := client.ListDatabaseNames(ctx, bson.D{})
+	for _, name := range names {
+		if strings.HasPrefix(name, b.masterDB) {
+			err = errors.Join(err, client.Database(name).Drop(ctx))
+		}
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	d := &database{stdin: stdin, cmd: cmd}
-	if _, err := fmt.Fscanln(stdout, &d.url); err != nil {
-		return nil, fmt.Errorf("the database: %w", err)
-	}
-	return d, nil
-}
-
-func (d *database) stop() {
-	d.stdin.Close()
-	d.cmd.Wait()
+	return err
 }

@@ -68,6 +68,7 @@ func TestPostAgain(t *testing.T) {
 		"refused":     {400, `{"__type":"AccessDeniedException"}`, 1},
 		"elsewhere":   {307, "", 1},
 		"not JSON":    {200, "<html>", 1},
+		"too long":    {200, `{"Field":"` + strings.Repeat("x", 1<<20) + `"}`, 1},
 		"interrupted": {0, "", 3},
 	} {
 		t.Run(name, func(t *testing.T) {
