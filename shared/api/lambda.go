@@ -1,11 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"unicode"
@@ -43,6 +45,7 @@ func Serve(open func(context.Context) (http.Handler, error)) {
 func Lambda(h http.Handler) lambdaFunction {
 	adapter := httpadapter.NewV2(h)
 	return func(ctx context.Context, event events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+		event.RawPath = escapedPath(event)
 		if !readable(event) {
 			return unreadable(ctx, event), nil
 		}
@@ -52,6 +55,14 @@ func Lambda(h http.Handler) lambdaFunction {
 		}
 		return response, nil
 	}
+}
+
+// escapedPath returns the path of the event as a URL has it. API Gateway has decoded it,
+// but the adapter takes it as it is: "?" would begin a query, and "%" or a control
+// character would make the request unreadable.
+func escapedPath(event events.APIGatewayV2HTTPRequest) string {
+	path := url.URL{Path: cmp.Or(event.RawPath, event.RequestContext.HTTP.Path)}
+	return path.EscapedPath()
 }
 
 // readable reports whether the event is an HTTP request. The adapter would
