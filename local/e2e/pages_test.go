@@ -86,7 +86,7 @@ func TestNoPage(t *testing.T) {
 	c := newClient(t)
 	for _, path := range []string{
 		"/assets/docs.html", "/assets/problem.html", "/assets/ticket.html", "/assets/swagger-ui.css.gz", "/assets/.gitignore", "/assets/pages.go",
-		"/assets/%2e%2e", "/assets/%5c", "/problems/x", "/problems/name-taken%20",
+		"/assets/%2e%2e", "/assets/%5c", "/assets/%2525", "/assets/%01", "/problems/x", "/problems/name-taken%20",
 	} {
 		c.call("GET", path, nil).want(t, 404)
 	}
