@@ -165,18 +165,20 @@ build: ## build the binaries of the deployment, with SAM CLI
 	go build ./functions/...
 	$(BUILD_ENV) sam build
 
-# The answers to the guided deployment are in a file of their own.
+# The answers to the guided deployment are in a file of their own. SAM CLI does not keep the
+# connection strings. So it asks again, with the answers before as defaults, until there is a stack.
 DEPLOYMENT = samconfig.deploy.toml
 
 .PHONY: deploy
-deploy: build ## deploy to AWS; guided the first time
-	@if [ -e $(DEPLOYMENT) ]; then sam deploy --config-file '$(CURDIR)/$(DEPLOYMENT)'; else \
-		cp samconfig.toml $(DEPLOYMENT); \
-		sam deploy --guided --config-file '$(CURDIR)/$(DEPLOYMENT)' || { rm $(DEPLOYMENT); exit 1; }; fi
+deploy: build ## deploy to AWS; guided until the first success
+	@[ -e $(DEPLOYMENT) ] || { cp samconfig.toml $(DEPLOYMENT); guided=--guided; }; \
+		sam list stack-outputs --config-file '$(CURDIR)/$(DEPLOYMENT)' --output json 2>/dev/null | grep -q '"ApiUrl"' || guided=--guided; \
+		sam deploy $$guided --config-file '$(CURDIR)/$(DEPLOYMENT)' || \
+		{ echo "Your answers are kept. If the stack can't be updated (ROLLBACK_COMPLETE), make undeploy deletes what is left of it."; exit 1; }
 
 .PHONY: undeploy
 undeploy: ## delete the stack
-	sam delete --config-file '$(CURDIR)/$(DEPLOYMENT)'
+	sam delete --config-file '$(CURDIR)/$(firstword $(wildcard $(DEPLOYMENT)) samconfig.toml)'
 
 ##@ Help
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the service needs under AWS SAM CLI: SAM CLI with cfn-lint, Docker and the Lambda
+# Installs what the service needs under AWS SAM CLI: SAM CLI with cfn-lint, moto for its tests, Docker and the Lambda
 # base image. It does nothing where they are installed already.
 # SAM_HOME: folder of SAM CLI and of the log of Docker (default: local/.sam).
 set -euo pipefail
@@ -22,7 +22,7 @@ packages() {
     { tail -20 "$home/apt.log" >&2; die "installing $* failed"; }
 }
 
-# --- SAM CLI and cfn-lint, in the versions of requirements.txt
+# --- SAM CLI, cfn-lint and moto, in the versions of requirements.txt
 if ! cmp -s "$here/requirements.txt" "$home/installed.txt" || ! "$home/venv/bin/python" -c '' 2>/dev/null; then
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3 python3-venv
   echo "setup: installing SAM CLI" >&2

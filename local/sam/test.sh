@@ -113,6 +113,7 @@ source "$here/lib.sh"
 step "sam validate" sam validate --lint --config-file samconfig.toml --template template.yaml
 step "cfn-lint" cfn-lint --include-checks I -- template.yaml edge.yaml
 step "deployed resources" python "$here/check_template.py" template.yaml samconfig.toml
+step "deployments that fail" go test -tags sam -count=1 -timeout 10m -run '^TestDeploy$' ./local/sam
 step "go build" env CGO_ENABLED=0 go build -tags lambda.norpc -ldflags=-s -buildvcs=false -o /dev/null ./functions/...
 step "sam build" build template.yaml "$home/test"
 step "binaries" binaries

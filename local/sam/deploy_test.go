@@ -1,0 +1,190 @@
+//go:build sam
+
+package sam
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestDeploy runs "make deploy" and "make undeploy" of a small template, with an AWS on this
+// machine in which deployments fail. It needs the Python environment of SAM CLI in PATH.
+func TestDeploy(t *testing.T) {
+	const (
+		// The stack's name, the region, MongoUrl, LogLevel, and then six questions of SAM CLI.
+		first = "organization-management\neu-west-3\nmongodb+srv://one\nDEBUG\n\n\n\n\n\n\n"
+		again = "\n\nmongodb+srv://two\n\n\n\n\n\n\n\n" // with the answers before as defaults
+		yes   = "y\n"
+		no    = "n\n"
+		kept  = "Your answers are kept"
+	)
+	d := newDeployment(t)
+
+	d.make("deploy", "", "Aborted", "")
+	d.next("ROLLBACK_COMPLETE").make("deploy", first+yes, kept, "")
+	d.next("").make("deploy", again+no, "", "REVIEW_IN_PROGRESS")
+	d.next("CREATE_FAILED").make("deploy", again+yes, kept, "")
+	d.next("").make("deploy", again+yes, "", "CREATE_COMPLETE")
+
+	d.replace(`\"DEBUG\"`, `\"WARN\"`)
+	d.next("UPDATE_ROLLBACK_COMPLETE").make("deploy", yes, kept, "UPDATE_ROLLBACK_COMPLETE")
+	d.replace(`\"WARN\"`, `\"ERROR\"`)
+	d.next("").make("deploy", yes, "", "UPDATE_COMPLETE")
+
+	d.make("undeploy", no, "", "UPDATE_COMPLETE")
+	d.make("undeploy", yes, "", "")
+	d.make("undeploy", yes, "", "") // nothing is left to do
+
+	// What SAM CLI leaves if it is interrupted.
+	d.replace(`on_failure = "DELETE"`, `on_failure = "ROLLBACK"`)
+	d.next("ROLLBACK_COMPLETE").make("deploy", again+yes, kept, "ROLLBACK_COMPLETE")
+	d.next("").make("deploy", again+yes, "make undeploy deletes", "ROLLBACK_COMPLETE")
+	d.make("undeploy", yes, "", "")
+	d.make("deploy", again+yes, "", "CREATE_COMPLETE")
+
+	if err := os.Remove(d.path("samconfig.deploy.toml")); err != nil {
+		t.Fatal(err)
+	}
+	d.make("undeploy", yes, "", "")
+}
+
+// deployment is a folder with the project's Makefile and samconfig.toml, and an AWS.
+type deployment struct {
+	t   *testing.T
+	dir string
+	url string // of AWS
+}
+
+func newDeployment(t *testing.T) *deployment {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	l.Close()
+	d := &deployment{t, t.TempDir(), "http://localhost:" + port}
+	for _, file := range []string{"../../Makefile", "../../samconfig.toml", "testdata/deploy/template.yaml"} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(d.path(filepath.Base(file)), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script, err := filepath.Abs("testdata/deploy/aws.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	aws := exec.Command("python", script, port)
+	aws.Dir = d.dir
+	aws.Stderr = t.Output()
+	stdin, err := aws.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := aws.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		aws.Wait()
+	})
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		response, err := http.Get(d.url)
+		if err == nil {
+			response.Body.Close()
+			return d
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (d *deployment) path(file string) string { return filepath.Join(d.dir, file) }
+
+// next sets the status of the stack after each change from now on; "" is that of success.
+func (d *deployment) next(status string) *deployment {
+	d.t.Helper()
+	if err := os.WriteFile(d.path("end"), []byte(status), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+	return d
+}
+
+// replace replaces something in the file of the answers.
+func (d *deployment) replace(old, with string) {
+	d.t.Helper()
+	data, err := os.ReadFile(d.path("samconfig.deploy.toml"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if !bytes.Contains(data, []byte(old)) {
+		d.t.Fatalf("the answers have no %s:\n%s", old, data)
+	}
+	if err := os.WriteFile(d.path("samconfig.deploy.toml"), bytes.ReplaceAll(data, []byte(old), []byte(with)), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// make runs a target, without the build, with these answers. It must fail and say wantFailure,
+// or work if that is empty, and the stack must have the status then, or be gone if that is empty.
+func (d *deployment) make(target, answers, wantFailure, wantStatus string) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "make", "-o", "build", target)
+	cmd.Dir = d.dir
+	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+d.url, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_DEFAULT_REGION=eu-west-3", "SAM_CLI_POLL_DELAY=1")
+	cmd.Stdin = strings.NewReader(answers)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if (err != nil) != (wantFailure != "") || !bytes.Contains(out, []byte(wantFailure)) {
+		d.t.Fatalf("make %s: %v, want a failure that says %q\n%s", target, err, wantFailure, out)
+	}
+	if status := d.status(); status != wantStatus {
+		d.t.Fatalf("make %s: the stack is %q, want %q\n%s", target, status, wantStatus, out)
+	}
+	if saved, err := os.ReadFile(d.path("samconfig.deploy.toml")); err == nil && bytes.Contains(saved, []byte("mongodb+srv")) {
+		d.t.Fatalf("make %s: the connection string is in the file", target)
+	}
+}
+
+var stackStatus = regexp.MustCompile(`<StackName>organization-management</StackName>(?s:.*?)<StackStatus>(\w+)</StackStatus>`)
+
+// status returns the status of the stack, or "" if there is none.
+func (d *deployment) status() string {
+	d.t.Helper()
+	request, err := http.NewRequestWithContext(d.t.Context(), "POST", d.url, strings.NewReader(url.Values{"Action": {"DescribeStacks"}}.Encode()))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	request.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-3/cloudformation/aws4_request, SignedHeaders=host, Signature=0")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != 200 {
+		d.t.Fatalf("DescribeStacks: %d, %v\n%s", response.StatusCode, err, body)
+	}
+	if match := stackStatus.FindSubmatch(body); match != nil {
+		return string(match[1])
+	}
+	return ""
+}
