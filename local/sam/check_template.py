@@ -281,7 +281,7 @@ def check_functions(functions, secrets, parameters, resolved, key):
         p = function["Properties"]
         equal(p["Runtime"], "provided.al2023", f"runtime of {name}")
         equal(p["Handler"], "bootstrap", f"handler of {name}")
-        equal(p.get("Architectures"), [{"Ref": "Architecture"}], f"architecture of {name}")
+        equal(p.get("Architectures"), ["arm64"], f"architecture of {name}")
         limit = STALE_AFTER if name == "ReconcileFunction" else INTEGRATION_TIMEOUT
         check(p["Timeout"] < limit, f"{name} may run for {p['Timeout']} s, which is not less than {limit} s")
         memory = p["MemorySize"]

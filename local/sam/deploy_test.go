@@ -37,7 +37,7 @@ func TestDeploy(t *testing.T) {
 	d.next("CREATE_FAILED").make("deploy", again+yes, kept, "")
 	d.next("").make("deploy", again+yes, "", "CREATE_COMPLETE")
 
-	d.replace(`\"DEBUG\"`, `\"WARN\"`)
+	d.replace(`\"DEBUG\"`, `\"WARN\" Architecture=\"arm64\"`) // a parameter of an older version
 	d.next("UPDATE_ROLLBACK_COMPLETE").make("deploy", yes, kept, "UPDATE_ROLLBACK_COMPLETE")
 	d.replace(`\"WARN\"`, `\"ERROR\"`)
 	d.next("").make("deploy", yes, "", "UPDATE_COMPLETE")

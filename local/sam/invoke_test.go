@@ -20,14 +20,12 @@ import (
 
 // TestInvoke runs every function with "sam local invoke". It uses the sample events
 // to create, use and delete the example organization. It needs
-// ORGSERVICE_SAM_BUILD, the folder of the built template,
-// ORGSERVICE_SAM_ARCHITECTURE, the architecture that it is built for, and
+// ORGSERVICE_SAM_BUILD, the folder of the built template, and
 // ORGSERVICE_SAM_NETWORK, a Docker network with an empty database.
 func TestInvoke(t *testing.T) {
 	i := invoker{
-		build:        need(t, "ORGSERVICE_SAM_BUILD"),
-		architecture: need(t, "ORGSERVICE_SAM_ARCHITECTURE"),
-		network:      need(t, "ORGSERVICE_SAM_NETWORK"),
+		build:   need(t, "ORGSERVICE_SAM_BUILD"),
+		network: need(t, "ORGSERVICE_SAM_NETWORK"),
 	}
 
 	report := invoke[org.Report](t, i, "Reconcile", sample(t, "reconcile"))
@@ -280,7 +278,7 @@ func at(t *testing.T, event map[string]any, path ...string) map[string]any {
 }
 
 // invoker runs functions with "sam local invoke".
-type invoker struct{ build, architecture, network string }
+type invoker struct{ build, network string }
 
 // run runs a function and returns its response. It fails the test if the function
 // returns an error.
@@ -292,8 +290,7 @@ func (i invoker) run(t *testing.T, function string, event any) []byte {
 	}
 	cmd := exec.CommandContext(t.Context(), "sam", "local", "invoke", function+"Function",
 		"--config-file", samConfig(t), "--env-vars", filepath.Join("..", "env.json"),
-		"--template", filepath.Join(i.build, "template.yaml"), "--parameter-overrides", "Architecture="+i.architecture,
-		"--docker-network", i.network, "--event", "-")
+		"--template", filepath.Join(i.build, "template.yaml"), "--docker-network", i.network, "--event", "-")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &stdout, &stderr
 	err = cmd.Run()

@@ -18,8 +18,9 @@ esac
 # build TEMPLATE FOLDER [OPTION]... builds the functions of a template for this machine.
 # It does not use the default folder, which is for the deployment and maybe another architecture.
 build() {
+  sed "s/^\( *Architectures:\) \[arm64\]$/\1 [$arch]/" "$1" >"$home/template.yaml"
   CGO_ENABLED=0 GOFLAGS='-tags=lambda.norpc -ldflags=-s -buildvcs=false' sam build --config-file "$root/samconfig.toml" \
-    --template "$1" --build-dir "$2" --parameter-overrides "Architecture=$arch" "${@:3}"
+    --template "$home/template.yaml" --base-dir "$(dirname "$1")" --build-dir "$2" "${@:3}"
 }
 
 # database_image NAME makes a Docker image of the embedded database.

@@ -42,6 +42,6 @@ if ! "${compose[@]}" up -d --wait; then
 fi
 
 sam local start-api --config-file "$root/samconfig.toml" --template "$home/build/template.yaml" \
-  --parameter-overrides "Architecture=$arch CorsOrigins=*" --docker-network "$network" --port "$port" &
+  --parameter-overrides "CorsOrigins=*" --docker-network "$network" --port "$port" &
 pid=$!
 wait "$pid"

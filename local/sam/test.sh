@@ -52,7 +52,7 @@ start_api() {
   local name=$1 template=$2 port pid
   # A free port that SAM CLI does not give to containers.
   port=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  sam local start-api --config-file "$root/samconfig.toml" --template "$template" --parameter-overrides "Architecture=$arch ${*:3}" \
+  sam local start-api --config-file "$root/samconfig.toml" --template "$template" ${3:+--parameter-overrides "${*:3}"} \
     --docker-network "$network" --port "$port" >"$temp/$name.log" 2>&1 &
   pid=$!
   echo "$pid" >>"$pids"
@@ -77,7 +77,7 @@ start_database() {
 }
 
 invoke() {
-  ORGSERVICE_SAM_BUILD=$home/test ORGSERVICE_SAM_ARCHITECTURE=$arch ORGSERVICE_SAM_NETWORK=$network \
+  ORGSERVICE_SAM_BUILD=$home/test ORGSERVICE_SAM_NETWORK=$network \
     go test -tags sam -count=1 -timeout 5m -run '^TestInvoke$' ./local/sam
 }
 
