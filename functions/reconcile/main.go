@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"orgservice/shared/mail"
+	"orgservice/shared/mongodb"
 	"orgservice/shared/org"
 	"orgservice/shared/wire"
 )
@@ -23,7 +24,13 @@ func main() {
 		slog.Error("the function can't start", "error", err.Error())
 		os.Exit(1)
 	}
-	lambda.Start(reconciler{service}.reconcile)
+	lambda.Start(func(ctx context.Context, in input) (org.Report, error) {
+		report, err := reconciler{service}.reconcile(ctx, in)
+		if err != nil && service.Store.(*mongodb.Store).Refused() {
+			os.Exit(1) // the password was changed, and the next process reads the secret again
+		}
+		return report, err
+	})
 }
 
 type reconciler struct{ service *org.Service }

@@ -44,7 +44,7 @@ const notInDatabaseNames = "/\\. \"$*<>:|?\x00"
 
 const maxDatabaseBytes = 63
 
-// Database reads MONGO_URL and MASTER_DB.
+// Database reads MONGO_URL, which may have white space around it, as from a file, and MASTER_DB.
 func (env Env) Database(ctx context.Context) (Database, error) {
 	mongoURL, err := env.required(ctx, "MONGO_URL")
 	if err != nil {
@@ -57,7 +57,7 @@ func (env Env) Database(ctx context.Context) (Database, error) {
 	if strings.ContainsAny(name, notInDatabaseNames) || len(name) > maxDatabaseBytes {
 		return Database{}, fmt.Errorf("MASTER_DB: %q is not a valid database name", name)
 	}
-	return Database{URL: mongoURL, Name: name}, nil
+	return Database{URL: strings.TrimSpace(mongoURL), Name: name}, nil
 }
 
 const (

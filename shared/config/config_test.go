@@ -56,7 +56,7 @@ func TestDatabase(t *testing.T) {
 		}
 	})
 	t.Run("OK by default", func(t *testing.T) {
-		env := environment(map[string]string{"MONGO_URL": testURL})
+		env := environment(map[string]string{"MONGO_URL": testURL + "\n"})
 		got, err := env.Database(t.Context())
 		if err != nil {
 			t.Fatal(err)

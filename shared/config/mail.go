@@ -54,7 +54,7 @@ func (env Env) Mail(ctx context.Context) (Mail, error) {
 	if err != nil {
 		return Mail{}, err
 	}
-	if smtpURL != "" {
+	if smtpURL = strings.TrimSpace(smtpURL); smtpURL != "" {
 		if m.SMTP, err = parseSMTP(smtpURL); err != nil {
 			return Mail{}, fmt.Errorf("SMTP_URL: %w", err)
 		}

@@ -20,6 +20,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver"
 
 	"orgservice/shared/org"
 )
@@ -41,6 +42,7 @@ const (
 type Store struct {
 	client        *mongo.Client
 	wireVersion   *atomic.Int32 // of the server; 0 before the first connection
+	refused       *atomic.Bool  // the server has refused the user or a command of it
 	organizations *mongo.Collection
 	admins        *mongo.Collection
 	claims        *mongo.Collection
@@ -59,7 +61,7 @@ var _ org.Store = (*Store)(nil)
 // is wrong with the connection string, without its user and password. The store
 // connects when it is first used. Tests may pass further options.
 func Open(connectionString, database string, more ...*options.ClientOptions) (*Store, error) {
-	wireVersion := new(atomic.Int32)
+	wireVersion, refused := new(atomic.Int32), new(atomic.Bool)
 	client, err := mongo.Connect(append([]*options.ClientOptions{options.Client().
 		ApplyURI(connectionString).
 		SetAppName("organization-management-service").
@@ -75,6 +77,8 @@ func Open(connectionString, database string, more ...*options.ClientOptions) (*S
 				}
 			},
 		}).
+		SetPoolMonitor(&event.PoolMonitor{Event: func(e *event.PoolEvent) { notice(refused, e.Error) }}).
+		SetMonitor(&event.CommandMonitor{Failed: func(_ context.Context, e *event.CommandFailedEvent) { notice(refused, e.Failure) }}).
 		SetServerSelectionTimeout(selectionTimeout).
 		SetConnectTimeout(connectTimeout).
 		SetTimeout(operationTimeout).
@@ -87,6 +91,7 @@ func Open(connectionString, database string, more ...*options.ClientOptions) (*S
 	return &Store{
 		client:        client,
 		wireVersion:   wireVersion,
+		refused:       refused,
 		organizations: db.Collection("organizations"),
 		admins:        db.Collection("admins"),
 		claims:        db.Collection("claims"),
@@ -97,6 +102,17 @@ func Open(connectionString, database string, more ...*options.ClientOptions) (*S
 		receipts:      db.Collection("receipts"),
 		keys:          db.Collection("idempotency_keys"),
 	}, nil
+}
+
+// Refused reports whether the server has refused the user of the connection string, or a
+// command because of who that is. The user may have another password by now, or be gone.
+func (s *Store) Refused() bool { return s.refused.Load() }
+
+// notice sets refused if the error of a connection or a command is such a refusal.
+func notice(refused *atomic.Bool, err error) {
+	if e, ok := errors.AsType[driver.Error](err); ok && (e.Code == unauthorized || e.Code == authenticationFailed) {
+		refused.Store(true)
+	}
 }
 
 // withoutSecrets returns the message without the user and the password of the
@@ -125,6 +141,8 @@ func (s *Store) Close(ctx context.Context) error { return s.client.Disconnect(ct
 // Codes of server errors.
 // https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 const (
+	unauthorized           = 13
+	authenticationFailed   = 18
 	namespaceNotFound      = 26
 	namespaceExists        = 48
 	notImplemented         = 238
@@ -136,11 +154,11 @@ const (
 // supported. After any other error the server may have executed it, or may still
 // do so.
 var refusals = []int{
-	2,   // BadValue
-	9,   // FailedToParse
-	13,  // Unauthorized
-	14,  // TypeMismatch
-	18,  // AuthenticationFailed
+	2,  // BadValue
+	9,  // FailedToParse
+	14, // TypeMismatch
+	unauthorized,
+	authenticationFailed,
 	20,  // IllegalOperation
 	59,  // CommandNotFound
 	67,  // CannotCreateIndex

@@ -5,8 +5,10 @@ package wire
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"os"
+	"time"
 
 	"orgservice/shared/auth"
 	"orgservice/shared/breach"
@@ -104,11 +106,55 @@ func Open(ctx context.Context, env config.Env, needs ...Need) (*org.Service, err
 // Handler returns what api.Serve takes: a function that opens the service with
 // the environment of the process and returns the handler of the endpoint.
 func Handler(endpoint func(*org.Service) http.Handler, needs ...Need) func(context.Context) (http.Handler, error) {
-	return func(ctx context.Context) (http.Handler, error) {
+	return Reopened(func(ctx context.Context) (*org.Service, http.Handler, error) {
 		s, err := Open(ctx, os.Getenv, needs...)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return endpoint(s), nil
+		return s, endpoint(s), nil
+	})
+}
+
+// Reopened returns what api.Serve takes, from a function that opens the service and returns it
+// with the handler of the endpoint. Once the database has refused its user, because the
+// password was changed, open is called again before the next request is served, and so the
+// secrets are read again; but at most every ten seconds.
+func Reopened(open func(context.Context) (*org.Service, http.Handler, error)) func(context.Context) (http.Handler, error) {
+	return func(ctx context.Context) (http.Handler, error) {
+		h := &handler{open: open}
+		return h, h.reopen(ctx)
 	}
+}
+
+var reopenAfter = 10 * time.Second
+
+// handler serves the requests of a function, one after the other.
+type handler struct {
+	open   func(context.Context) (*org.Service, http.Handler, error)
+	opened time.Time
+
+	store    *mongodb.Store
+	endpoint http.Handler
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.store.Refused() && time.Since(h.opened) >= reopenAfter {
+		refused := h.store
+		if err := h.reopen(r.Context()); err != nil {
+			slog.ErrorContext(r.Context(), "the database has refused the user, and the settings can't be read again", "error", err.Error())
+		} else {
+			slog.WarnContext(r.Context(), "the database has refused the user: the settings were read again")
+			refused.Close(r.Context())
+		}
+	}
+	h.endpoint.ServeHTTP(w, r)
+}
+
+func (h *handler) reopen(ctx context.Context) error {
+	h.opened = time.Now()
+	s, endpoint, err := h.open(ctx)
+	if err == nil {
+		h.store, h.endpoint = s.Store.(*mongodb.Store), endpoint
+	}
+	return err
 }
