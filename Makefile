@@ -165,20 +165,25 @@ build: ## build the binaries of the deployment, with SAM CLI
 	go build ./functions/...
 	$(BUILD_ENV) sam build
 
-# The answers to the guided deployment are in a file of their own. SAM CLI does not keep the
-# connection strings. So it asks again, with the answers before as defaults, until there is a stack.
-DEPLOYMENT = samconfig.deploy.toml
+# Each stage is a stack of its own: make deploy STAGE=prod. The answers to the guided deployment are
+# in a file of their own. SAM CLI does not keep the connection strings. So it asks again, with the
+# answers before as defaults, until there is a stack.
+STAGE =
+DEPLOYMENT = samconfig.$(or $(STAGE),deploy).toml
+SAM_CONFIG = --config-file '$(CURDIR)/$(DEPLOYMENT)'
+
+$(DEPLOYMENT):
+	@sed -E '/^(stack_name|s3_prefix) =/s/"$$/$(STAGE:%=-%)"/' samconfig.toml >$@
 
 .PHONY: deploy
-deploy: build ## deploy to AWS; guided until the first success
-	@[ -e $(DEPLOYMENT) ] || { cp samconfig.toml $(DEPLOYMENT); guided=--guided; }; \
-		sam list stack-outputs --config-file '$(CURDIR)/$(DEPLOYMENT)' --output json 2>/dev/null | grep -q '"ApiUrl"' || guided=--guided; \
-		sam deploy $$guided --config-file '$(CURDIR)/$(DEPLOYMENT)' || \
+deploy: build $(DEPLOYMENT) ## deploy to AWS, guided until the first success: make deploy STAGE=prod
+	@sam list stack-outputs $(SAM_CONFIG) --output json 2>/dev/null | grep -q '"ApiUrl"' || guided=--guided; \
+		sam deploy $$guided $(SAM_CONFIG) || \
 		{ echo "Your answers are kept. If the stack can't be updated (ROLLBACK_COMPLETE), make undeploy deletes what is left of it."; exit 1; }
 
 .PHONY: undeploy
-undeploy: ## delete the stack
-	sam delete --config-file '$(CURDIR)/$(firstword $(wildcard $(DEPLOYMENT)) samconfig.toml)'
+undeploy: $(DEPLOYMENT) ## delete the stack
+	sam delete $(SAM_CONFIG)
 
 ##@ Help
 

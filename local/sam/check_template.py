@@ -121,12 +121,14 @@ SECRETS = {  # secrets that each function may read
 }
 URLS = {"MongoUrl", "MongoReadUrl"}  # parameters that are secrets
 ARN = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:key-AbCdEf"
+KEY_ARN = "arn:aws:kms:eu-west-3:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 STACKS = {  # parameters, and the secret with the key that signs
     "with its own secret": ({}, "JwtSecret"),
     "with a private key": ({"JwtPrivateKeySecret": ARN}, "JwtPrivateKeySecret"),
     "with a database user who may only read": ({"MongoReadUrl": "mongodb+srv://db.example"}, "JwtSecret"),
     "with SMTP": ({"SmtpUrlSecret": ARN}, "JwtSecret"),
     "with introspection": ({"IntrospectionSecret": ARN}, "JwtSecret"),
+    "with a key of the customer": ({"IntrospectionSecret": ARN, "SmtpUrlSecret": ARN, "JwtPrivateKeySecret": ARN, "SecretsKey": KEY_ARN}, "JwtPrivateKeySecret"),
     "without its own secret": ({"JwtPrivateKeySecret": ARN, "JwtAcceptSecret": "false"}, "JwtPrivateKeySecret"),
 }
 SECRET_VARIABLES = {"MONGO_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "INTROSPECTION_SECRET", "SMTP_URL"}
@@ -136,7 +138,7 @@ STALE_AFTER = 60  # seconds, org.StaleAfter: a function must end before its oper
 ONE_CPU = 1769  # MB with which a function has one CPU
 TYPES = {  # types of resources that the stack may have
     "AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::Stage", "AWS::Events::Rule", "AWS::IAM::ManagedPolicy", "AWS::IAM::Role",
-    "AWS::Lambda::Function",
+    "AWS::Lambda::EventInvokeConfig", "AWS::Lambda::Function",
     "AWS::Lambda::Permission", "AWS::Logs::LogGroup", "AWS::SecretsManager::Secret",
 }  # fmt: skip
 BASIC_ROLE = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
@@ -312,6 +314,9 @@ def check_roles(roles, key, resolved):
         p = role["Properties"]
         mails = name.removesuffix("Role") in MAILING
         policies = [BASIC_ROLE, {"Ref": "MailPolicy"}] if mails else [BASIC_ROLE]
+        given = {"JwtPrivateKeySecret", "IntrospectionSecret", "SmtpUrlSecret"}  # secrets of the customer
+        if resolved["SecretsKey"] and may_read(name.removesuffix("Role"), key, resolved) & given:
+            policies.append({"Ref": "DecryptPolicy"})
         equal(p.get("ManagedPolicyArns"), policies, f"managed policies of {name}")
         allowed = {"SmtpUrlSecret"} if mails and resolved["SmtpUrlSecret"] else set()
         for policy in p.get("Policies", []):
@@ -324,14 +329,18 @@ def check_roles(roles, key, resolved):
             equal(statement["Principal"], {"Service": ["lambda.amazonaws.com"]}, f"who may assume {name}")
 
 
-def check_mail_policy(policies, resolved):
-    equal(set(policies), {"MailPolicy"}, "managed policies")
-    for policy in policies.values():
-        mail, *others = policy["Properties"]["PolicyDocument"]["Statement"]
-        equal((mail["Effect"], mail["Action"]), ("Allow", ["ses:SendEmail", "ses:SendRawEmail"]), "what MailPolicy allows")
-        check(mail["Resource"]["Fn::Sub"].endswith(":identity/${MailIdentity}"), "MailPolicy allows to send as anybody")
-        read = {"Effect": "Allow", "Action": ["secretsmanager:GetSecretValue"], "Resource": {"Ref": "SmtpUrlSecret"}}
-        equal(others, [read] if resolved["SmtpUrlSecret"] else [], "what else MailPolicy allows")
+def check_managed_policies(policies, resolved):
+    equal(set(policies), {"MailPolicy"} | ({"DecryptPolicy"} if resolved["SecretsKey"] else set()), "managed policies")
+    mail, *others = policies["MailPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    equal((mail["Effect"], mail["Action"]), ("Allow", ["ses:SendEmail", "ses:SendRawEmail"]), "what MailPolicy allows")
+    check(mail["Resource"]["Fn::Sub"].endswith(":identity/${MailIdentity}"), "MailPolicy allows to send as anybody")
+    read = {"Effect": "Allow", "Action": ["secretsmanager:GetSecretValue"], "Resource": {"Ref": "SmtpUrlSecret"}}
+    equal(others, [read] if resolved["SmtpUrlSecret"] else [], "what else MailPolicy allows")
+    if resolved["SecretsKey"]:
+        (decrypt,) = policies["DecryptPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+        equal((decrypt["Effect"], decrypt["Action"], decrypt["Resource"]), ("Allow", ["kms:Decrypt"], {"Ref": "SecretsKey"}), "what DecryptPolicy allows")
+        equal(list(decrypt["Condition"]), ["StringEquals"], "conditions of DecryptPolicy")
+        check("kms:ViaService" in decrypt["Condition"]["StringEquals"], "DecryptPolicy allows to decrypt anything")
 
 
 def check_permissions(permissions, rules):
@@ -371,6 +380,10 @@ def check_rest(resources, template, resolved):
     check(resources.keys() <= TYPES, f"unexpected types of resources: {sorted(resources.keys() - TYPES)}")
     for name, group in resources["AWS::Logs::LogGroup"].items():
         check(ref(group["Properties"].get("RetentionInDays")) == "LogRetentionDays", f"{name} has no retention")
+        equal((group["DeletionPolicy"], group["UpdateReplacePolicy"]), ("RetainExceptOnCreate", "Retain"), f"what becomes of {name}")
+    for name, config in resources["AWS::Lambda::EventInvokeConfig"].items():
+        p = config["Properties"]
+        equal((ref(p["FunctionName"]), p["MaximumRetryAttempts"]), ("ReconcileFunction", 0), f"retries of {name}")
     secrets = resources["AWS::SecretsManager::Secret"]
     urls = ["MongoUrl", "MongoReadUrl"] if resolved["MongoReadUrl"] else ["MongoUrl"]
     equal(set(secrets), {f"{url}Secret" for url in urls} | {"JwtSecret"}, "secrets")
@@ -470,7 +483,7 @@ def main(template_path, samconfig_path):
             resources["AWS::Lambda::Function"], resources["AWS::SecretsManager::Secret"], template["Parameters"], resolved, key
         )
         check_roles(resources["AWS::IAM::Role"], key, resolved)
-        check_mail_policy(resources["AWS::IAM::ManagedPolicy"], resolved)
+        check_managed_policies(resources["AWS::IAM::ManagedPolicy"], resolved)
         check_permissions(resources["AWS::Lambda::Permission"], resources.get("AWS::Events::Rule", {}))
         check_rest(resources, template, resolved)
     check_parameters(template["Parameters"])

@@ -18,12 +18,12 @@ import (
 	"time"
 )
 
-// TestDeploy runs "make deploy" and "make undeploy" of a small template, with an AWS on this
+// TestDeploy runs "make deploy" and "make undeploy" of a stage with a small template, with an AWS on this
 // machine in which deployments fail. It needs the Python environment of SAM CLI in PATH.
 func TestDeploy(t *testing.T) {
 	const (
 		// The stack's name, the region, MongoUrl, LogLevel, and then six questions of SAM CLI.
-		first = "organization-management\neu-west-3\nmongodb+srv://one\nDEBUG\n\n\n\n\n\n\n"
+		first = "\neu-west-3\nmongodb+srv://one\nDEBUG\n\n\n\n\n\n\n"
 		again = "\n\nmongodb+srv://two\n\n\n\n\n\n\n\n" // with the answers before as defaults
 		yes   = "y\n"
 		no    = "n\n"
@@ -53,7 +53,7 @@ func TestDeploy(t *testing.T) {
 	d.make("undeploy", yes, "", "")
 	d.make("deploy", again+yes, "", "CREATE_COMPLETE")
 
-	if err := os.Remove(d.path("samconfig.deploy.toml")); err != nil {
+	if err := os.Remove(d.path(answers)); err != nil {
 		t.Fatal(err)
 	}
 	d.make("undeploy", yes, "", "")
@@ -114,6 +114,8 @@ func newDeployment(t *testing.T) *deployment {
 	}
 }
 
+const answers = "samconfig.prod.toml" // of the guided deployment
+
 func (d *deployment) path(file string) string { return filepath.Join(d.dir, file) }
 
 // next sets the status of the stack after each change from now on; "" is that of success.
@@ -128,28 +130,28 @@ func (d *deployment) next(status string) *deployment {
 // replace replaces something in the file of the answers.
 func (d *deployment) replace(old, with string) {
 	d.t.Helper()
-	data, err := os.ReadFile(d.path("samconfig.deploy.toml"))
+	data, err := os.ReadFile(d.path(answers))
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	if !bytes.Contains(data, []byte(old)) {
 		d.t.Fatalf("the answers have no %s:\n%s", old, data)
 	}
-	if err := os.WriteFile(d.path("samconfig.deploy.toml"), bytes.ReplaceAll(data, []byte(old), []byte(with)), 0o600); err != nil {
+	if err := os.WriteFile(d.path(answers), bytes.ReplaceAll(data, []byte(old), []byte(with)), 0o600); err != nil {
 		d.t.Fatal(err)
 	}
 }
 
-// make runs a target, without the build, with these answers. It must fail and say wantFailure,
+// make runs a target, without the build, with this standard input. It must fail and say wantFailure,
 // or work if that is empty, and the stack must have the status then, or be gone if that is empty.
-func (d *deployment) make(target, answers, wantFailure, wantStatus string) {
+func (d *deployment) make(target, input, wantFailure, wantStatus string) {
 	d.t.Helper()
 	ctx, cancel := context.WithTimeout(d.t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "make", "-o", "build", target)
+	cmd := exec.CommandContext(ctx, "make", "-o", "build", target, "STAGE=prod")
 	cmd.Dir = d.dir
 	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+d.url, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_DEFAULT_REGION=eu-west-3", "SAM_CLI_POLL_DELAY=1")
-	cmd.Stdin = strings.NewReader(answers)
+	cmd.Stdin = strings.NewReader(input)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	if (err != nil) != (wantFailure != "") || !bytes.Contains(out, []byte(wantFailure)) {
@@ -158,12 +160,12 @@ func (d *deployment) make(target, answers, wantFailure, wantStatus string) {
 	if status := d.status(); status != wantStatus {
 		d.t.Fatalf("make %s: the stack is %q, want %q\n%s", target, status, wantStatus, out)
 	}
-	if saved, err := os.ReadFile(d.path("samconfig.deploy.toml")); err == nil && bytes.Contains(saved, []byte("mongodb+srv")) {
+	if saved, err := os.ReadFile(d.path(answers)); err == nil && bytes.Contains(saved, []byte("mongodb+srv")) {
 		d.t.Fatalf("make %s: the connection string is in the file", target)
 	}
 }
 
-var stackStatus = regexp.MustCompile(`<StackName>organization-management</StackName>(?s:.*?)<StackStatus>(\w+)</StackStatus>`)
+var stackStatus = regexp.MustCompile(`<StackName>organization-management-prod</StackName>(?s:.*?)<StackStatus>(\w+)</StackStatus>`)
 
 // status returns the status of the stack, or "" if there is none.
 func (d *deployment) status() string {

@@ -25,6 +25,7 @@ packages() {
 # --- SAM CLI, cfn-lint and moto, in the versions of requirements.txt
 if ! cmp -s "$here/requirements.txt" "$home/installed.txt" || ! "$home/venv/bin/python" -c '' 2>/dev/null; then
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3 python3-venv
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "please install Python 3.11 or newer, as python3"
   echo "setup: installing SAM CLI" >&2
   python3 -m venv --clear "$home/venv"
   "$home/venv/bin/pip" install -q --disable-pip-version-check uv==0.13.9
@@ -66,6 +67,7 @@ case $(uname -m) in
   *) die "Lambda does not run on $(uname -m)" ;;
 esac
 image=public.ecr.aws/lambda/provided:al2023-$arch
+command -v timeout >/dev/null || timeout() { "${@:2}"; } # macOS has none
 if ! docker image inspect "$image" >/dev/null 2>&1 && ! timeout 300 docker pull -q "$image" >/dev/null 2>&1; then
   echo "setup: can't pull $image, making a replacement" >&2
   command -v busybox >/dev/null && ! ldd "$(command -v busybox)" >/dev/null 2>&1 || packages busybox-static
