@@ -4,10 +4,12 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"orgservice/shared/auth"
@@ -18,7 +20,8 @@ import (
 )
 
 // Need is something that a function needs besides the database. It reads its
-// variables and sets the fields of the service that depend on them.
+// variables and sets the fields of the service that depend on them. The needs of a function
+// are met concurrently, because secrets may have to be fetched.
 type Need func(context.Context, config.Env, *org.Service) error
 
 // Passwords is the [Need] to hash and compare passwords. It reads BCRYPT_COST.
@@ -81,26 +84,38 @@ func DeleteGrace(_ context.Context, env config.Env, s *org.Service) error {
 // EMAIL_VERIFICATION, with what the function needs. It does not wait for the database.
 // Its errors begin with the name of the variable that is missing or wrong.
 func Open(ctx context.Context, env config.Env, needs ...Need) (*org.Service, error) {
-	database, err := env.Database(ctx)
-	if err != nil {
-		return nil, err
-	}
 	verifiedOnly, err := env.EmailVerification()
 	if err != nil {
 		return nil, err
 	}
-	s := &org.Service{Database: database.Name, VerifiedOnly: verifiedOnly}
-	for _, need := range needs {
-		if err := need(ctx, env, s); err != nil {
-			return nil, err
-		}
+	s := &org.Service{VerifiedOnly: verifiedOnly}
+	needs = append([]Need{database}, needs...)
+	errs := make([]error, len(needs))
+	var wg sync.WaitGroup
+	for i, need := range needs {
+		wg.Go(func() { errs[i] = need(ctx, env, s) })
 	}
-	store, err := mongodb.Open(database.URL, database.Name)
-	if err != nil {
+	wg.Wait()
+	if err := cmp.Or(errs...); err != nil {
+		if store, ok := s.Store.(*mongodb.Store); ok {
+			store.Close(ctx)
+		}
 		return nil, err
 	}
-	s.Store = store
 	return s, nil
+}
+
+func database(ctx context.Context, env config.Env, s *org.Service) error {
+	read, err := env.Database(ctx)
+	if err != nil {
+		return err
+	}
+	store, err := mongodb.Open(read.URL, read.Name)
+	if err != nil {
+		return err
+	}
+	s.Database, s.Store = read.Name, store
+	return nil
 }
 
 // Handler returns what api.Serve takes: a function that opens the service with

@@ -2,9 +2,13 @@ package wire_test
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,8 +50,11 @@ func settings() map[string]string {
 // open calls wire.Open and returns the variables that it read, too.
 func open(t *testing.T, vars map[string]string, needs ...wire.Need) (*org.Service, []string, error) {
 	t.Helper()
+	var mu sync.Mutex
 	read := map[string]bool{}
 	s, err := wire.Open(t.Context(), func(name string) string {
+		mu.Lock()
+		defer mu.Unlock()
 		read[name] = true
 		return vars[name]
 	}, needs...)
@@ -147,6 +154,30 @@ func TestOpenReads(t *testing.T) {
 				t.Errorf("has tokens: %v", got)
 			}
 		})
+	}
+}
+
+// TestSecretsAtOnce checks that no secret waits for another: neither is answered before both
+// are asked for.
+func TestSecretsAtOnce(t *testing.T) {
+	const arn = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:"
+	var asked sync.WaitGroup
+	asked.Add(2)
+	secrets := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var request struct{ SecretId string }
+		if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+			t.Error(err)
+		}
+		asked.Done()
+		asked.Wait()
+		json.NewEncoder(w).Encode(map[string]string{"SecretString": settings()[strings.TrimPrefix(request.SecretId, arn)]})
+	}))
+	defer secrets.Close()
+	vars := settings()
+	vars["MONGO_URL"], vars["JWT_SECRET"] = arn+"MONGO_URL", arn+"JWT_SECRET"
+	vars["AWS_ENDPOINT_URL"], vars["AWS_ACCESS_KEY_ID"], vars["AWS_SECRET_ACCESS_KEY"] = secrets.URL, "id", "key"
+	if _, _, err := open(t, vars, wire.Passwords, wire.Tokens); err != nil {
+		t.Error(err)
 	}
 }
 
