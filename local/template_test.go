@@ -298,6 +298,7 @@ func submatches(pattern *regexp.Regexp, s string) (found []string) {
 var readers = map[string]func(context.Context, config.Env) error{
 	"wire.Handler":   readDatabase,
 	"wire.Open":      readDatabase,
+	"wire.Reopened":  func(context.Context, config.Env) error { return nil },
 	"wire.Passwords": readNeed(wire.Passwords),
 	"wire.Tokens":    readNeed(wire.Tokens),
 	"wire.SignUps":   readNeed(wire.SignUps),
@@ -332,17 +333,18 @@ func readNeed(need wire.Need) func(context.Context, config.Env) error {
 }
 
 // TestVariables checks that the template gives a function the variables that it
-// reads and no others, and all of them edgeVariable, which package api reads. SAM CLI
-// passes on a variable of env.json only if the template has it.
+// reads and no others, all of them metricsVariable, which package metrics reads, and
+// edgeVariable, which package api reads. SAM CLI passes on a variable of env.json only if the
+// template has it.
 func TestVariables(t *testing.T) {
 	reader := regexp.MustCompile(`\b(wire|env|mail)\.\w+`)
 	env := readEnvJSON(t)
-	const edgeVariable = "EDGE_SECRET_SHA256"
+	const edgeVariable, metricsVariable = "EDGE_SECRET_SHA256", "METRICS_NAMESPACE"
 	given := map[string]bool{edgeVariable: true}
 	for name, f := range readFunctions(t) {
 		variables := map[string]bool{}
 		if slices.Contains(f.variables, "MONGO_URL") {
-			variables[edgeVariable] = true
+			variables[edgeVariable], variables[metricsVariable] = true, true
 		}
 		for _, used := range reader.FindAllString(string(readFile(t, "functions", name, "main.go")), -1) {
 			read := readers[used]

@@ -16,6 +16,7 @@ import (
 
 	"orgservice/shared/auth"
 	"orgservice/shared/config"
+	"orgservice/shared/metrics"
 )
 
 func main() {
@@ -35,6 +36,8 @@ type authorizer struct {
 }
 
 func (a *authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomAuthorizerV2Request) (events.APIGatewayV2CustomAuthorizerSimpleResponse, error) {
+	metrics.Begin()
+	defer metrics.Write(nil)
 	token, ok := bearerToken(r)
 	if !ok {
 		return refuse(ctx, r, "not a bearer token"), nil
@@ -56,6 +59,7 @@ func (a *authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomA
 // refuse returns the refusal of a token. No client sees the reason: the gateway
 // writes it to its access log. It quotes nothing of the token.
 func refuse(ctx context.Context, r events.APIGatewayV2CustomAuthorizerV2Request, reason string) events.APIGatewayV2CustomAuthorizerSimpleResponse {
+	metrics.Add(metrics.TokensRefused, 1)
 	slog.InfoContext(ctx, "token refused", "gateway_request_id", r.RequestContext.RequestID, "source_ip", r.RequestContext.HTTP.SourceIP, "reason", reason)
 	return events.APIGatewayV2CustomAuthorizerSimpleResponse{Context: map[string]any{"reason": reason}}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"orgservice/shared/mail"
+	"orgservice/shared/metrics"
 	"orgservice/shared/mongodb"
 	"orgservice/shared/org"
 	"orgservice/shared/wire"
@@ -42,10 +43,13 @@ type input struct {
 }
 
 func (r reconciler) reconcile(ctx context.Context, in input) (org.Report, error) {
+	metrics.Begin()
+	defer metrics.Write(nil)
 	if err := r.service.CheckClock(ctx); err != nil {
 		return org.Report{}, err
 	}
 	report, err := r.service.Reconcile(ctx, in.Full)
+	measure(report)
 	if err != nil {
 		slog.ErrorContext(ctx, "reconcile", "full", in.Full, "report", report, "error", err.Error())
 		return report, err
@@ -56,4 +60,14 @@ func (r reconciler) reconcile(ctx context.Context, in input) (org.Report, error)
 	}
 	slog.Log(ctx, level, "reconcile", "full", in.Full, "report", report)
 	return report, nil
+}
+
+// measure counts what a run has done.
+func measure(r org.Report) {
+	for m, findings := range map[metrics.Metric][]org.Finding{
+		metrics.Finished: r.Finished, metrics.Undone: r.Undone, metrics.Repaired: r.Repaired,
+		metrics.Removed: r.Removed, metrics.Purged: r.Purged, metrics.NeedsAttention: r.NeedsAttention,
+	} {
+		metrics.Add(m, float64(len(findings)))
+	}
 }

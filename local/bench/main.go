@@ -148,7 +148,7 @@ func (b *bench) env(masterDB string) (env []string) {
 	for name, value := range b.variables {
 		env = append(env, name+"="+value)
 	}
-	return append(env, "MONGO_URL="+b.database, "MASTER_DB="+masterDB,
+	return append(env, "MONGO_URL="+b.database, "MASTER_DB="+masterDB, "METRICS_NAMESPACE=bench",
 		"AWS_LAMBDA_FUNCTION_NAME=bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=512", "AWS_LAMBDA_LOG_FORMAT=JSON", "AWS_LAMBDA_LOG_LEVEL=WARN", "AWS_REGION=eu-central-1")
 }
 

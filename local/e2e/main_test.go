@@ -72,7 +72,7 @@ var (
 )
 
 // ownTests need a gateway that the suite has started.
-var ownTests = []string{"TestDemo", "TestLocal", "TestKill", "TestExamples", "TestMembers", "TestForgot", "TestVerify", "TestSignUps", "TestVerifiedSignUp", "TestPasswordRules", "TestOperator", "TestSuspension", "TestUnreachableMail", "TestIntrospection"}
+var ownTests = []string{"TestDemo", "TestLocal", "TestKill", "TestExamples", "TestMembers", "TestForgot", "TestVerify", "TestSignUps", "TestVerifiedSignUp", "TestPasswordRules", "TestOperator", "TestSuspension", "TestUnreachableMail", "TestIntrospection", "TestMetrics"}
 
 func TestMain(m *testing.M) {
 	flag.Parse()

@@ -308,6 +308,8 @@ func (g *Gateway) Processes() []Process {
 
 // output writes whole lines from many goroutines.
 type output struct {
+	metrics metrics // of the functions; their lines are not written
+
 	mu sync.Mutex
 	w  io.Writer
 }
@@ -358,6 +360,9 @@ func (l *lines) flush() {
 }
 
 func (l *lines) line(line []byte) {
+	if l.out.metrics.take(line) {
+		return
+	}
 	l.last = string(line)
 	if bytes.HasPrefix(line, []byte("{")) {
 		l.out.printf("%s", escaped(line))

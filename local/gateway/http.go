@@ -119,6 +119,12 @@ func internalError(reason string) *answer {
 // handle serves one request and writes its line of the access log.
 func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 	start, id, s := time.Now(), newRequestID(), g.current.Load()
+	if r.URL.Path == metricsPath && r.Method == http.MethodGet {
+		if route, _ := s.match(r.Method, metricsPath); route == nil {
+			g.out.metrics.ServeHTTP(w, r)
+			return
+		}
+	}
 	a := g.answer(w, r, s, start, id)
 	if s.cors != nil {
 		maps.DeleteFunc(a.header, func(name string, _ []string) bool {

@@ -346,7 +346,9 @@ func serve(e *row, f func(*http.Request) (any, error)) http.Handler {
 			body, status = p, p.Status
 		}
 		status = respond(w, r, status, body)
-		logRequest(r, e.path, status, time.Since(start), err)
+		took := time.Since(start)
+		logRequest(r, e.path, status, took, err)
+		measure(e, status, took, err)
 	})
 }
 

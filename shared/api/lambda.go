@@ -19,6 +19,7 @@ import (
 	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
 
 	"orgservice/shared/auth"
+	"orgservice/shared/metrics"
 	"orgservice/shared/org"
 )
 
@@ -45,6 +46,7 @@ func Serve(open func(context.Context) (http.Handler, error)) {
 func Lambda(h http.Handler) lambdaFunction {
 	adapter := httpadapter.NewV2(h)
 	return func(ctx context.Context, event events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+		metrics.Begin()
 		event.RawPath = escapedPath(event)
 		if !readable(event) {
 			return unreadable(ctx, event), nil

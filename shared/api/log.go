@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"orgservice/shared/metrics"
 )
 
 // requestIDs are what the log lines of a request have in common.
@@ -67,7 +69,27 @@ func logRequest(r *http.Request, path string, status int, duration time.Duration
 		}
 	}
 	if err != nil {
-		attrs = append(attrs, "reason", strings.TrimPrefix(newProblem(err, "").Type, problemPath), "error", withoutNames(err))
+		attrs = append(attrs, "reason", reasonOf(err), "error", withoutNames(err))
 	}
 	slog.Log(r.Context(), level, "request", attrs...)
+}
+
+// reasonOf returns the end of the type of the problem.
+func reasonOf(err error) string { return strings.TrimPrefix(newProblem(err, "").Type, problemPath) }
+
+// measure writes the metrics of a request.
+func measure(e *row, status int, took time.Duration, err error) {
+	dimensions := map[string]string{"Route": e.method + " " + e.path}
+	metrics.Time(metrics.Latency, took)
+	if err != nil {
+		dimensions["Reason"] = reasonOf(err)
+		metrics.Add(metrics.Problems, 1)
+	}
+	if status >= 500 {
+		metrics.Add(metrics.Faults, 1)
+	}
+	if status == http.StatusTooManyRequests {
+		metrics.Add(metrics.Throttled, 1)
+	}
+	metrics.Write(dimensions)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/text/unicode/norm"
@@ -28,10 +29,21 @@ type Passwords struct {
 	// Compare replaces [bcrypt.CompareHashAndPassword] in tests that count its
 	// calls. nil means that function.
 	Compare func(hash, password []byte) error
+
+	// Took is told how long each use of bcrypt took, if it is not nil. It may be called
+	// concurrently.
+	Took func(time.Duration)
+}
+
+func (p Passwords) took(start time.Time) {
+	if p.Took != nil {
+		p.Took(time.Since(start))
+	}
 }
 
 // Hash returns the hash of the password.
 func (p Passwords) Hash(password string) (string, error) {
+	defer p.took(time.Now())
 	hash, err := bcrypt.GenerateFromPassword([]byte(shorten(normalize(password))), p.Cost)
 	if err != nil {
 		return "", fmt.Errorf("hash password: %w", err)
@@ -63,6 +75,7 @@ func (p Passwords) verify(hash, password string) (bool, error) {
 		hash = p.dummyHash()
 		password = ""
 	}
+	defer p.took(time.Now())
 	compare := p.Compare
 	if compare == nil {
 		compare = bcrypt.CompareHashAndPassword

@@ -22,6 +22,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver"
 
+	"orgservice/shared/metrics"
 	"orgservice/shared/org"
 )
 
@@ -78,7 +79,13 @@ func Open(connectionString, database string, more ...*options.ClientOptions) (*S
 			},
 		}).
 		SetPoolMonitor(&event.PoolMonitor{Event: func(e *event.PoolEvent) { notice(refused, e.Error) }}).
-		SetMonitor(&event.CommandMonitor{Failed: func(_ context.Context, e *event.CommandFailedEvent) { notice(refused, e.Failure) }}).
+		SetMonitor(&event.CommandMonitor{
+			Succeeded: func(_ context.Context, e *event.CommandSucceededEvent) { measure(e.Duration) },
+			Failed: func(_ context.Context, e *event.CommandFailedEvent) {
+				measure(e.Duration)
+				notice(refused, e.Failure)
+			},
+		}).
 		SetServerSelectionTimeout(selectionTimeout).
 		SetConnectTimeout(connectTimeout).
 		SetTimeout(operationTimeout).
@@ -113,6 +120,11 @@ func notice(refused *atomic.Bool, err error) {
 	if e, ok := errors.AsType[driver.Error](err); ok && (e.Code == unauthorized || e.Code == authenticationFailed) {
 		refused.Store(true)
 	}
+}
+
+func measure(command time.Duration) {
+	metrics.Add(metrics.DatabaseCommands, 1)
+	metrics.Time(metrics.DatabaseTime, command)
 }
 
 // withoutSecrets returns the message without the user and the password of the

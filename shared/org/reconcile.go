@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"orgservice/shared/metrics"
 )
 
 // Report is what a run of Reconcile did.
@@ -74,6 +76,12 @@ func (s *Service) finishAll(ctx context.Context, report *Report) error {
 	if err != nil {
 		return err
 	}
+	var oldest time.Duration
+	for _, o := range unfinished {
+		oldest = max(oldest, s.now().Sub(o.Operation.StartedAt))
+	}
+	metrics.Add(metrics.Unfinished, float64(len(unfinished)))
+	metrics.Add(metrics.OldestUnfinished, oldest.Seconds())
 	var errs []error
 	for _, o := range unfinished {
 		finding := s.unfinished(o)

@@ -15,6 +15,7 @@ import (
 	"orgservice/shared/auth"
 	"orgservice/shared/breach"
 	"orgservice/shared/config"
+	"orgservice/shared/metrics"
 	"orgservice/shared/mongodb"
 	"orgservice/shared/org"
 )
@@ -27,7 +28,7 @@ type Need func(context.Context, config.Env, *org.Service) error
 // Passwords is the [Need] to hash and compare passwords. It reads BCRYPT_COST.
 func Passwords(_ context.Context, env config.Env, s *org.Service) error {
 	cost, err := env.BcryptCost()
-	s.Passwords = auth.Passwords{Cost: cost}
+	s.Passwords = auth.Passwords{Cost: cost, Took: func(d time.Duration) { metrics.Time(metrics.HashTime, d) }}
 	return err
 }
 
