@@ -4,8 +4,8 @@ itself runs, and the keys of samconfig.toml, because SAM CLI ignores unknown key
 usage: check_template.py TEMPLATE SAMCONFIG
 """
 
+import json
 import os
-import re
 import re
 import sys
 import tomllib
@@ -121,6 +121,7 @@ SECRETS = {  # secrets that each function may read
 }
 URLS = {"MongoUrl", "MongoReadUrl"}  # parameters that are secrets
 ARN = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:key-AbCdEf"
+TOPIC_ARN = "arn:aws:sns:eu-west-3:123456789012:alarms"
 KEY_ARN = "arn:aws:kms:eu-west-3:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 STACKS = {  # parameters, and the secret with the key that signs
     "with its own secret": ({}, "JwtSecret"),
@@ -129,6 +130,7 @@ STACKS = {  # parameters, and the secret with the key that signs
     "with SMTP": ({"SmtpUrlSecret": ARN}, "JwtSecret"),
     "with introspection": ({"IntrospectionSecret": ARN}, "JwtSecret"),
     "with a key of the customer": ({"IntrospectionSecret": ARN, "SmtpUrlSecret": ARN, "JwtPrivateKeySecret": ARN, "SecretsKey": KEY_ARN}, "JwtPrivateKeySecret"),
+    "with alarms": ({"AlarmTopic": TOPIC_ARN}, "JwtSecret"),
     "without its own secret": ({"JwtPrivateKeySecret": ARN, "JwtAcceptSecret": "false"}, "JwtPrivateKeySecret"),
 }
 SECRET_VARIABLES = {"MONGO_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "INTROSPECTION_SECRET", "SMTP_URL"}
@@ -137,7 +139,7 @@ INTEGRATION_TIMEOUT = 30  # seconds, the limit of HTTP APIs
 STALE_AFTER = 60  # seconds, org.StaleAfter: a function must end before its operation is stale
 ONE_CPU = 1769  # MB with which a function has one CPU
 TYPES = {  # types of resources that the stack may have
-    "AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::Stage", "AWS::Events::Rule", "AWS::IAM::ManagedPolicy", "AWS::IAM::Role",
+    "AWS::ApiGatewayV2::Api", "AWS::ApiGatewayV2::Stage", "AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard", "AWS::Events::Rule", "AWS::IAM::ManagedPolicy", "AWS::IAM::Role",
     "AWS::Lambda::EventInvokeConfig", "AWS::Lambda::Function",
     "AWS::Lambda::Permission", "AWS::Logs::LogGroup", "AWS::SecretsManager::Secret",
 }  # fmt: skip
@@ -402,6 +404,19 @@ def check_rest(resources, template, resolved):
         check(ref(output["Value"]) not in URLS, f"the output {name} shows a secret")
 
 
+def check_seeing(resources, resolved):
+    """Checks that there are alarms if somebody gets them, and that the dashboard is JSON."""
+    alarms = resources.get("AWS::CloudWatch::Alarm", {})
+    equal(bool(alarms), bool(resolved["AlarmTopic"]), "whether there are alarms")
+    for name, alarm in alarms.items():
+        p = alarm["Properties"]
+        equal((p["AlarmActions"], p["OKActions"]), ([{"Ref": "AlarmTopic"}], [{"Ref": "AlarmTopic"}]), f"who gets {name}")
+    for dashboard in resources["AWS::CloudWatch::Dashboard"].values():
+        body = re.sub(r"\$\{[\w:]+\}", "x", dashboard["Properties"]["DashboardBody"]["Fn::Sub"])
+        for widget in json.loads(body)["widgets"]:
+            check(widget["properties"]["metrics"], "the dashboard has an empty widget")
+
+
 def check_samconfig(path):
     with open(path, "rb") as file:
         config = tomllib.load(file)
@@ -486,6 +501,7 @@ def main(template_path, samconfig_path):
         check_managed_policies(resources["AWS::IAM::ManagedPolicy"], resolved)
         check_permissions(resources["AWS::Lambda::Permission"], resources.get("AWS::Events::Rule", {}))
         check_rest(resources, template, resolved)
+        check_seeing(resources, resolved)
     check_parameters(template["Parameters"])
     check_samconfig(samconfig_path)
     check_edge(os.path.join(os.path.dirname(template_path), "edge.yaml"))
