@@ -53,9 +53,15 @@ func TestDeploy(t *testing.T) {
 	d.make("undeploy", yes, "", "")
 	d.make("deploy", again+yes, "", "CREATE_COMPLETE")
 
-	if err := os.Remove(d.path(answers)); err != nil {
-		t.Fatal(err)
+	// On another machine the stack keeps its parameters, and nobody has to answer.
+	d.forget()
+	d.replaceIn("template.yaml", "Type: AWS::SNS::Topic", "Type: AWS::SNS::Topic\n    Metadata: { Version: 2 }")
+	d.make("deploy", "", "", "UPDATE_COMPLETE", "CONFIRM=no")
+	if status, level := d.stack(); level != "ERROR" {
+		t.Errorf("the stack is %s with the level %q", status, level)
 	}
+
+	d.forget()
 	d.make("undeploy", yes, "", "")
 }
 
@@ -127,28 +133,41 @@ func (d *deployment) next(status string) *deployment {
 	return d
 }
 
+// forget removes the file of the answers.
+func (d *deployment) forget() {
+	d.t.Helper()
+	if err := os.Remove(d.path(answers)); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
 // replace replaces something in the file of the answers.
 func (d *deployment) replace(old, with string) {
 	d.t.Helper()
-	data, err := os.ReadFile(d.path(answers))
+	d.replaceIn(answers, old, with)
+}
+
+func (d *deployment) replaceIn(file, old, with string) {
+	d.t.Helper()
+	data, err := os.ReadFile(d.path(file))
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	if !bytes.Contains(data, []byte(old)) {
-		d.t.Fatalf("the answers have no %s:\n%s", old, data)
+		d.t.Fatalf("%s has no %s:\n%s", file, old, data)
 	}
-	if err := os.WriteFile(d.path(answers), bytes.ReplaceAll(data, []byte(old), []byte(with)), 0o600); err != nil {
+	if err := os.WriteFile(d.path(file), bytes.ReplaceAll(data, []byte(old), []byte(with)), 0o600); err != nil {
 		d.t.Fatal(err)
 	}
 }
 
 // make runs a target, without the build, with this standard input. It must fail and say wantFailure,
 // or work if that is empty, and the stack must have the status then, or be gone if that is empty.
-func (d *deployment) make(target, input, wantFailure, wantStatus string) {
+func (d *deployment) make(target, input, wantFailure, wantStatus string, variables ...string) {
 	d.t.Helper()
 	ctx, cancel := context.WithTimeout(d.t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "make", "-o", "build", target, "STAGE=prod")
+	cmd := exec.CommandContext(ctx, "make", append([]string{"-o", "build", target, "STAGE=prod"}, variables...)...)
 	cmd.Dir = d.dir
 	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+d.url, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_DEFAULT_REGION=eu-west-3", "SAM_CLI_POLL_DELAY=1")
 	cmd.Stdin = strings.NewReader(input)
@@ -157,7 +176,7 @@ func (d *deployment) make(target, input, wantFailure, wantStatus string) {
 	if (err != nil) != (wantFailure != "") || !bytes.Contains(out, []byte(wantFailure)) {
 		d.t.Fatalf("make %s: %v, want a failure that says %q\n%s", target, err, wantFailure, out)
 	}
-	if status := d.status(); status != wantStatus {
+	if status, _ := d.stack(); status != wantStatus {
 		d.t.Fatalf("make %s: the stack is %q, want %q\n%s", target, status, wantStatus, out)
 	}
 	if saved, err := os.ReadFile(d.path(answers)); err == nil && bytes.Contains(saved, []byte("mongodb+srv")) {
@@ -165,10 +184,13 @@ func (d *deployment) make(target, input, wantFailure, wantStatus string) {
 	}
 }
 
-var stackStatus = regexp.MustCompile(`<StackName>organization-management-prod</StackName>(?s:.*?)<StackStatus>(\w+)</StackStatus>`)
+var (
+	stackStatus = regexp.MustCompile(`<StackName>organization-management-prod</StackName>(?s:.*?)<StackStatus>(\w+)</StackStatus>`)
+	logLevel    = regexp.MustCompile(`<ParameterKey>LogLevel</ParameterKey>\s*<ParameterValue>(\w+)</ParameterValue>`)
+)
 
-// status returns the status of the stack, or "" if there is none.
-func (d *deployment) status() string {
+// stack returns the status of the stack and its LogLevel, or "" if there is none.
+func (d *deployment) stack() (status, level string) {
 	d.t.Helper()
 	request, err := http.NewRequestWithContext(d.t.Context(), "POST", d.url, strings.NewReader(url.Values{"Action": {"DescribeStacks"}}.Encode()))
 	if err != nil {
@@ -186,7 +208,10 @@ func (d *deployment) status() string {
 		d.t.Fatalf("DescribeStacks: %d, %v\n%s", response.StatusCode, err, body)
 	}
 	if match := stackStatus.FindSubmatch(body); match != nil {
-		return string(match[1])
+		status = string(match[1])
 	}
-	return ""
+	if match := logLevel.FindSubmatch(body); match != nil {
+		level = string(match[1])
+	}
+	return status, level
 }
