@@ -153,6 +153,16 @@ lint: ## check formatting, go vet, staticcheck, go.mod
 	go mod verify
 	go -C local/breaking mod tidy -diff
 
+# checkov needs other versions of some packages than SAM CLI, and so an environment of its own.
+CHECKOV = local/.data/checkov
+
+.PHONY: checkov
+checkov: ## check the templates of the deployment with checkov (needs Python)
+	@cmp -s local/sam/checkov/requirements.txt $(CHECKOV)/requirements.txt || { python3 -m venv --clear $(CHECKOV) && \
+		$(CHECKOV)/bin/pip install -q --disable-pip-version-check --no-deps -r local/sam/checkov/requirements.txt && \
+		cp local/sam/checkov/requirements.txt $(CHECKOV); }
+	$(CHECKOV)/bin/checkov --config-file local/sam/checkov/checkov.yaml
+
 .PHONY: vuln
 vuln: ## known vulnerabilities in what is linked (asks vuln.go.dev)
 	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
