@@ -178,22 +178,26 @@ build: ## build the binaries of the deployment, with SAM CLI
 # Each stage is a stack of its own: make deploy STAGE=prod. The answers to the guided deployment are
 # in a file of their own. SAM CLI does not keep the connection strings. So it asks again, with the
 # answers before as defaults, until there is a stack. With CONFIRM=no it asks nothing about the changes.
-STAGE =
-CONFIRM =
 DEPLOYMENT = samconfig.$(or $(STAGE),deploy).toml
 SAM_CONFIG = --config-file '$(CURDIR)/$(DEPLOYMENT)'
+# The last one is the answer.
+stack_name = $$(sed -n 's/^stack_name = "\(.*\)"/\1/p' $(DEPLOYMENT) | tail -n 1)
 
-$(DEPLOYMENT):
-	@sed -E '/^(stack_name|s3_prefix) =/s/"$$/$(STAGE:%=-%)"/' samconfig.toml >$@
+.PHONY: stage
+stage:
+	@case '$(STAGE)' in *[!A-Za-z0-9-]* | deploy) echo "STAGE is letters, digits and -, and not deploy"; exit 1;; esac
+
+$(DEPLOYMENT): | stage
+	@sed -E '/^(stack_name|s3_prefix) =/s/"$$/$(STAGE:%=-%)"/' samconfig.toml >$@.new && mv $@.new $@
 
 .PHONY: deploy
-deploy: build $(DEPLOYMENT) ## deploy to AWS, guided until the first success: make deploy STAGE=prod
-	@sam list stack-outputs $(SAM_CONFIG) --output json 2>/dev/null | grep -q '"ApiUrl"' || guided=--guided; \
+deploy: stage build $(DEPLOYMENT) ## deploy to AWS, guided until the first success: make deploy STAGE=prod
+	@sam list stack-outputs $(SAM_CONFIG) --stack-name "$(stack_name)" --output json 2>/dev/null | grep -q '"ApiUrl"' || guided=--guided; \
 		sam deploy $$guided $(SAM_CONFIG) $(if $(filter no,$(CONFIRM)),--no-confirm-changeset) || \
 		{ echo "Your answers are kept. If the stack can't be updated (ROLLBACK_COMPLETE), make undeploy deletes what is left of it."; exit 1; }
 
 .PHONY: undeploy
-undeploy: $(DEPLOYMENT) ## delete the stack
+undeploy: stage $(DEPLOYMENT) ## delete the stack
 	sam delete $(SAM_CONFIG)
 
 ##@ Help

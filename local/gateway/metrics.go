@@ -54,6 +54,9 @@ func (m *metrics) take(line []byte) bool {
 	defer m.mu.Unlock()
 	for _, d := range meta.AWS.CloudWatchMetrics {
 		for _, metric := range d.Metrics {
+			if strings.ContainsFunc(metric.Name, func(r rune) bool { return !unicode.IsLetter(r) }) {
+				continue
+			}
 			value, _ := members[metric.Name].(float64)
 			for _, dimensions := range d.Dimensions {
 				s := series{name: metric.Name, unit: metric.Unit}

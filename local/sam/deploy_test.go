@@ -63,6 +63,14 @@ func TestDeploy(t *testing.T) {
 
 	d.forget()
 	d.make("undeploy", yes, "", "")
+
+	// Another name of the stack: the second time nothing is asked.
+	d.make("deploy", "other"+first+yes, "", "")
+	d.make("deploy", yes, "", "")
+
+	for _, stage := range []string{"deploy", "a b", "a/b", "a&b", "prod "} {
+		d.make("undeploy", yes, "STAGE is letters", "", "STAGE="+stage)
+	}
 }
 
 // deployment is a folder with the project's Makefile and samconfig.toml, and an AWS.

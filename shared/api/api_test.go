@@ -1156,6 +1156,13 @@ func TestHostileGateway(t *testing.T) {
 		r.IsBase64Encoded = true
 		wantStatus(t, callUnchecked(t, api.Create(s), r), 400)
 	})
+	t.Run("malformed domain", func(t *testing.T) {
+		for _, domain := range []string{"a%zz", "a:b:c", "[::1", "%41", "a b", "\x00"} {
+			r := request("GET", "/org/get", "organization_name=x")
+			r.RequestContext.DomainName = domain
+			wantStatus(t, callUnchecked(t, api.Get(s), r), 400)
+		}
+	})
 	t.Run("no method", func(t *testing.T) {
 		wantStatus(t, callUnchecked(t, api.Get(s), request("G E T", "/org/get", "organization_name=x")), 400)
 	})

@@ -71,7 +71,7 @@ func escapedPath(event events.APIGatewayV2HTTPRequest) string {
 // notice as well, but it prints what it can't read, line breaks included, and
 // its error does not say what is wrong.
 func readable(event events.APIGatewayV2HTTPRequest) bool {
-	target := "https://localhost" + event.RawPath + "?" + event.RawQueryString
+	target := "https://" + event.RequestContext.DomainName + event.RawPath + "?" + event.RawQueryString
 	if _, err := http.NewRequest(event.RequestContext.HTTP.Method, target, nil); err != nil {
 		return false
 	}

@@ -78,18 +78,22 @@ var (
 	mu     sync.Mutex
 	values [len(Definitions)]float64
 	seen   [len(Definitions)]bool
-	first  = true
+	start  time.Duration // from started to the first event
+	first  = true        // start is not written yet
 )
 
-// Begin forgets what was counted before an event.
+// Begin forgets what was counted before an event. Until a line is written, the time to the
+// first event is counted again.
 func Begin() {
 	mu.Lock()
 	defer mu.Unlock()
 	seen = [len(Definitions)]bool{}
 	values = [len(Definitions)]float64{}
+	if start == 0 {
+		start = time.Since(started)
+	}
 	if first {
-		first = false
-		values[ColdStart], seen[ColdStart] = float64(time.Since(started))/float64(time.Millisecond), true
+		values[ColdStart], seen[ColdStart] = float64(start)/float64(time.Millisecond), true
 	}
 }
 
@@ -159,5 +163,6 @@ func write(w io.Writer, namespace, level string, dimensions map[string]string) {
 	text, err := json.Marshal(line)
 	if err == nil {
 		w.Write(append(text, '\n'))
+		first = false
 	}
 }

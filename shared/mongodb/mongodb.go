@@ -115,10 +115,21 @@ func Open(connectionString, database string, more ...*options.ClientOptions) (*S
 // command because of who that is. The user may have another password by now, or be gone.
 func (s *Store) Refused() bool { return s.refused.Load() }
 
-// notice sets refused if the error of a connection or a command is such a refusal.
+// notice sets refused if the error of a connection or a command is such a refusal. Atlas has
+// one code for all that its proxy refuses, with a message such as "bad auth : Authentication
+// failed." or "user is not allowed to do action [find] on [x.y]".
 func notice(refused *atomic.Bool, err error) {
-	if e, ok := errors.AsType[driver.Error](err); ok && (e.Code == unauthorized || e.Code == authenticationFailed) {
+	e, ok := errors.AsType[driver.Error](err)
+	if !ok {
+		return
+	}
+	switch e.Code {
+	case unauthorized, authenticationFailed:
 		refused.Store(true)
+	case atlasError:
+		if strings.Contains(e.Message, "auth") || strings.Contains(e.Message, "not allowed") {
+			refused.Store(true)
+		}
 	}
 }
 
@@ -158,6 +169,7 @@ const (
 	namespaceNotFound      = 26
 	namespaceExists        = 48
 	notImplemented         = 238
+	atlasError             = 8000
 	collectionUUIDMismatch = 361
 )
 
@@ -183,7 +195,7 @@ var refusals = []int{
 	166, // CommandNotSupportedOnView
 	197, // InvalidIndexSpecificationOption
 	notImplemented,
-	8000,  // AtlasError
+	atlasError,
 	10334, // BSONObjectTooLarge
 	40415, // an unknown field
 }

@@ -22,9 +22,21 @@ import (
 // TestReopened changes the user of the database while a function runs: the commands of open
 // connections are refused, as when a user is deleted, and new connections are, too.
 func TestReopened(t *testing.T) {
+	for name, refusals := range map[string]refusals{
+		"MongoDB": {connection: bson.D{{Key: "code", Value: 18}, {Key: "errmsg", Value: "Authentication failed."}},
+			command: bson.D{{Key: "code", Value: 13}, {Key: "errmsg", Value: "command find requires authentication"}}},
+		"Atlas": {connection: bson.D{{Key: "code", Value: 8000}, {Key: "errmsg", Value: "bad auth : Authentication failed."}},
+			command: bson.D{{Key: "code", Value: 8000}, {Key: "errmsg", Value: "user is not allowed to do action [find] on [x.organizations]"}}},
+	} {
+		t.Run(name, func(t *testing.T) { testReopened(t, refusals) })
+	}
+}
+
+func testReopened(t *testing.T, refusals refusals) {
 	defer wire.SetReopenAfter(0)()
 	db := mongodbtest.NewEmbedded(t)
 	gate := newGate(t, strings.TrimSuffix(strings.TrimPrefix(db.URL, "mongodb://"), "/"))
+	gate.refusals = refusals
 	use := func(user string) {
 		t.Setenv("MONGO_URL", "mongodb://"+user+":x@"+gate.addr+"/?authMechanism=PLAIN&authSource=$external")
 	}
@@ -86,12 +98,16 @@ func TestReopened(t *testing.T) {
 	want(500, 5)
 }
 
+// refusals are how a server refuses a user.
+type refusals struct{ connection, command bson.D }
+
 // gate stands before a database that knows no users, and lets in one of them.
 type gate struct {
 	addr     string
 	database string
 	user     atomic.Value // string
 	conns    chan net.Conn
+	refusals refusals
 }
 
 func newGate(t *testing.T, database string) *gate {
@@ -147,10 +163,10 @@ func (g *gate) serve(client net.Conn) {
 			if user == g.user.Load() {
 				reply = message(request, bson.D{{Key: "ok", Value: 1}, {Key: "conversationId", Value: 1}, {Key: "done", Value: true}, {Key: "payload", Value: []byte{}}})
 			} else {
-				reply = message(request, bson.D{{Key: "ok", Value: 0}, {Key: "code", Value: 18}, {Key: "errmsg", Value: "Authentication failed."}})
+				reply = message(request, append(bson.D{{Key: "ok", Value: 0}}, g.refusals.connection...))
 			}
 		case user != "" && user != g.user.Load():
-			reply = message(request, bson.D{{Key: "ok", Value: 0}, {Key: "code", Value: 13}, {Key: "errmsg", Value: "command " + name + " requires authentication"}})
+			reply = message(request, append(bson.D{{Key: "ok", Value: 0}}, g.refusals.command...))
 		default:
 			if _, err := server.Write(request); err != nil {
 				return
