@@ -3,10 +3,10 @@
 package sam
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -82,13 +82,7 @@ type deployment struct {
 
 func newDeployment(t *testing.T) *deployment {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	d := &deployment{t, t.TempDir(), "http://localhost:" + port}
+	d := &deployment{t: t, dir: t.TempDir()}
 	for _, file := range []string{"../../Makefile", "../../samconfig.toml", "testdata/deploy/template.yaml"} {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -102,10 +96,14 @@ func newDeployment(t *testing.T) *deployment {
 	if err != nil {
 		t.Fatal(err)
 	}
-	aws := exec.Command("python", script, port)
+	aws := exec.Command("python", script)
 	aws.Dir = d.dir
 	aws.Stderr = t.Output()
 	stdin, err := aws.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := aws.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,16 +114,12 @@ func newDeployment(t *testing.T) *deployment {
 		stdin.Close()
 		aws.Wait()
 	})
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		response, err := http.Get(d.url)
-		if err == nil {
-			response.Body.Close()
-			return d
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
+	url, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatalf("%s: %v", script, err)
 	}
+	d.url = strings.TrimSpace(url)
+	return d
 }
 
 const answers = "samconfig.prod.toml" // of the guided deployment

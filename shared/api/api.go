@@ -339,16 +339,16 @@ func serve(e *row, f func(*http.Request) (any, error)) http.Handler {
 			header.Set(name, value)
 		}
 		body, err := recovered(r, f)
-		status := e.status
+		status, reason := e.status, ""
 		if err != nil {
 			p := newProblem(err, id)
 			p.setHeader(header)
-			body, status = p, p.Status
+			body, status, reason = p, p.Status, strings.TrimPrefix(p.Type, problemPath)
 		}
 		status = respond(w, r, status, body)
 		took := time.Since(start)
-		logRequest(r, e.path, status, took, err)
-		measure(e, status, took, err)
+		logRequest(r, e.path, status, took, reason, err)
+		measure(e, status, took, reason)
 	})
 }
 

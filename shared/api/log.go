@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"orgservice/shared/metrics"
@@ -43,10 +42,10 @@ func (l requestLog) WithGroup(name string) slog.Handler {
 }
 
 // logRequest writes one line about the request: who sent it from where, and why it was
-// refused. Its level is ERROR if the service is at fault, WARN if the database can't be
+// refused, with the reason at the end of the problem's type. Its level is ERROR if the service is at fault, WARN if the database can't be
 // reached, otherwise INFO. The path is that of the route: nothing of the path, the query or
 // the body that the client has sent is there, where secrets may be.
-func logRequest(r *http.Request, path string, status int, duration time.Duration, err error) {
+func logRequest(r *http.Request, path string, status int, duration time.Duration, reason string, err error) {
 	level := slog.LevelInfo
 	switch {
 	case status == http.StatusServiceUnavailable:
@@ -69,20 +68,15 @@ func logRequest(r *http.Request, path string, status int, duration time.Duration
 		}
 	}
 	if err != nil {
-		attrs = append(attrs, "reason", reasonOf(err), "error", withoutNames(err))
+		attrs = append(attrs, "reason", reason, "error", withoutNames(err))
 	}
 	slog.Log(r.Context(), level, "request", attrs...)
 }
 
-// reasonOf returns the end of the type of the problem.
-func reasonOf(err error) string { return strings.TrimPrefix(newProblem(err, "").Type, problemPath) }
-
 // measure writes the metrics of a request.
-func measure(e *row, status int, took time.Duration, err error) {
-	dimensions := map[string]string{"Route": e.method + " " + e.path}
+func measure(e *row, status int, took time.Duration, reason string) {
 	metrics.Time(metrics.Latency, took)
-	if err != nil {
-		dimensions["Reason"] = reasonOf(err)
+	if reason != "" {
 		metrics.Add(metrics.Problems, 1)
 	}
 	if status >= 500 {
@@ -91,5 +85,5 @@ func measure(e *row, status int, took time.Duration, err error) {
 	if status == http.StatusTooManyRequests {
 		metrics.Add(metrics.Throttled, 1)
 	}
-	metrics.Write(dimensions)
+	metrics.Write(map[string]string{"Route": e.method + " " + e.path, "Reason": reason})
 }

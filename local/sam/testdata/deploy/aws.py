@@ -1,4 +1,4 @@
-"""Serves moto's APIs of AWS on the port that is the argument, until stdin is closed.
+"""Serves moto's APIs of AWS until stdin is closed. It prints its URL when it listens.
 
 moto's CloudFormation executes every change set. Here it is told how one ends: as the file "end" in the
 working directory says, such as ROLLBACK_COMPLETE."""
@@ -41,5 +41,7 @@ def execute(self, change_set_name, stack_name=None):
 CloudFormationBackend.create_change_set = create
 CloudFormationBackend.execute_change_set = execute
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
-ThreadedMotoServer("127.0.0.1", int(sys.argv[1]), verbose=False).start()
+server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+server.start()
+print(f"http://localhost:{server.get_host_and_port()[1]}", flush=True)
 sys.stdin.read()
