@@ -9,14 +9,20 @@ import (
 	"strings"
 	"time"
 
+	"orgservice/shared/mongodb"
 	"orgservice/shared/org"
 )
 
-// namespaces is the number of collections and indexes together that Atlas
-// advises as the most for a cluster of each tier.
+// limits of Atlas for a cluster of each tier. An M0 and a Flex cluster have no more than so many
+// collections, and no advice about indexes.
 // https://www.mongodb.com/docs/atlas/reference/atlas-limits/
-var namespaces = map[string]int{
-	"M0": 500, "FLEX": 500, "M10": 5_000, "M20": 10_000, "M30": 10_000, "M40": 100_000,
+var tiers = map[string]limits{
+	"M0": {500, 500}, "FLEX": {500, 500}, "M10": {5_000, 1_500}, "M20": {10_000, 3_000}, "M30": {10_000, 3_000}, "M40": {100_000, 6_000},
+}
+
+type limits struct {
+	namespaces  int // collections and indexes together that are advised as the most
+	connections int // to each server
 }
 
 // doctor checks the database and changes nothing. It prints each problem as a
@@ -29,9 +35,9 @@ func doctor(ctx context.Context, p *project, args []string) error {
 	if err != nil {
 		return err
 	}
-	advised, known := namespaces[strings.ToUpper(p.tier)]
+	tier, known := tiers[strings.ToUpper(p.tier)]
 	if p.tier != "" && !known {
-		return fmt.Errorf("unknown tier %q: there are %s", p.tier, strings.Join(slices.Sorted(maps.Keys(namespaces)), ", "))
+		return fmt.Errorf("unknown tier %q: there are %s", p.tier, strings.Join(slices.Sorted(maps.Keys(tiers)), ", "))
 	}
 	store, database, release, err := p.store(ctx)
 	if err != nil {
@@ -54,6 +60,10 @@ func doctor(ctx context.Context, p *project, args []string) error {
 	if err != nil {
 		return err
 	}
+	open, accepted, err := store.Connections(ctx)
+	if err != nil {
+		return err
+	}
 	problems := len(findings)
 	encoder := json.NewEncoder(p.stdout)
 	for _, f := range findings {
@@ -68,16 +78,29 @@ func doctor(ctx context.Context, p *project, args []string) error {
 			problems++
 		}
 	}
-	if known && collections+indexes > advised {
+	if known && collections+indexes > tier.namespaces {
 		problems++
 	}
 	fmt.Fprintf(p.stdout, "%d collections and %d indexes; Atlas advises at most", collections, indexes)
-	for _, tier := range slices.SortedFunc(maps.Keys(namespaces), func(a, b string) int {
-		return (namespaces[a]-namespaces[b])*10 + strings.Compare(a, b)
+	for _, name := range slices.SortedFunc(maps.Keys(tiers), func(a, b string) int {
+		return (tiers[a].namespaces-tiers[b].namespaces)*10 + strings.Compare(a, b)
 	}) {
-		fmt.Fprintf(p.stdout, " %s %d", tier, namespaces[tier])
+		fmt.Fprintf(p.stdout, " %s %d", name, tiers[name].namespaces)
 	}
 	fmt.Fprintln(p.stdout, " of both together")
+	if open > 0 {
+		fmt.Fprintf(p.stdout, "%d connections of %d that the server accepts, with those of this command", open, accepted)
+		if known {
+			fmt.Fprintf(p.stdout, "; %s has %d", strings.ToUpper(p.tier), tier.connections)
+			accepted = min(accepted, tier.connections)
+		}
+		fmt.Fprintf(p.stdout, "; a process of a function has %d at most\n", mongodb.MaxConnections)
+		if open*5 > accepted*4 {
+			problems++
+		}
+	} else {
+		fmt.Fprintln(p.stdout, "the server does not say how many connections it has: with MongoDB that takes the role clusterMonitor")
+	}
 	if problems > 0 {
 		return fmt.Errorf("%d problems", problems)
 	}

@@ -45,7 +45,7 @@ func TestDoctor(t *testing.T) {
 
 	t.Run("OK", func(t *testing.T) {
 		kinds, summary, err := doctor(t, "-tier", "m10")
-		if err != nil || len(kinds) > 0 || !strings.Contains(summary, "10 collections and ") || !strings.Contains(summary, "no problems") {
+		if err != nil || len(kinds) > 0 || !strings.Contains(summary, "10 collections and ") || !strings.Contains(summary, "; M10 has 1500; a process of a function has 6 at most\n") || !strings.Contains(summary, "no problems") {
 			t.Errorf("%v, %s, %v", kinds, summary, err)
 		}
 	})

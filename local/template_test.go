@@ -298,7 +298,8 @@ func submatches(pattern *regexp.Regexp, s string) (found []string) {
 var readers = map[string]func(context.Context, config.Env) error{
 	"wire.Handler":   readDatabase,
 	"wire.Open":      readDatabase,
-	"wire.Reopened":  func(context.Context, config.Env) error { return nil },
+	"wire.Reopened":  readNothing,
+	"wire.Close":     readNothing,
 	"wire.Passwords": readNeed(wire.Passwords),
 	"wire.Tokens":    readNeed(wire.Tokens),
 	"wire.SignUps":   readNeed(wire.SignUps),
@@ -321,6 +322,8 @@ var readers = map[string]func(context.Context, config.Env) error{
 		return err
 	},
 }
+
+func readNothing(context.Context, config.Env) error { return nil }
 
 func readDatabase(ctx context.Context, env config.Env) error {
 	_, err1 := env.Database(ctx)

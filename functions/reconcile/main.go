@@ -25,16 +25,24 @@ func main() {
 		slog.Error("the function can't start", "error", err.Error())
 		os.Exit(1)
 	}
-	lambda.Start(func(ctx context.Context, in input) (org.Report, error) {
-		report, err := reconciler{service}.reconcile(ctx, in)
-		if err != nil && service.Store.(*mongodb.Store).Refused() {
+	store := service.Store.(*mongodb.Store)
+	handler := func(ctx context.Context, in input) (org.Report, error) {
+		report, err := reconciler{service, store}.reconcile(ctx, in)
+		if err != nil && store.Refused() {
 			os.Exit(1) // the password was changed, and the next process reads the secret again
 		}
 		return report, err
-	})
+	}
+	lambda.StartWithOptions(handler, lambda.WithEnableSIGTERM(func() {
+		wire.Close(store)
+		os.Exit(0)
+	}))
 }
 
-type reconciler struct{ service *org.Service }
+type reconciler struct {
+	service *org.Service
+	store   *mongodb.Store // of the service
+}
 
 // input is the event that the schedules in the template send. Any other event,
 // such as the default one of EventBridge, means a quick run.
@@ -50,6 +58,7 @@ func (r reconciler) reconcile(ctx context.Context, in input) (org.Report, error)
 	}
 	report, err := r.service.Reconcile(ctx, in.Full)
 	measure(report)
+	r.measureDatabase(ctx, in.Full)
 	if err != nil {
 		slog.ErrorContext(ctx, "reconcile", "full", in.Full, "report", report, "error", err.Error())
 		return report, err
@@ -69,5 +78,17 @@ func measure(r org.Report) {
 		metrics.Removed: r.Removed, metrics.Purged: r.Purged, metrics.NeedsAttention: r.NeedsAttention,
 	} {
 		metrics.Add(m, float64(len(findings)))
+	}
+}
+
+// measureDatabase measures what a database bears only so much of, and as well as it can.
+func (r reconciler) measureDatabase(ctx context.Context, full bool) {
+	if open, _, err := r.store.Connections(ctx); err == nil && open > 0 {
+		metrics.Add(metrics.Connections, float64(open))
+	}
+	if full {
+		if n, err := r.store.CountCollections(ctx); err == nil {
+			metrics.Add(metrics.Collections, float64(n))
+		}
 	}
 }

@@ -78,6 +78,14 @@ func (f *function) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
+	if strings.HasSuffix(r.URL.Path, "/extension/register") { // for SIGTERM
+		w.Header().Set("Lambda-Extension-Identifier", "3fbd7bd7-7a9d-4a0c-8f6e-6ac9c1c5d0a1")
+		return
+	}
+	if strings.HasSuffix(r.URL.Path, "/extension/event/next") {
+		<-r.Context().Done()
+		return
+	}
 	o := outcome{at: now}
 	o.body, o.err = io.ReadAll(r.Body)
 	if !strings.HasSuffix(r.URL.Path, "/response") {

@@ -37,6 +37,8 @@ func (s *Server) answer(database net.Conn, request []byte) ([]byte, error) {
 		}
 	case "drop", "renameCollection":
 		return s.dropOrRename(database, request)
+	case "serverStatus":
+		return s.status(database, request)
 	}
 	return exchange(database, request)
 }
@@ -60,6 +62,26 @@ func hello(database net.Conn, request []byte) ([]byte, error) {
 		binary.LittleEndian.PutUint32(version.Value, legacyWireVersion) // changes the reply
 	}
 	return reply, nil
+}
+
+// status replies to serverStatus, with the connections of clients, which FerretDB does not count.
+func (s *Server) status(database net.Conn, request []byte) ([]byte, error) {
+	reply, err := exchange(database, request)
+	if err != nil {
+		return nil, err
+	}
+	var fields bson.D
+	if err := bson.Unmarshal(document(reply), &fields); err != nil {
+		return nil, err
+	}
+	fields = slices.DeleteFunc(fields, func(e bson.E) bool { return e.Key == "connections" })
+	open, accepted, rejected := s.Connections()
+	return message(request, append(fields, bson.E{Key: "connections", Value: bson.D{
+		{Key: "current", Value: open},
+		{Key: "available", Value: s.most - open},
+		{Key: "totalCreated", Value: accepted},
+		{Key: "rejected", Value: rejected},
+	}}))
 }
 
 // create creates a collection. It also succeeds if there is one of the same name

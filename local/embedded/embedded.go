@@ -29,6 +29,7 @@ type Server struct {
 	socket   string // Unix socket of FerretDB, in a folder of its own
 	legacy   bool
 	pragmas  []string   // of SQLite
+	most     int        // connections of clients at a time
 	command  sync.Mutex // held during a command
 
 	stop    context.CancelFunc // stops FerretDB
@@ -38,6 +39,8 @@ type Server struct {
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{} // of clients and to FerretDB
 	closed bool
+	// Of clients.
+	open, accepted, rejected int
 }
 
 // Option is an option of Start.
@@ -53,6 +56,10 @@ func Legacy(s *Server) { s.legacy = true }
 // the process, but not one of the machine. Creating a database is ten times as
 // fast.
 func Volatile(s *Server) { s.pragmas = []string{"synchronous(off)"} }
+
+// AtMost limits the connections of clients at a time. As MongoDB does, the server closes further
+// ones at once.
+func AtMost(connections int) Option { return func(s *Server) { s.most = connections } }
 
 // starting is held while a server starts, because ferretdb.New writes to a
 // variable of its package.
@@ -86,6 +93,7 @@ func Start(dir, addr string, options ...Option) (*Server, error) {
 		stopped:  make(chan struct{}),
 		conns:    map[net.Conn]struct{}{},
 		pragmas:  []string{"synchronous(normal)"},
+		most:     65_536,
 	}
 	for _, option := range options {
 		option(s)
@@ -133,6 +141,14 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 
 // URL returns the connection string of the server.
 func (s *Server) URL() string { return "mongodb://" + s.Addr() + "/" }
+
+// Connections returns how many connections of clients there are, and how many were accepted and
+// rejected since the start.
+func (s *Server) Connections() (open, accepted, rejected int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open, s.accepted, s.rejected
+}
 
 // Close closes all connections, then the database.
 func (s *Server) Close() {
@@ -183,8 +199,32 @@ func (s *Server) untrack(c net.Conn) {
 	c.Close()
 }
 
+// enter counts the connection of a client, and reports whether it is let in.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open >= s.most {
+		s.rejected++
+		return false
+	}
+	s.open++
+	s.accepted++
+	return true
+}
+
+func (s *Server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+}
+
 // serve answers the requests of one client until either side ends.
 func (s *Server) serve(client net.Conn) {
+	if !s.enter() {
+		client.Close()
+		return
+	}
+	defer s.leave()
 	if !s.track(client) {
 		return
 	}

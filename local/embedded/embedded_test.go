@@ -687,3 +687,42 @@ func TestQueries(t *testing.T) {
 		})
 	}
 }
+
+// TestAtMost makes more connections than the server accepts.
+func TestAtMost(t *testing.T) {
+	s := start(t, AtMost(2))
+	var conns []net.Conn
+	for range 3 {
+		c, err := net.Dial("tcp", s.Addr())
+		must(t, err)
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	// One of them is closed, whichever the server has accepted last.
+	ended := make(chan int)
+	for i, c := range conns {
+		go func() {
+			c.Read(make([]byte, 1))
+			ended <- i
+		}()
+	}
+	closed := <-ended
+	if open, accepted, rejected := s.Connections(); open != 2 || accepted != 2 || rejected != 1 {
+		t.Errorf("%d connections, %d accepted, %d rejected; want 2, 2, 1", open, accepted, rejected)
+	}
+	conns[(closed+1)%3].Close()
+	<-ended
+}
+
+func TestServerStatus(t *testing.T) {
+	s := start(t, AtMost(20))
+	var status struct {
+		Version     string
+		Connections struct{ Current, Available, TotalCreated, Rejected int }
+	}
+	must(t, connect(t, s).Database("admin").RunCommand(t.Context(), bson.D{{Key: "serverStatus", Value: 1}}).Decode(&status))
+	c := status.Connections
+	if status.Version == "" || c.Current < 2 || c.Current+c.Available != 20 || c.TotalCreated < c.Current || c.Rejected != 0 {
+		t.Errorf("%+v; want at least the client's two connections, of 20", status)
+	}
+}

@@ -124,6 +124,9 @@ func newLambda(config *Config, bin string, out *output) (*lambda, error) {
 	mux.HandleFunc("POST "+invocation+"{id}/response", l.withProcess(l.response))
 	mux.HandleFunc("POST "+invocation+"{id}/error", l.withProcess(l.failure))
 	mux.HandleFunc("POST /{token}/2018-06-01/runtime/init/error", l.withProcess(l.initFailure))
+	const extension = "/{token}/2020-01-01/extension/"
+	mux.HandleFunc("POST "+extension+"register", l.withProcess(l.register))
+	mux.HandleFunc("GET "+extension+"event/next", l.withProcess(l.noEvent))
 	l.server = &http.Server{Handler: mux}
 	go l.server.Serve(listener)
 	return l, nil
@@ -566,6 +569,24 @@ func (l *lambda) initFailure(w http.ResponseWriter, r *http.Request, p *process)
 	p.kill("failed to start: " + err.Error())
 	writeStatus(w, http.StatusAccepted, `{"status":"OK"}`)
 }
+
+// register registers an extension within a function's own process. Lambda sends SIGTERM only to
+// processes that have one; the gateway sends it to all.
+// https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html
+func (l *lambda) register(w http.ResponseWriter, r *http.Request, p *process) {
+	var request struct{ Events []string }
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxPayload)).Decode(&request); err != nil || len(request.Events) > 0 {
+		writeStatus(w, http.StatusBadRequest, `{"errorType":"Extension.InvalidEventType","errorMessage":"the gateway has no events for extensions"}`)
+		return
+	}
+	w.Header().Set("Lambda-Extension-Identifier", newUUID())
+	writeStatus(w, http.StatusOK, string(mustMarshal(map[string]string{
+		"functionName": p.function.id, "functionVersion": "$LATEST", "handler": p.function.handler,
+	})))
+}
+
+// noEvent waits, as Lambda does for an extension that has registered for no events.
+func (l *lambda) noEvent(_ http.ResponseWriter, r *http.Request, _ *process) { <-r.Context().Done() }
 
 // readError returns the *functionError in the body of a request.
 func readError(r *http.Request) error {

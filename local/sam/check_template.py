@@ -131,6 +131,7 @@ STACKS = {  # parameters, and the secret with the key that signs
     "with introspection": ({"IntrospectionSecret": ARN}, "JwtSecret"),
     "with a key of the customer": ({"IntrospectionSecret": ARN, "SmtpUrlSecret": ARN, "JwtPrivateKeySecret": ARN, "SecretsKey": KEY_ARN}, "JwtPrivateKeySecret"),
     "with alarms": ({"AlarmTopic": TOPIC_ARN}, "JwtSecret"),
+    "with alarms for a tier": ({"AlarmTopic": TOPIC_ARN, "DatabaseTier": "M10"}, "JwtSecret"),
     "without its own secret": ({"JwtPrivateKeySecret": ARN, "JwtAcceptSecret": "false"}, "JwtPrivateKeySecret"),
 }
 SECRET_VARIABLES = {"MONGO_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "INTROSPECTION_SECRET", "SMTP_URL"}
@@ -166,7 +167,8 @@ def translate(source, parameters):
             resource["Properties"]["CodeUri"] = "s3://bucket/key"
     out = Translator({"AWSLambdaBasicExecutionRole": BASIC_ROLE}, Parser()).translate(template, parameters)
     values = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()} | parameters
-    conditions = {name: holds(condition, values) for name, condition in template.get("Conditions", {}).items()}
+    defined = template.get("Conditions", {})
+    conditions = {name: holds(condition, values, defined) for name, condition in defined.items()}
     resources = {}
     for name, resource in out["Resources"].items():
         if conditions.get(resource.get("Condition"), True):
@@ -174,14 +176,18 @@ def translate(source, parameters):
     return resources
 
 
-def holds(condition, parameters):
+def holds(condition, parameters, defined):
     match condition:
         case {"Ref": name}:
             return parameters[name]
+        case {"Condition": name}:
+            return holds(defined[name], parameters, defined)
         case {"Fn::Equals": [a, b]}:
-            return holds(a, parameters) == holds(b, parameters)
+            return holds(a, parameters, defined) == holds(b, parameters, defined)
         case {"Fn::Not": [a]}:
-            return not holds(a, parameters)
+            return not holds(a, parameters, defined)
+        case {"Fn::And": parts}:
+            return all(holds(part, parameters, defined) for part in parts)
         case str():
             return condition
     raise ValueError(f"unknown condition: {condition}")
@@ -290,7 +296,9 @@ def check_functions(functions, secrets, parameters, resolved, key):
         check(p["Timeout"] < limit, f"{name} may run for {p['Timeout']} s, which is not less than {limit} s")
         memory = p["MemorySize"]
         check(memory == ONE_CPU if name in HASHING else 128 <= memory < ONE_CPU, f"{name} has {memory} MB")
-        check("ReservedConcurrentExecutions" not in p, f"{name} reserves concurrency, which a new account can't")
+        # local TestTiers checks how much, and that it is that of the functions with a database.
+        reserves = p.get("ReservedConcurrentExecutions", {"Ref": "AWS::NoValue"}) != {"Ref": "AWS::NoValue"}
+        equal(reserves, resolved["DatabaseTier"] != "none" and name not in ("AuthorizerFunction", "JwksFunction", "DocsFunction"), f"whether {name} reserves concurrency")
         logging = p.get("LoggingConfig", {})
         equal(ref(logging.get("LogGroup")), "FunctionLogs", f"log group of {name}")
         equal(logging.get("LogFormat"), "JSON", f"log format of {name}")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -24,9 +25,9 @@ import (
 )
 
 // Serve is the main of a Lambda function: it serves the handler that open
-// returns until the process ends. If open fails, because a setting is missing
-// or wrong, Serve logs the error and exits with status 1. It reads
-// EDGE_SECRET_SHA256 itself, which all functions with a route have.
+// returns until the process ends. A handler that is an [io.Closer] is closed then. If open
+// fails, because a setting is missing or wrong, Serve logs the error and exits with status 1.
+// It reads EDGE_SECRET_SHA256 itself, which all functions with a route have.
 func Serve(open func(context.Context) (http.Handler, error)) {
 	slog.SetDefault(slog.New(requestLog{lambdacontext.NewLogHandler()}))
 	edge, err := newEdge(os.Getenv("EDGE_SECRET_SHA256"))
@@ -38,7 +39,14 @@ func Serve(open func(context.Context) (http.Handler, error)) {
 		slog.Error("the function can't start", "error", err.Error())
 		os.Exit(1)
 	}
-	lambda.Start(edge.guard(Lambda(handler)))
+	var options []lambda.Option
+	if closer, ok := handler.(io.Closer); ok {
+		options = append(options, lambda.WithEnableSIGTERM(func() {
+			closer.Close()
+			os.Exit(0)
+		}))
+	}
+	lambda.StartWithOptions(edge.guard(Lambda(handler)), options...)
 }
 
 // Lambda turns the handler into a Lambda function for an HTTP API with payload

@@ -33,6 +33,8 @@ const (
 	NeedsAttention
 	Unfinished
 	OldestUnfinished
+	Connections
+	Collections
 )
 
 // Units of CloudWatch.
@@ -70,6 +72,8 @@ var Definitions = [...]Definition{
 	NeedsAttention:   {"NeedsAttention", count, "", "findings of reconcile that a person must look at"},
 	Unfinished:       {"Unfinished", count, "", "interrupted operations that reconcile found"},
 	OldestUnfinished: {"OldestUnfinished", seconds, "", "age of the oldest of them; 0 if there is none"},
+	Connections:      {"Connections", count, "", "connections of all clients to the database's primary, each minute, if the database's user may know (role clusterMonitor)"},
+	Collections:      {"Collections", count, "", "collections of the database, each hour"},
 }
 
 var (

@@ -135,3 +135,31 @@ func (s *Store) CountNamespaces(ctx context.Context) (collections, indexes int, 
 	}
 	return len(specs), indexes, nil
 }
+
+// CountCollections returns how many collections the store's database has.
+func (s *Store) CountCollections(ctx context.Context) (int, error) {
+	names, err := s.claims.Database().ListCollectionNames(ctx, bson.D{})
+	return len(names), convert("list collections", err)
+}
+
+// MaxConnections is how many connections a store has to a server at most, with the one that
+// watches the server. In Lambda the driver has only one of these.
+const MaxConnections = maxPoolSize + 1
+
+const serverStatus = "serverStatus"
+
+// Connections returns how many connections the server has, from whomever, and how many it
+// accepts. Both are 0 where the server does not say: with MongoDB the user needs the role
+// clusterMonitor.
+func (s *Store) Connections(ctx context.Context) (open, limit int, err error) {
+	var status struct {
+		Connections struct{ Current, Available int }
+	}
+	err = s.client.Database("admin").RunCommand(ctx, bson.D{{Key: serverStatus, Value: 1}}).Decode(&status)
+	var server mongo.ServerError
+	if errors.As(err, &server) && slices.ContainsFunc(refusals, server.HasErrorCode) {
+		return 0, 0, nil
+	}
+	c := status.Connections
+	return c.Current, c.Current + c.Available, convert(serverStatus, err)
+}

@@ -44,6 +44,7 @@ type Store struct {
 	client        *mongo.Client
 	wireVersion   *atomic.Int32 // of the server; 0 before the first connection
 	refused       *atomic.Bool  // the server has refused the user or a command of it
+	disconnected  *atomic.Bool  // the server has ended or refused a connection
 	organizations *mongo.Collection
 	admins        *mongo.Collection
 	claims        *mongo.Collection
@@ -62,7 +63,7 @@ var _ org.Store = (*Store)(nil)
 // is wrong with the connection string, without its user and password. The store
 // connects when it is first used. Tests may pass further options.
 func Open(connectionString, database string, more ...*options.ClientOptions) (*Store, error) {
-	wireVersion, refused := new(atomic.Int32), new(atomic.Bool)
+	wireVersion, refused, disconnected := new(atomic.Int32), new(atomic.Bool), new(atomic.Bool)
 	client, err := mongo.Connect(append([]*options.ClientOptions{options.Client().
 		ApplyURI(connectionString).
 		SetAppName("organization-management-service").
@@ -77,13 +78,21 @@ func Open(connectionString, database string, more ...*options.ClientOptions) (*S
 					wireVersion.Store(version)
 				}
 			},
+			ServerHeartbeatFailed: func(*event.ServerHeartbeatFailedEvent) { disconnected.Store(true) },
 		}).
-		SetPoolMonitor(&event.PoolMonitor{Event: func(e *event.PoolEvent) { notice(refused, e.Error) }}).
+		SetPoolMonitor(&event.PoolMonitor{Event: func(e *event.PoolEvent) {
+			notice(refused, e.Error)
+			if e.Type == event.ConnectionPoolCleared || e.Type == event.ConnectionCheckOutFailed {
+				disconnected.Store(true)
+			}
+		}}).
 		SetMonitor(&event.CommandMonitor{
 			Succeeded: func(_ context.Context, e *event.CommandSucceededEvent) { measure(e.Duration) },
 			Failed: func(_ context.Context, e *event.CommandFailedEvent) {
 				measure(e.Duration)
-				notice(refused, e.Failure)
+				if e.CommandName != serverStatus { // not every user may do this
+					notice(refused, e.Failure)
+				}
 			},
 		}).
 		SetServerSelectionTimeout(selectionTimeout).
@@ -99,6 +108,7 @@ func Open(connectionString, database string, more ...*options.ClientOptions) (*S
 		client:        client,
 		wireVersion:   wireVersion,
 		refused:       refused,
+		disconnected:  disconnected,
 		organizations: db.Collection("organizations"),
 		admins:        db.Collection("admins"),
 		claims:        db.Collection("claims"),
@@ -114,6 +124,9 @@ func Open(connectionString, database string, more ...*options.ClientOptions) (*S
 // Refused reports whether the server has refused the user of the connection string, or a
 // command because of who that is. The user may have another password by now, or be gone.
 func (s *Store) Refused() bool { return s.refused.Load() }
+
+// Disconnected reports whether a connection could not be made or kept since the store was opened.
+func (s *Store) Disconnected() bool { return s.disconnected.Load() }
 
 // notice sets refused if the error of a connection or a command is such a refusal. Atlas has
 // one code for all that its proxy refuses, with a message such as "bad auth : Authentication

@@ -15,6 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"orgservice/local/mongodbtest"
+	"orgservice/shared/mongodb"
 	"orgservice/shared/org"
 	"orgservice/shared/wire"
 )
@@ -98,6 +99,26 @@ func testReopened(t *testing.T, refusals refusals) {
 	want(500, 5)
 }
 
+// TestNoClusterMonitor asks for the connections as a user who may not know.
+func TestNoClusterMonitor(t *testing.T) {
+	db := mongodbtest.NewEmbedded(t)
+	gate := newGate(t, strings.TrimSuffix(strings.TrimPrefix(db.URL, "mongodb://"), "/"))
+	gate.refusals.command = bson.D{{Key: "code", Value: 13}, {Key: "errmsg", Value: "not authorized on admin to execute command { serverStatus: 1 }"}}
+	gate.reserved = "serverStatus"
+	gate.let("one")
+	store, err := mongodb.Open("mongodb://one:x@"+gate.addr+"/?authMechanism=PLAIN&authSource=$external", db.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close(t.Context())
+	if open, limit, err := store.Connections(t.Context()); open != 0 || limit != 0 || err != nil {
+		t.Errorf("%d of %d, %v; want 0 of 0", open, limit, err)
+	}
+	if store.Refused() {
+		t.Error("the user counts as refused")
+	}
+}
+
 // refusals are how a server refuses a user.
 type refusals struct{ connection, command bson.D }
 
@@ -108,6 +129,7 @@ type gate struct {
 	user     atomic.Value // string
 	conns    chan net.Conn
 	refusals refusals
+	reserved string // command that the user may not send
 }
 
 func newGate(t *testing.T, database string) *gate {
@@ -165,7 +187,7 @@ func (g *gate) serve(client net.Conn) {
 			} else {
 				reply = message(request, append(bson.D{{Key: "ok", Value: 0}}, g.refusals.connection...))
 			}
-		case user != "" && user != g.user.Load():
+		case user != "" && user != g.user.Load(), g.reserved != "" && name == g.reserved:
 			reply = message(request, append(bson.D{{Key: "ok", Value: 0}}, g.refusals.command...))
 		default:
 			if _, err := server.Write(request); err != nil {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"orgservice/shared/auth"
@@ -134,7 +135,8 @@ func Handler(endpoint func(*org.Service) http.Handler, needs ...Need) func(conte
 // Reopened returns what api.Serve takes, from a function that opens the service and returns it
 // with the handler of the endpoint. Once the database has refused its user, because the
 // password was changed, open is called again before the next request is served, and so the
-// secrets are read again; but at most every ten seconds.
+// secrets are read again; but at most every ten seconds. The same happens after a request
+// that was answered 503 because of connections: then those that are left are closed at its end.
 func Reopened(open func(context.Context) (*org.Service, http.Handler, error)) func(context.Context) (http.Handler, error) {
 	return func(ctx context.Context) (http.Handler, error) {
 		h := &handler{open: open}
@@ -144,33 +146,65 @@ func Reopened(open func(context.Context) (*org.Service, http.Handler, error)) fu
 
 var reopenAfter = 10 * time.Second
 
-// handler serves the requests of a function, one after the other.
+// handler serves the requests of a function, one after the other. It may be closed meanwhile.
 type handler struct {
 	open   func(context.Context) (*org.Service, http.Handler, error)
 	opened time.Time
+	closed bool // the store is closed, and is opened again for the next request
 
-	store    *mongodb.Store
+	store    atomic.Pointer[mongodb.Store]
 	endpoint http.Handler
 }
 
+// Close ends the connections to the database. Otherwise, when Lambda freezes the process for good, the
+// server would keep them until they have been idle for too long.
+func (h *handler) Close() error { return Close(h.store.Load()) }
+
+// Close closes the store, in the time that Lambda gives a process between SIGTERM and SIGKILL,
+// which is half a second.
+func Close(store *mongodb.Store) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	return store.Close(ctx)
+}
+
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if h.store.Refused() && time.Since(h.opened) >= reopenAfter {
-		refused := h.store
+	store := h.store.Load()
+	refused := store.Refused() && time.Since(h.opened) >= reopenAfter
+	if h.closed || refused {
 		if err := h.reopen(r.Context()); err != nil {
-			slog.ErrorContext(r.Context(), "the database has refused the user, and the settings can't be read again", "error", err.Error())
-		} else {
+			slog.ErrorContext(r.Context(), "the settings can't be read again", "error", err.Error())
+		} else if refused {
 			slog.WarnContext(r.Context(), "the database has refused the user: the settings were read again")
-			refused.Close(r.Context())
+			store.Close(r.Context())
 		}
 	}
-	h.endpoint.ServeHTTP(w, r)
+	answer := &statusWriter{ResponseWriter: w}
+	h.endpoint.ServeHTTP(answer, r)
+	if store = h.store.Load(); answer.status == http.StatusServiceUnavailable && store.Disconnected() {
+		// A server that has no more connections to give gets back those of this process, and the
+		// one by which the driver watches it. Otherwise processes that can do nothing would keep them all.
+		Close(store)
+		h.closed = true
+	}
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
 }
 
 func (h *handler) reopen(ctx context.Context) error {
 	h.opened = time.Now()
 	s, endpoint, err := h.open(ctx)
 	if err == nil {
-		h.store, h.endpoint = s.Store.(*mongodb.Store), endpoint
+		h.store.Store(s.Store.(*mongodb.Store))
+		h.endpoint, h.closed = endpoint, false
 	}
 	return err
 }
