@@ -77,6 +77,13 @@ simulate: ## simulate a million schedules of the lifecycle: make simulate N=1000
 test-java: ## run the tests on mongo-java-server (needs Java and Maven)
 	local/javaserver/test.sh -timeout 20m
 
+# The version that was deployed last. After each deployment this is the revision of that one.
+BESIDE = 84d7f8c
+
+.PHONY: test-upgrade
+test-upgrade: ## test this version and the one before on one database, in turn: make test-upgrade BESIDE=REVISION
+	ORGSERVICE_BESIDE=$(BESIDE) go test -count=1 -timeout 20m ./local/e2e
+
 .PHONY: test-browser
 test-browser: ## use /docs and /redoc with Chromium, which must be installed; pictures in local/.data/browser
 	@[ -e $(REDOC) ] || local/redoc.sh

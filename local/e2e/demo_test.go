@@ -145,7 +145,7 @@ func runBroken(t *testing.T, p *process, hit func(int) bool, breaks func(*os.Pro
 	}))
 	defer broken.Close()
 	var stdout, stderr bytes.Buffer
-	cmd := newCommand(p.data, nil, "demo", broken.URL)
+	cmd := current.newCommand(p.data, nil, "demo", broken.URL)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -17,4 +17,7 @@
 // wide enough:
 //
 //	go run ./local -parameter OpenThrottleRate=10000 -parameter OpenThrottleBurst=10000
+//
+// With ORGSERVICE_BESIDE set to a revision of Git, that version serves every second request on
+// the same database, as during a gradual deployment or after going back.
 package e2e

@@ -590,7 +590,7 @@ func testEdge(t *testing.T) {
 // the one that once shut everybody out, while others log in. The limits are those of the
 // template.
 func testFlood(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(root, "template.yaml"))
+	text, err := os.ReadFile(filepath.Join(current.root, "template.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer os.RemoveAll(temp)
-	if err := buildLocal(temp); err != nil {
+	if current, err = buildCurrent(temp); err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, dropMasterDBs()) }()
@@ -133,6 +133,9 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	baseURL = own.url
+	if revision := os.Getenv("ORGSERVICE_BESIDE"); revision != "" {
+		return runBeside(m, temp, revision, env)
+	}
 	code = m.Run()
 	return code, errors.Join(own.stop(), secrets.searchLogs())
 }

@@ -22,9 +22,14 @@ import (
 	"orgservice/local/mongodbtest"
 )
 
-// command is the path of the built command local, and root the folder in which it
-// runs.
-var command, root string
+// program is the built command local of one version of the service.
+type program struct {
+	command string // path
+	root    string // folder of the version's source, in which it runs
+}
+
+// current is the version under test.
+var current program
 
 // signingSecret is JWT_SECRET of the gateways that the suite starts.
 var signingSecret = secrets.add(rand.Text() + rand.Text())
@@ -32,24 +37,28 @@ var signingSecret = secrets.add(rand.Text() + rand.Text())
 // introspectionSecret is INTROSPECTION_SECRET of these gateways.
 var introspectionSecret = secrets.add(rand.Text() + rand.Text())
 
-// buildLocal builds command local into the folder dir.
-func buildLocal(dir string) error {
+// buildCurrent builds command local of the version under test into the folder dir.
+func buildCurrent(dir string) (program, error) {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
-		return fmt.Errorf("go env GOMOD: %w", err)
+		return program{}, fmt.Errorf("go env GOMOD: %w", err)
 	}
-	root = filepath.Dir(strings.TrimSpace(string(out)))
-	command = filepath.Join(dir, "local")
-	args := []string{"build", "-o", command}
+	return buildLocal(filepath.Dir(strings.TrimSpace(string(out))), dir)
+}
+
+// buildLocal builds command local of the version in the folder root into the folder dir.
+func buildLocal(root, dir string) (program, error) {
+	p := program{command: filepath.Join(dir, "local"), root: root}
+	args := []string{"build", "-o", p.command}
 	if raceEnabled {
 		args = append(args, "-race")
 	}
 	build := exec.Command("go", append(args, "./local")...)
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build ./local: %w\n%s", err, out)
+		return program{}, fmt.Errorf("go build ./local: %w\n%s", err, out)
 	}
-	return nil
+	return p, nil
 }
 
 // serverURL is MONGO_URL, the server of the gateways' databases. If it is empty,
@@ -97,13 +106,13 @@ func dropMasterDBs() error {
 
 // newCommand returns command local for a data folder. It sets all variables that
 // matter, so that it runs the same on every machine; those in env replace them.
-func newCommand(data string, env []string, args ...string) *exec.Cmd {
+func (p program) newCommand(data string, env []string, args ...string) *exec.Cmd {
 	wide := []string{"-data", data}
 	for _, name := range []string{"ThrottleRate", "ThrottleBurst", "OpenThrottleRate", "OpenThrottleBurst"} {
 		wide = append(wide, "-parameter", name+"=10000")
 	}
-	cmd := exec.Command(command, append(wide, args...)...)
-	cmd.Dir = root
+	cmd := exec.Command(p.command, append(wide, args...)...)
+	cmd.Dir = p.root
 	cmd.Env = append(os.Environ(), "PORT=0", "MONGO_URL="+serverURL, "MASTER_DB=", "JWT_SECRET="+signingSecret, "JWT_SECRET_PREVIOUS=", "INTROSPECTION_SECRET="+introspectionSecret,
 		"JWT_EXPIRES_IN=", "SMTP_URL=", "MAIL_FROM=", "APP_URL=", "BCRYPT_COST=4", "LOG_LEVEL=DEBUG")
 	if serverURL != "" {
@@ -130,9 +139,13 @@ var readyMessage = regexp.MustCompile(`(?m)^listening on (http://\S+) \(pid \d+\
 // the first time, while other tests compile too, takes minutes.
 const patience = 10 * time.Minute
 
-// startLocal starts a gateway and returns when it listens.
+// startLocal starts a gateway of the current version and returns when it listens.
 func startLocal(data string, env []string, args ...string) (*process, error) {
-	p := &process{data: data, cmd: newCommand(data, env, args...), out: &output{changed: make(chan struct{})}, ended: make(chan struct{})}
+	return current.start(data, env, args...)
+}
+
+func (v program) start(data string, env []string, args ...string) (*process, error) {
+	p := &process{data: data, cmd: v.newCommand(data, env, args...), out: &output{changed: make(chan struct{})}, ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	secrets.addLog(p.out)
 	if err := p.cmd.Start(); err != nil {
@@ -238,7 +251,7 @@ func newData(t *testing.T) string {
 // keepBuild makes the folder of the built functions in data one that all gateways of
 // the suite share and that stays, so that only what has changed is linked.
 func keepBuild(data string) error {
-	kept := filepath.Join(root, "local", ".data", "e2e")
+	kept := filepath.Join(current.root, "local", ".data", "e2e")
 	return errors.Join(os.MkdirAll(kept, 0o700), os.MkdirAll(data, 0o700), os.Symlink(kept, filepath.Join(data, "build")))
 }
 
@@ -248,7 +261,7 @@ func runLocal(t *testing.T, data string, env []string, args ...string) (code int
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var out, errs bytes.Buffer
-	cmd := newCommand(data, env, args...)
+	cmd := current.newCommand(data, env, args...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
