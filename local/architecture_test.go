@@ -23,7 +23,7 @@ func dependencies(t *testing.T, pkg string) []string {
 }
 
 // TestImports checks that imports go one way: functions → api, wire, mail → mongodb,
-// config → org → auth, metrics, and mail, config → awsapi. Package mail stands beside wire, so that only functions that
+// config → org → auth, metrics, trace, and mail, config → awsapi. Package mail stands beside wire, so that only functions that
 // send mail link what that needs. No function and no package of shared may link a
 // package of local; only their tests import local/mongodbtest.
 func TestImports(t *testing.T) {
@@ -43,6 +43,7 @@ func TestImports(t *testing.T) {
 		"./shared/mongodb":       {"orgservice/shared/api", "orgservice/shared/config", adapter, lambda, sdk},
 		"./shared/awsapi":        {"orgservice/", driver, adapter, lambda},
 		"./shared/metrics":       {"orgservice/", driver, adapter, lambda, sdk, "net/"},
+		"./shared/trace":         {"orgservice/", driver, adapter, lambda, sdk, "net/"},
 		"./shared/config":        {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/org", driver, adapter, lambda, mailer, smtp},
 		"./shared/mail":          {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/wire", driver, adapter, lambda},
 		"./shared/api":           {"orgservice/shared/mongodb", "orgservice/shared/config", driver, sdk},

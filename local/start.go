@@ -47,6 +47,7 @@ func (p *project) welcome(g *gateway.Gateway, operatorToken string, embedded, ma
 	if docs != "" {
 		fmt.Fprintf(&b, "docs: %s\n", docs)
 	}
+	fmt.Fprintf(&b, "metrics: %[1]s/metrics, and where the time of each request goes: %[1]s/traces\n", g.URL())
 	fmt.Fprintf(&b, "database: %s%s\n", withoutSecrets(p.env["MONGO_URL"]), kind)
 	mail := "sent by the server of SMTP_URL"
 	if mailbox {

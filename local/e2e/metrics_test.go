@@ -38,6 +38,25 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 
+	// So does it with what they tell X-Ray.
+	waterfall := regexp.MustCompile(`(?s)\nPOST /org/create 201 \S+ create\[\d+\] cold \S+\n` +
+		` +0\.\d +\d+\.\d  start of create +\|█+\n` +
+		` +\d+\.\d +\d+\.\d  create +\| *█+\n` +
+		`(?: +\d+\.\d +\d+\.\d    \S+(?: \S+)? +\| *█+\n)*` +
+		` +\d+\.\d +\d+\.\d    bcrypt +\| *█+\n` +
+		`(?: +\d+\.\d +\d+\.\d    \S+(?: \S+)? +\| *█+\n)*` +
+		` +\d+\.\d +\d+\.\d    insert organizations +\| *█+\n`)
+	clock := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3} `)
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		text := clock.ReplaceAllString(get(t, p.url+"/traces", "*/*"), "")
+		if waterfall.MatchString(text) && strings.Contains(text, "start of authorizer") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the traces are\n%s", text)
+		}
+	}
+
 	page := get(t, p.url+"/metrics", "text/html,*/*;q=0.8")
 	if !strings.Contains(page, "<td>Latency<td>POST /admin/login<td>3<td>") || !strings.Contains(page, "<td>Latency<td><td>5<td>") {
 		t.Errorf("the page is %s", page)

@@ -182,7 +182,7 @@ func readResponse(response []byte) (*answer, error) {
 	return a, nil
 }
 
-// newTrace returns a new X-Ray trace ID.
+// newTrace returns a new X-Ray trace ID, as it is in a header.
 func newTrace() string {
 	var b [12]byte
 	rand.Read(b[:])

@@ -99,6 +99,7 @@ type answer struct {
 	pid      int       // of its process
 	cold     bool      // it was the first event of the process
 	reason   string    // why the gateway itself answers with an error
+	spans    []span    // the invocations for it
 }
 
 // refuse returns an error answer of the gateway itself. Only the access log has
@@ -119,9 +120,9 @@ func internalError(reason string) *answer {
 // handle serves one request and writes its line of the access log.
 func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 	start, id, s := time.Now(), newRequestID(), g.current.Load()
-	if r.URL.Path == metricsPath && r.Method == http.MethodGet {
-		if route, _ := s.match(r.Method, metricsPath); route == nil {
-			g.out.metrics.ServeHTTP(w, r)
+	if own := g.ownPage(r.URL.Path); own != nil && r.Method == http.MethodGet {
+		if route, _ := s.match(r.Method, r.URL.Path); route == nil {
+			own.ServeHTTP(w, r)
 			return
 		}
 	}
@@ -136,7 +137,20 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Apigw-Requestid", id)
 	w.WriteHeader(a.status)
 	w.Write(a.body)
-	g.out.printf("%s", newAccess(r, a, start, id).line(g.config.Log))
+	access := newAccess(r, a, start, id)
+	g.out.printf("%s", access.line(g.config.Log))
+	g.lambda.traces.add(access, a.spans)
+}
+
+// ownPage returns what the gateway itself answers a path with, or nil.
+func (g *Gateway) ownPage(path string) http.Handler {
+	switch path {
+	case metricsPath:
+		return &g.out.metrics
+	case tracesPath:
+		return g.lambda.traces
+	}
+	return nil
 }
 
 // answer returns the answer to a request, without CORS headers. start is the time
@@ -176,9 +190,14 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, s *stage, start
 	defer cancel()
 	event := newEvent(r, s, rt, path, start, id, body)
 	event.PathParameters = parameters
+	var spans []span
 	if rt.authorizer != nil {
-		callerContext, refusal := g.authorize(ctx, s, rt, event)
+		callerContext, refusal, span := g.authorize(ctx, s, rt, event)
+		if span != nil {
+			spans = append(spans, *span)
+		}
 		if refusal != nil {
+			refusal.spans = spans
 			return refusal
 		}
 		event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{Lambda: callerContext}
@@ -210,6 +229,10 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, s *stage, start
 		}
 	}
 	a.function, a.pid, a.cold = rt.function, o.pid, o.cold
+	if o.pid != 0 {
+		spans = append(spans, o.span)
+	}
+	a.spans = spans
 	return a
 }
 
@@ -221,13 +244,14 @@ func (g *Gateway) isOperator(header string) bool {
 }
 
 // authorize asks the authorizer of the route. It returns the context that the
-// authorizer gives the caller, or the error answer if the caller may not pass.
-func (g *Gateway) authorize(ctx context.Context, s *stage, rt *route, event *events.APIGatewayV2HTTPRequest) (map[string]any, *answer) {
+// authorizer gives the caller, or the error answer if the caller may not pass, and the
+// invocation, unless the answer was known.
+func (g *Gateway) authorize(ctx context.Context, s *stage, rt *route, event *events.APIGatewayV2HTTPRequest) (caller map[string]any, refusal *answer, asked *span) {
 	authorizer := rt.authorizer
 	var identity []string
 	for _, name := range authorizer.headers {
 		if event.Headers[name] == "" {
-			return nil, refuse(http.StatusUnauthorized, "Unauthorized", "there is no header "+name)
+			return nil, refuse(http.StatusUnauthorized, "Unauthorized", "there is no header "+name), nil
 		}
 		identity = append(identity, event.Headers[name])
 	}
@@ -250,8 +274,11 @@ func (g *Gateway) authorize(ctx context.Context, s *stage, rt *route, event *eve
 			RequestContext:        event.RequestContext,
 			PathParameters:        event.PathParameters,
 		}))
+		if o.pid != 0 {
+			asked = &o.span
+		}
 		if o.err != nil {
-			return nil, internalError("the authorizer failed: " + o.err.Error())
+			return nil, internalError("the authorizer failed: " + o.err.Error()), asked
 		}
 		var response struct {
 			IsAuthorized *bool          `json:"isAuthorized"`
@@ -260,7 +287,7 @@ func (g *Gateway) authorize(ctx context.Context, s *stage, rt *route, event *eve
 		decoder := json.NewDecoder(strings.NewReader(string(o.response)))
 		decoder.UseNumber()
 		if err := decoder.Decode(&response); err != nil || response.IsAuthorized == nil {
-			return nil, internalError(authorizer.function.id + `: the response is not {"isAuthorized": true or false, "context": {...}}`)
+			return nil, internalError(authorizer.function.id + `: the response is not {"isAuthorized": true or false, "context": {...}}`), asked
 		}
 		a = authorization{*response.IsAuthorized, response.Context, time.Now().Add(authorizer.ttl)}
 		if authorizer.ttl > 0 {
@@ -269,9 +296,9 @@ func (g *Gateway) authorize(ctx context.Context, s *stage, rt *route, event *eve
 	}
 	if !a.allow {
 		reason, _ := a.context["reason"].(string)
-		return nil, refuse(http.StatusForbidden, "Forbidden", cmp.Or(reason, "the authorizer refused"))
+		return nil, refuse(http.StatusForbidden, "Forbidden", cmp.Or(reason, "the authorizer refused")), asked
 	}
-	return a.context, nil
+	return a.context, nil, asked
 }
 
 // match returns the most specific route for a request and the values of its path

@@ -41,6 +41,7 @@ type lambda struct {
 	out      *output
 	listener net.Listener
 	server   *http.Server
+	traces   *traces
 
 	mu        sync.Mutex
 	closed    bool
@@ -84,6 +85,7 @@ type invocation struct {
 	event []byte
 	cold  bool         // it is the first one of its process
 	done  chan outcome // gets the one outcome; has room for it
+	span  span
 }
 
 // outcome is the result of an invocation.
@@ -92,6 +94,7 @@ type outcome struct {
 	err      error
 	pid      int  // of the process that ran it; 0 if none has
 	cold     bool // it was the first event of the process
+	span     span
 }
 
 // functionError is the error that a function has returned.
@@ -110,11 +113,17 @@ func newLambda(config *Config, bin string, out *output) (*lambda, error) {
 	if err != nil {
 		return nil, err
 	}
+	traces, err := newTraces()
+	if err != nil {
+		listener.Close()
+		return nil, err
+	}
 	l := &lambda{
 		config:    config,
 		bin:       bin,
 		out:       out,
 		listener:  listener,
+		traces:    traces,
 		fleets:    map[string]*fleet{},
 		processes: map[string]*process{},
 	}
@@ -208,7 +217,11 @@ func (l *lambda) invoke(ctx context.Context, f *function, trace string, event []
 	if len(event) > maxPayload {
 		return outcome{err: errTooLarge}
 	}
-	inv := &invocation{id: newUUID(), trace: trace, event: event, done: make(chan outcome, 1)}
+	inv := &invocation{
+		id: newUUID(), event: event, done: make(chan outcome, 1),
+		span: span{function: f.binary(), id: newSegmentID(), asked: time.Now()},
+	}
+	inv.trace = trace + ";Parent=" + inv.span.id + ";Sampled=1"
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -261,6 +274,7 @@ func (l *lambda) dispatch(fl *fleet) {
 // assign hands inv to the process p, and kills p at the timeout of the function.
 func (l *lambda) assign(p *process, inv *invocation) {
 	inv.cold, p.used, p.current = !p.used, true, inv
+	inv.span.began = time.Now()
 	p.events <- inv
 	timeout := l.limit(p.function.timeout)
 	time.AfterFunc(timeout, func() {
@@ -342,6 +356,7 @@ func (l *lambda) environment(p *process) []string {
 		"AWS_LAMBDA_LOG_LEVEL="+l.config.LogLevel,
 		"AWS_LAMBDA_RUNTIME_API="+l.listener.Addr().String()+"/"+p.token,
 		"AWS_REGION="+l.config.region,
+		"AWS_XRAY_DAEMON_ADDRESS="+l.traces.address(),
 		"LAMBDA_TASK_ROOT="+l.bin,
 		"TZ=:UTC",
 		"_HANDLER="+p.function.handler,
@@ -405,7 +420,8 @@ func (fl *fleet) retire() {
 
 // finish ends the invocation that the process works on.
 func (p *process) finish(o outcome) {
-	o.pid, o.cold = p.cmd.Process.Pid, p.current.cold
+	o.pid, o.cold, o.span = p.cmd.Process.Pid, p.current.cold, p.current.span
+	o.span.ended = time.Now()
 	p.current.done <- o
 	p.current = nil
 }
@@ -453,6 +469,7 @@ func (l *lambda) close(ctx context.Context) {
 		<-ended
 	}
 	l.server.Close()
+	l.traces.close()
 }
 
 // terminate ends the processes for which which returns true.

@@ -144,9 +144,10 @@ func TestEnvironment(t *testing.T) {
 		got[name] = value
 	}
 	for name, prefix := range map[string]string{
-		"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:",
-		"LAMBDA_TASK_ROOT":       "/",
-		"_X_AMZN_TRACE_ID":       "Root=1-", // the Lambda library of the function sets it
+		"AWS_LAMBDA_RUNTIME_API":  "127.0.0.1:",
+		"AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:",
+		"LAMBDA_TASK_ROOT":        "/",
+		"_X_AMZN_TRACE_ID":        "Root=1-", // the Lambda library of the function sets it
 	} {
 		if !strings.HasPrefix(got[name], prefix) {
 			t.Errorf("%s=%s", name, got[name])

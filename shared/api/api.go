@@ -19,6 +19,7 @@ import (
 
 	"orgservice/shared/auth"
 	"orgservice/shared/org"
+	"orgservice/shared/trace"
 )
 
 // Create handles POST /org/create.
@@ -349,6 +350,7 @@ func serve(e *row, f func(*http.Request) (any, error)) http.Handler {
 		took := time.Since(start)
 		logRequest(r, e.path, status, took, reason, err)
 		measure(e, status, took, reason)
+		trace.End(e.method+" "+e.path, gatewayID(r))
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 	"orgservice/shared/auth"
 	"orgservice/shared/metrics"
 	"orgservice/shared/org"
+	"orgservice/shared/trace"
 )
 
 // Serve is the main of a Lambda function: it serves the handler that open
@@ -55,6 +56,7 @@ func Lambda(h http.Handler) lambdaFunction {
 	adapter := httpadapter.NewV2(h)
 	return func(ctx context.Context, event events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
 		metrics.Begin()
+		trace.Begin()
 		event.RawPath = escapedPath(event)
 		if !readable(event) {
 			return unreadable(ctx, event), nil

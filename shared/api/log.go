@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"orgservice/shared/metrics"
+	"orgservice/shared/trace"
 )
 
 // requestIDs are what the log lines of a request have in common.
@@ -29,6 +30,9 @@ type requestLog struct{ slog.Handler }
 func (l requestLog) Handle(ctx context.Context, r slog.Record) error {
 	if ids, ok := ctx.Value(requestIDsKey{}).(requestIDs); ok {
 		r.AddAttrs(slog.String("request_id", ids.answered), slog.String("gateway_request_id", ids.gateway))
+		if id := trace.ID(); id != "" {
+			r.AddAttrs(slog.String("trace_id", id))
+		}
 	}
 	return l.Handler.Handle(ctx, r)
 }

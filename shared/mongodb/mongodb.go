@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 
 	"orgservice/shared/metrics"
 	"orgservice/shared/org"
+	"orgservice/shared/trace"
 )
 
 // The database must answer within these limits, so that a client gets an answer
@@ -63,7 +65,7 @@ var _ org.Store = (*Store)(nil)
 // is wrong with the connection string, without its user and password. The store
 // connects when it is first used. Tests may pass further options.
 func Open(connectionString, database string, more ...*options.ClientOptions) (*Store, error) {
-	wireVersion, refused, disconnected := new(atomic.Int32), new(atomic.Bool), new(atomic.Bool)
+	wireVersion, refused, disconnected, names := new(atomic.Int32), new(atomic.Bool), new(atomic.Bool), new(names)
 	client, err := mongo.Connect(append([]*options.ClientOptions{options.Client().
 		ApplyURI(connectionString).
 		SetAppName("organization-management-service").
@@ -87,9 +89,12 @@ func Open(connectionString, database string, more ...*options.ClientOptions) (*S
 			}
 		}}).
 		SetMonitor(&event.CommandMonitor{
-			Succeeded: func(_ context.Context, e *event.CommandSucceededEvent) { measure(e.Duration) },
+			Started: names.started,
+			Succeeded: func(_ context.Context, e *event.CommandSucceededEvent) {
+				measure(names.ended(e.RequestID, e.CommandName), e.Duration, false)
+			},
 			Failed: func(_ context.Context, e *event.CommandFailedEvent) {
-				measure(e.Duration)
+				measure(names.ended(e.RequestID, e.CommandName), e.Duration, true)
 				if e.CommandName != serverStatus { // not every user may do this
 					notice(refused, e.Failure)
 				}
@@ -146,9 +151,40 @@ func notice(refused *atomic.Bool, err error) {
 	}
 }
 
-func measure(command time.Duration) {
+// measure counts a command that has ended.
+func measure(name string, took time.Duration, failed bool) {
 	metrics.Add(metrics.DatabaseCommands, 1)
-	metrics.Time(metrics.DatabaseTime, command)
+	metrics.Time(metrics.DatabaseTime, took)
+	trace.Add(name, took, failed)
+}
+
+// names holds the collections of commands that are under way, by the driver's number of the command.
+// It is empty unless the event is traced.
+type names struct{ collections sync.Map }
+
+func (n *names) started(_ context.Context, e *event.CommandStartedEvent) {
+	if trace.ID() == "" {
+		return
+	}
+	if first, err := e.Command.IndexErr(0); err == nil {
+		if collection, ok := first.Value().StringValueOK(); ok {
+			n.collections.Store(e.RequestID, collection)
+		}
+	}
+}
+
+// ended returns the name that a command has in a trace. The collections of tenants have one name, because
+// theirs are made of what clients send.
+func (n *names) ended(id int64, command string) string {
+	collection, ok := n.collections.LoadAndDelete(id)
+	switch name, _ := collection.(string); {
+	case !ok:
+		return command
+	case strings.Contains(name, org.CollectionPrefix): // renameCollection has the database, too
+		return command + " " + org.CollectionPrefix
+	default:
+		return command + " " + name
+	}
 }
 
 // withoutSecrets returns the message without the user and the password of the

@@ -19,6 +19,7 @@ import (
 	"orgservice/shared/metrics"
 	"orgservice/shared/mongodb"
 	"orgservice/shared/org"
+	"orgservice/shared/trace"
 )
 
 // Need is something that a function needs besides the database. It reads its
@@ -29,7 +30,10 @@ type Need func(context.Context, config.Env, *org.Service) error
 // Passwords is the [Need] to hash and compare passwords. It reads BCRYPT_COST.
 func Passwords(_ context.Context, env config.Env, s *org.Service) error {
 	cost, err := env.BcryptCost()
-	s.Passwords = auth.Passwords{Cost: cost, Took: func(d time.Duration) { metrics.Time(metrics.HashTime, d) }}
+	s.Passwords = auth.Passwords{Cost: cost, Took: func(d time.Duration) {
+		metrics.Time(metrics.HashTime, d)
+		trace.Add("bcrypt", d, false)
+	}}
 	return err
 }
 
