@@ -467,6 +467,8 @@ def check_parameters(parameters):
             equal(bool(pattern.fullmatch(url)), good, f"whether {name} may be {url}")
     for name, pattern in patterns.items():
         equal(bool(pattern.fullmatch("")), name == "MongoReadUrl", f"whether {name} may be empty")
+    # SECURITY.md compares them with what one account or address may try.
+    equal([parameters[name]["Default"] for name in ("OpenThrottleRate", "OpenThrottleBurst")], [100, 200], "limits of open routes")
     equal(parameters["CorsOrigins"]["Default"], "https://cors.invalid", "origins by default")
 
 
