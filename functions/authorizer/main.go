@@ -48,7 +48,7 @@ func (a *authorizer) authorize(ctx context.Context, r events.APIGatewayV2CustomA
 	}
 	if err != nil { // the gateway caches a refusal, but not an error
 		if err != a.logged { // not of another load
-			slog.ErrorContext(ctx, "can't load the keys", "error", err.Error())
+			slog.ErrorContext(ctx, "can't load the keys", "gateway_request_id", r.RequestContext.RequestID, "error", err.Error())
 			a.logged = err
 		}
 		return events.APIGatewayV2CustomAuthorizerSimpleResponse{}, err

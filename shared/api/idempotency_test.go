@@ -372,6 +372,23 @@ func TestRepeatWhileSuspended(t *testing.T) {
 	}
 }
 
+// TestRepeatAfterExpiry repeats a request with a token that has expired since. The authorizer may have
+// answered before.
+func TestRepeatAfterExpiry(t *testing.T) {
+	s, _ := newService(t)
+	owner := mustCreate(t, s, "Acme", "a@example.com")
+	renaming := withKey(as(owner, updateRequest(`{"organization_name":"Bolt"}`)), "1")
+	first := call(t, api.Update(s), renaming)
+	wantStatus(t, first, 200)
+	if again := call(t, api.Update(s), renaming); again.Body != first.Body {
+		t.Errorf("%s; want %s", again.Body, first.Body)
+	}
+	s.Now = func() time.Time { return owner.ExpiresAt }
+	if p := problemOf(t, call(t, api.Update(s), renaming)); p.Type != "/problems/token-revoked" {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestHostileKeys(t *testing.T) {
 	s, _ := newService(t)
 	for name, key := range map[string]string{"none": "", "long": strings.Repeat("x", 256), "a line": "a\nb", "not ASCII": "schlüssel", "NUL": "a\x00"} {

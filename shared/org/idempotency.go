@@ -49,12 +49,13 @@ const (
 
 // RepeatableRequest is a request with an idempotency key.
 type RepeatableRequest struct {
-	Key            string // with all that says whose it is
-	Fingerprint    string // of all that is in the request but passwords
-	OrganizationID string // that it changes; empty: a new one
-	AdminID        string // who makes it; empty: an operator, or a new admin if the organization is new, too
-	CallerOf       string // the organization of the access token; empty: there is none
-	Password       string // that the admin has after it; empty: it sets none
+	Key            string    // with all that says whose it is
+	Fingerprint    string    // of all that is in the request but passwords
+	OrganizationID string    // that it changes; empty: a new one
+	AdminID        string    // who makes it; empty: an operator, or a new admin if the organization is new, too
+	CallerOf       string    // the organization of the access token; empty: there is none
+	Until          time.Time // when that token expires
+	Password       string    // that the admin has after it; empty: it sets none
 }
 
 var (
@@ -72,7 +73,7 @@ var (
 // is on the key. If do returns an error other than ErrUnavailable, nothing was changed, and the
 // key can be used again. The errors of Once are those of do, ErrInvalid if the key was
 // used with another request, ErrConflict if that one is under way, ErrUnauthenticated if the caller's
-// organization is suspended, ErrThrottled if it is repeated with too many passwords, and ErrUnavailable.
+// organization is suspended or the token has expired, ErrThrottled if it is repeated with too many passwords, and ErrUnavailable.
 func (s *Service) Once(ctx context.Context, r RepeatableRequest, do func(context.Context) (answer []byte, err error)) (*Outcome, Organization, error) {
 	k, mine, err := s.claimKey(ctx, r)
 	if err != nil {
@@ -254,6 +255,9 @@ func (s *Service) repeat(ctx context.Context, r RepeatableRequest, k Idempotency
 		}
 	}
 	if r.CallerOf != "" {
+		if !s.now().Before(r.Until) { // the authorizer's answer may be an older one
+			return nil, Organization{}, errRevoked
+		}
 		o, err := s.Store.Organization(ctx, r.CallerOf)
 		if err == nil && o.Status == Suspended { // nothing of it works
 			err = errRevoked

@@ -29,7 +29,7 @@ func TestRoundTrips(t *testing.T) {
 	var caller auth.Caller
 	ctx := context.Background()
 	renameOnce := func(name string) error {
-		r := org.RepeatableRequest{Key: "a key", OrganizationID: caller.OrganizationID, AdminID: caller.AdminID, CallerOf: caller.OrganizationID}
+		r := org.RepeatableRequest{Key: "a key", OrganizationID: caller.OrganizationID, AdminID: caller.AdminID, CallerOf: caller.OrganizationID, Until: caller.ExpiresAt}
 		_, _, err := s.Once(ctx, r, func(ctx context.Context) ([]byte, error) {
 			_, err := s.Update(ctx, caller, org.UpdateRequest{OrganizationName: &name})
 			return []byte("done"), err

@@ -34,7 +34,7 @@ func (s *sim) withKey(op *operation, k *simKey) *operation {
 	}
 	repeated, change := *op, org.RepeatableRequest{Key: k.id, Fingerprint: op.args, OrganizationID: op.organization, AdminID: op.admin}
 	if op.admin != "" {
-		change.CallerOf = op.organization
+		change.CallerOf, change.Until = op.organization, time.Now().AddDate(1, 0, 0)
 	}
 	if len(k.ops) > 0 {
 		change.Fingerprint = k.ops[0].fingerprint
