@@ -185,6 +185,7 @@ build: ## build the binaries of the deployment, with SAM CLI
 # Each stage is a stack of its own: make deploy STAGE=prod. The answers to the guided deployment are
 # in a file of their own. SAM CLI does not keep the connection strings. So it asks again, with the
 # answers before as defaults, until there is a stack. With CONFIRM=no it asks nothing about the changes.
+# With GRADUAL=Canary10Percent5Minutes, traffic goes to the new functions step by step.
 DEPLOYMENT = samconfig.$(or $(STAGE),deploy).toml
 SAM_CONFIG = --config-file '$(CURDIR)/$(DEPLOYMENT)'
 # The last one is the answer.
@@ -198,7 +199,8 @@ $(DEPLOYMENT): | stage
 	@sed -E '/^(stack_name|s3_prefix) =/s/"$$/$(STAGE:%=-%)"/' samconfig.toml >$@.new && mv $@.new $@
 
 .PHONY: deploy
-deploy: stage build $(DEPLOYMENT) ## deploy to AWS, guided until the first success: make deploy STAGE=prod
+deploy: stage build $(DEPLOYMENT) ## deploy to AWS, guided until the first success: make deploy STAGE=prod GRADUAL=Canary10Percent5Minutes
+	@$(if $(GRADUAL),local/sam/gradual.sh .aws-sam/build/template.yaml '$(GRADUAL)')
 	@sam list stack-outputs $(SAM_CONFIG) --stack-name "$(stack_name)" --output json 2>/dev/null | grep -q '"ApiUrl"' || guided=--guided; \
 		sam deploy $$guided $(SAM_CONFIG) $(if $(filter no,$(CONFIRM)),--no-confirm-changeset) || \
 		{ echo "Your answers are kept. If the stack can't be updated (ROLLBACK_COMPLETE), make undeploy deletes what is left of it."; exit 1; }

@@ -7,7 +7,10 @@ usage: check_template.py TEMPLATE SAMCONFIG
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import tomllib
 
 import click
@@ -134,6 +137,8 @@ STACKS = {  # parameters, and the secret with the key that signs
     "with alarms for a tier": ({"AlarmTopic": TOPIC_ARN, "DatabaseTier": "M10"}, "JwtSecret"),
     "without its own secret": ({"JwtPrivateKeySecret": ARN, "JwtAcceptSecret": "false"}, "JwtPrivateKeySecret"),
 }
+STACKS |= {f"{stack}, gradually": STACKS[stack] for stack in ("with its own secret", "with alarms")}
+GRADUAL = {stack for stack in STACKS if stack.endswith(", gradually")}
 SECRET_VARIABLES = {"MONGO_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PRIVATE_KEY", "INTROSPECTION_SECRET", "SMTP_URL"}
 SCHEDULES = {"rate(1 minute)": None, "rate(1 hour)": '{"full":true}'}
 INTEGRATION_TIMEOUT = 30  # seconds, the limit of HTTP APIs
@@ -425,6 +430,42 @@ def check_seeing(resources, resolved):
             check(widget["properties"]["metrics"], "the dashboard has an empty widget")
 
 
+def check_gradual(template_path, parameters, stack):
+    """Checks what gradual.sh makes of the template: every route and schedule goes to an alias, which CodeDeploy moves
+    until an alarm goes off. Returns the resources as they would be without aliases."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = shutil.copy(template_path, folder)
+        subprocess.run([os.path.join(os.path.dirname(__file__), "gradual.sh"), path, "Canary10Percent5Minutes"], check=True)
+        with open(path) as file:
+            resources = translate(file.read(), parameters)
+    functions, aliases = resources["AWS::Lambda::Function"], resources.pop("AWS::Lambda::Alias")
+    versions, groups = resources.pop("AWS::Lambda::Version"), resources.pop("AWS::CodeDeploy::DeploymentGroup")
+    equal(len(resources.pop("AWS::CodeDeploy::Application")), 1, f"{stack}: CodeDeploy's applications")
+    resources["AWS::IAM::Role"].pop("CodeDeployServiceRole")
+    names = {}
+    for alias, properties in ((name, resource["Properties"]) for name, resource in aliases.items()):
+        function = names[alias] = ref(properties["FunctionName"])
+        version, attribute = properties["FunctionVersion"]["Fn::GetAtt"]
+        equal((ref(versions[version]["Properties"]["FunctionName"]), attribute), (function, "Version"), f"{stack}: version of {alias}")
+        equal(versions[version]["DeletionPolicy"], "Delete", f"{stack}: what becomes of the version of {function}")
+        update = aliases[alias]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+        group = groups[ref(update["DeploymentGroupName"])]["Properties"]
+        watched = [ref(alarm["Name"]) for alarm in group["AlarmConfiguration"].get("Alarms", [])]
+        equal(watched, ["FaultsAlarm", "LatencyAlarm"] if parameters.get("AlarmTopic") else [], f"{stack}: alarms for {function}")
+        equal(group["DeploymentConfigName"]["Fn::Sub"][1], {"ConfigName": "Canary10Percent5Minutes"}, f"{stack}: steps of {function}")
+    equal(set(names.values()), set(functions), f"{stack}: functions with an alias")
+    text = json.dumps(resources)
+    for alias, function in names.items():
+        # The gateway asks the authorizer itself, which is replaced at once.
+        check(f"${{{alias}}}" in text or f'"Ref": "{alias}"' in text or function == "AuthorizerFunction", f"{stack}: nothing calls the alias of {function}")
+        check(f"${{{function}.Arn}}" not in text or function == "AuthorizerFunction", f"{stack}: something calls {function} past its alias")
+        text = text.replace(f"${{{alias}}}", f"${{{function}.Arn}}").replace(f'"Ref": "{alias}"', f'"Ref": "{function}"')
+    for function in functions.values():
+        tags = {tag["Key"] for tag in function["Properties"]["Tags"]}
+        check("deployment" in tags, f"{stack}: a function without the tag of the deployment")
+    return json.loads(text)
+
+
 def check_samconfig(path):
     with open(path, "rb") as file:
         config = tomllib.load(file)
@@ -501,7 +542,7 @@ def main(template_path, samconfig_path):
         # CloudFormation gives the translator list parameters as lists.
         parameters = {"MongoUrl": "mongodb://db.example", "CorsOrigins": ["https://a.example", "https://b.example"], **parameters}
         resolved = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()} | parameters
-        resources = translate(source, parameters)
+        resources = check_gradual(template_path, parameters, stack) if stack in GRADUAL else translate(source, parameters)
         check_routes(resources["AWS::ApiGatewayV2::Api"]["Api"])
         check_stage(resources["AWS::ApiGatewayV2::Stage"]["ApiApiGatewayDefaultStage"])
         check_functions(

@@ -37,6 +37,8 @@ func TestDeploy(t *testing.T) {
 	d.next("CREATE_FAILED").make("deploy", again+yes, kept, "")
 	d.next("").make("deploy", again+yes, "", "CREATE_COMPLETE")
 
+	d.make("deploy", "", "GRADUAL is Canary10Percent5Minutes", "CREATE_COMPLETE", "GRADUAL=Soon")
+
 	d.replace(`\"DEBUG\"`, `\"WARN\" Architecture=\"arm64\"`) // a parameter of an older version
 	d.next("UPDATE_ROLLBACK_COMPLETE").make("deploy", yes, kept, "UPDATE_ROLLBACK_COMPLETE")
 	d.replace(`\"WARN\"`, `\"ERROR\"`)
@@ -83,12 +85,18 @@ type deployment struct {
 func newDeployment(t *testing.T) *deployment {
 	t.Helper()
 	d := &deployment{t: t, dir: t.TempDir()}
-	for _, file := range []string{"../../Makefile", "../../samconfig.toml", "testdata/deploy/template.yaml"} {
+	for file, to := range map[string]string{
+		"../../Makefile": "Makefile", "../../samconfig.toml": "samconfig.toml", "testdata/deploy/template.yaml": "template.yaml",
+		"gradual.sh": "local/sam/gradual.sh",
+	} {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(d.path(filepath.Base(file)), data, 0o600); err != nil {
+		if err := os.MkdirAll(filepath.Dir(d.path(to)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(d.path(to), data, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
