@@ -43,7 +43,7 @@ func TestImports(t *testing.T) {
 		"./shared/mongodb":       {"orgservice/shared/api", "orgservice/shared/config", adapter, lambda, sdk},
 		"./shared/awsapi":        {"orgservice/", driver, adapter, lambda},
 		"./shared/metrics":       {"orgservice/", driver, adapter, lambda, sdk, "net/"},
-		"./shared/trace":         {"orgservice/", driver, adapter, lambda, sdk, "net/"},
+		"./shared/trace":         {"orgservice/", driver, adapter, lambda, sdk, "net/http"},
 		"./shared/config":        {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/org", driver, adapter, lambda, mailer, smtp},
 		"./shared/mail":          {"orgservice/shared/api", "orgservice/shared/mongodb", "orgservice/shared/wire", driver, adapter, lambda},
 		"./shared/api":           {"orgservice/shared/mongodb", "orgservice/shared/config", driver, sdk},

@@ -120,6 +120,7 @@ func (s *syncBuffer) String() string {
 // The project has no function reconcile.
 var ready = regexp.MustCompile(`(?m)^(?:the database was not reconciled: there is no function reconcile: there are show|the database \S+ can't be reached: .*; going on, the service answers 503 until it can\n(?:building .*\n)*)\n*` +
 	`listening on (http://127\.0\.0\.1:\d+) \(pid \d+\)\n\n  GET  /show  anybody\n\n` +
+	`metrics: (?:http://\S+)/metrics, and where the time of each request goes: (?:http://\S+)/traces\n` +
 	`database: (.+)\nmail: .+\noperator: Authorization: Bearer \S+\nlog level: WARN \(LOG_LEVEL\)\n` +
 	`curl (http://\S+)/org/create -H 'content-type: application/json' -d '\{"organization_name":"Akshay Pvt Ltd","email":"admin@example\.com","password":"Admin@123"\}'$`)
 
