@@ -71,13 +71,15 @@ func (r reconciler) reconcile(ctx context.Context, in input) (org.Report, error)
 	return report, nil
 }
 
-// measure counts what a run has done.
+// measure counts what a run has done. What it has not done is no metric, which would cost.
 func measure(r org.Report) {
 	for m, findings := range map[metrics.Metric][]org.Finding{
 		metrics.Finished: r.Finished, metrics.Undone: r.Undone, metrics.Repaired: r.Repaired,
 		metrics.Removed: r.Removed, metrics.Purged: r.Purged, metrics.NeedsAttention: r.NeedsAttention,
 	} {
-		metrics.Add(m, float64(len(findings)))
+		if len(findings) > 0 {
+			metrics.Add(m, float64(len(findings)))
+		}
 	}
 }
 

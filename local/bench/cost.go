@@ -21,6 +21,8 @@ type prices struct {
 	LambdaMillionRequests  float64 `json:"lambda_million_requests"`
 	HTTPAPIMillionRequests float64 `json:"http_api_million_requests"`
 	SecretMonth            float64 `json:"secret_month"`
+	MetricMonth            float64 `json:"metric_month"` // an account has ten for nothing
+	AlarmMonth             float64 `json:"alarm_month"`  // an account has ten for nothing
 }
 
 const (
@@ -89,6 +91,6 @@ func (b *bench) costs(context.Context) error {
 		}
 		b.row(cells...)
 	}
-	b.say("A stack that nobody uses costs its secrets, $%.2f a month each, and the database: reconcile runs once a minute, which is within Lambda's free tier.", p.SecretMonth)
+	b.say("A stack that nobody uses costs its secrets, $%.2f a month each, the six or seven metrics that reconcile writes each minute or hour, $%.2f each (ten of an account are free), its alarms, if it has any, $%.2f each (ten are free), and the database. reconcile itself is within Lambda's free tier.", p.SecretMonth, p.MetricMonth, p.AlarmMonth)
 	return nil
 }
