@@ -91,12 +91,15 @@ func TestEdge(t *testing.T) {
 		t.Errorf("an older secret: %d", status)
 	}
 	// Operators need not come through it.
-	event := events.APIGatewayV2HTTPRequest{}
+	event := events.APIGatewayV2HTTPRequest{Headers: map[string]string{"x-forwarded-for": "203.0.113.9, 192.0.2.1"}}
+	event.RequestContext.HTTP.SourceIP = "192.0.2.1"
 	event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
 		IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{UserARN: "arn:aws:iam::123456789012:user/olivia"},
 	}
 	if response, err := behind.guard(f)(t.Context(), event); err != nil || response.StatusCode != 200 {
 		t.Errorf("an operator: %+v, %v", response, err)
+	} else if source := got.RequestContext.HTTP.SourceIP; source != "192.0.2.1" { // anybody can write the header
+		t.Errorf("an operator from %s; want 192.0.2.1", source)
 	}
 	event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
 		Lambda: map[string]any{"admin_id": "x"}, IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{},

@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"orgservice/shared/breach"
 )
@@ -60,4 +62,27 @@ func TestContains(t *testing.T) {
 			t.Errorf("%s: %v, %v", url, got, err)
 		}
 	}
+}
+
+// silent is a transport to a server that never answers.
+type silent struct{}
+
+func (silent) RoundTrip(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+// TestTimeLimit asks a corpus that never answers, in the time of a synctest bubble, and
+// checks that it waits for a second.
+func TestTimeLimit(t *testing.T) {
+	before := http.DefaultTransport
+	defer func() { http.DefaultTransport = before }()
+	http.DefaultTransport = silent{}
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		_, err := breach.Corpus{URL: "https://corpus.test/range/"}.Contains(t.Context(), "correct horse")
+		if took := time.Since(start); err == nil || took != time.Second {
+			t.Errorf("%v after %v; want an error after a second", err, took)
+		}
+	})
 }

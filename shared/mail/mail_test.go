@@ -310,6 +310,11 @@ func TestNames(t *testing.T) {
 			if link := "https://app.example.org/accept-invitation?"; !strings.HasPrefix(arrived.Link, link) {
 				t.Errorf("the first link is %q", arrived.Link)
 			}
+			m.Kind = org.SignUpMail
+			got, _ = sent(t, nil, m)
+			if want := `Somebody asked to sign up the organization "` + tt.want + `" with this email address.` + "\n"; !strings.HasPrefix(got.text, want) {
+				t.Errorf("the text of a sign-up begins with %.200q, want %q", got.text, want)
+			}
 		})
 	}
 }

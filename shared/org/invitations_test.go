@@ -52,12 +52,18 @@ func (l *letters) last(t *testing.T, n int) org.Mail {
 // TestAcceptErrThrottled guesses the password of who is invited, as at a login.
 func TestAcceptErrThrottled(t *testing.T) {
 	t.Parallel()
-	f, post, owner, _ := withMail(t)
+	f, post, owner, ahead := withMail(t)
 	f.mustCreate(t, "Bolt", "b@bolt.test")
 	if _, err := f.Invite(t.Context(), owner, org.InviteRequest{Email: "b@bolt.test", Role: "member"}); err != nil {
 		t.Fatal(err)
 	}
 	ticket := post.sent[len(post.sent)-1].Ticket
+	const address = "192.0.2.1"
+	for n := range 50 {
+		f.Login(t.Context(), org.LoginRequest{Email: fmt.Sprintf("nobody%d@acme.test", n), Password: "wrong", ClientAddress: address})
+	}
+	_, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: ticket, Password: adminPassword, ClientAddress: address})
+	wantReason(t, "from an address that guesses", err, org.TooManyAttempts)
 	for n := range 22 {
 		_, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: ticket, Password: "Stranger@123"})
 		want := org.WrongCredentials
@@ -70,6 +76,39 @@ func TestAcceptErrThrottled(t *testing.T) {
 	}
 	if _, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: ticket, Password: adminPassword}); reasonOf(err) != org.TooManyAttempts {
 		t.Errorf("with the right password: %v", err)
+	}
+	slowly(80, ahead, func() {
+		_, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: ticket, Password: "Stranger@123"})
+		wantReason(t, "a slow guess", err, org.WrongCredentials)
+	})
+	_, err = f.Accept(t.Context(), org.AcceptRequest{Ticket: ticket, Password: adminPassword})
+	var e *org.Error
+	if !errors.As(err, &e) || e.Reason != org.TooManyAttempts || e.RetryAfter != 0 {
+		t.Errorf("after a hundred failures: %v; want the account to be locked", err)
+	}
+}
+
+// TestAcceptIsLogin accepts an invitation with the right password. As after a login, that is no
+// failed attempt, and the address is known.
+func TestAcceptIsLogin(t *testing.T) {
+	t.Parallel()
+	f, post, owner, _ := withMail(t)
+	f.mustCreate(t, "Bolt", "b@bolt.test")
+	f.mustInvite(t, owner, "b@bolt.test", org.RoleMember)
+	const address = "192.0.2.1"
+	if _, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: post.last(t, 1).Ticket, Password: adminPassword, ClientAddress: address}); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 25 {
+		_, err := f.Login(t.Context(), org.LoginRequest{Email: "b@bolt.test", Password: "wrong"})
+		want := org.WrongCredentials
+		if n >= 20 {
+			want = org.TooManyAttempts
+		}
+		wantReason(t, fmt.Sprintf("attempt %d", n+1), err, want)
+	}
+	if _, err := f.Login(t.Context(), org.LoginRequest{Email: "b@bolt.test", Password: adminPassword, ClientAddress: address}); err != nil {
+		t.Errorf("from where the invitation was accepted: %v", err)
 	}
 }
 
@@ -270,7 +309,7 @@ func TestInvitationMails(t *testing.T) {
 		wantReason(t, "an invitation of a member", err, org.AlreadyMember)
 	}
 	var e *org.Error
-	if !errors.As(err, &e) || e.RetryAfter <= 0 || e.RetryAfter > 70*time.Minute {
+	if !errors.As(err, &e) || e.RetryAfter < 50*time.Minute || e.RetryAfter > 70*time.Minute {
 		t.Errorf("it may be sent after %v", e.RetryAfter)
 	}
 	f.mustInvite(t, owner, "bob@acme.test", org.RoleMember) // to another address

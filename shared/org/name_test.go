@@ -314,6 +314,9 @@ func TestMixedScripts(t *testing.T) {
 		if diff := cmp.Diff(want, org.CreateOrganizationRequest{OrganizationName: tt.name}.Validate()); diff != "" {
 			t.Errorf("one more organization %+q (-want +got):\n%s", tt.name, diff)
 		}
+		if diff := cmp.Diff(want, org.OwnerRequest{OrganizationName: tt.name, Email: "a@example.com"}.Validate()); diff != "" {
+			t.Errorf("by an operator %+q (-want +got):\n%s", tt.name, diff)
+		}
 	}
 
 	for _, name := range []string{"Mi\u0307crosoft", "Pay\ue000раӏ", "Pay\uffffраӏ", "Pay\U0001d159раӏ", "Acme\u2800"} {

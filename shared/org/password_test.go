@@ -45,6 +45,10 @@ func TestPasswordRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	reset := post.last(t, 2).Ticket
+	if err := f.InviteOwner(t.Context(), "olivia", org.OwnerRequest{OrganizationName: "Bolt", Email: "bob@example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	signUp := post.last(t, 3).Ticket
 	f.PasswordRules = org.PasswordRules{MinRunes: 13, Breached: func(_ context.Context, password string) (bool, error) {
 		return password != "a good password", map[string]error{"an unanswered one": errors.New("no answer")}[password]
 	}}
@@ -60,6 +64,10 @@ func TestPasswordRules(t *testing.T) {
 		},
 		"accept": func(password string) error {
 			_, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: invitation, Password: password})
+			return err
+		},
+		"finish the sign-up": func(password string) error {
+			_, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: signUp, Password: password})
 			return err
 		},
 		"reset": func(password string) error {
@@ -82,7 +90,7 @@ func TestPasswordRules(t *testing.T) {
 		t.Errorf("a refused sign-up: %v", err)
 	}
 	// An update makes the ticket for a new password void.
-	for _, name := range []string{"create", "accept", "reset"} {
+	for _, name := range []string{"create", "accept", "finish the sign-up", "reset"} {
 		if err := ways[name]("an unanswered one"); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}

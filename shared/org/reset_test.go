@@ -80,6 +80,25 @@ func TestForgotTells(t *testing.T) {
 	}
 }
 
+// TestForgotUnstored checks that it is no error if the ticket can't be stored: there is one only
+// for an email with an account, so an error would tell that there is an account.
+func TestForgotUnstored(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustRun(t, s.createOp("acme", "a@x.test"))
+		failed := false
+		err := s.runHooked(s.forgotOp("a@x.test", 0), 0, func(c *call) bool {
+			if c.method != "InsertTicket" {
+				return false
+			}
+			failed = true
+			return s.fail(c, unsent)
+		})
+		if err != nil || !failed || len(s.mails) > 0 {
+			t.Errorf("%v, failed: %v, %d mails; want no error and no mail", err, failed, len(s.mails))
+		}
+	})
+}
+
 func TestForgotErr(t *testing.T) {
 	t.Parallel()
 	f, post, _, ahead := withMail(t)

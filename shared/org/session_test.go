@@ -205,6 +205,7 @@ func TestRefresh(t *testing.T) {
 	t.Run("ErrUnauthenticated after its lifetime, even if refreshed", func(t *testing.T) {
 		w, s, _ := setUp(t)
 		tokens := mustLogin(t, s)
+		caller := callerIn(t, tokens)
 		var err error
 		for range 3 {
 			w.advance(s.SessionTTL / 4)
@@ -213,6 +214,9 @@ func TestRefresh(t *testing.T) {
 			}
 		}
 		w.advance(s.SessionTTL / 4)
+		caller.ExpiresAt = w.clock().Add(time.Hour)
+		_, _, err = s.Me(t.Context(), caller)
+		wantUnauthenticated(t, "an access token that lasts longer than its session", err)
 		_, err = refresh(s, tokens.Refresh)
 		wantUnauthenticated(t, "an expired session", err)
 	})
@@ -339,6 +343,17 @@ func TestLoginPaysOneComparison(t *testing.T) {
 	}
 }
 
+// slowly tries something that often, so slowly that only the failures in a row may be too many.
+func slowly(times int, advance func(time.Duration), try func()) {
+	for n := range times {
+		if n%20 == 0 {
+			advance(20 * time.Minute)
+		}
+		try()
+	}
+	advance(20 * time.Minute)
+}
+
 func TestThrottle(t *testing.T) {
 	t.Parallel()
 	wrong := func(s *org.Service, email, address string) error {
@@ -453,15 +468,23 @@ func TestThrottle(t *testing.T) {
 		}
 	})
 	t.Run("one address, many accounts", func(t *testing.T) {
-		_, s, _ := setUp(t)
+		w, s, _ := setUp(t)
+		right := org.LoginRequest{Email: "admin@acme.test", Password: password, ClientAddress: "2001:db8:0:1::1"}
+		if _, err := s.Login(t.Context(), right); err != nil {
+			t.Fatal(err)
+		}
 		for i := range 50 {
 			if err := wrong(s, fmt.Sprintf("nobody%d@acme.test", i), fmt.Sprintf("2001:db8:0:1::%x", i+1)); !errors.Is(err, org.ErrUnauthenticated) {
 				t.Fatalf("attempt %d: %v", i+1, err)
 			}
 		}
 		retryAfter(t, wrong(s, "nobody@acme.test", "2001:db8:0:1::ffff"))
-		_, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password, ClientAddress: "2001:db8:0:2::1"})
-		if err != nil {
+		w.advance(14 * time.Minute)
+		retryAfter(t, wrong(s, "nobody@acme.test", "2001:db8:0:1::ffff"))
+		_, err := s.Login(t.Context(), right)
+		retryAfter(t, err) // although the account knows the address
+		right.ClientAddress = "2001:db8:0:2::1"
+		if _, err := s.Login(t.Context(), right); err != nil {
 			t.Errorf("from another address: %v", err)
 		}
 	})
@@ -494,10 +517,11 @@ func TestThrottle(t *testing.T) {
 			}
 			o.ID = before.ID
 		}
+		w.advance(14 * time.Minute)
 		retryAfter(t, change())
 	})
 	t.Run("a known address has attempts of its own", func(t *testing.T) {
-		_, s, _ := setUp(t)
+		w, s, _ := setUp(t)
 		const known, unknown = "192.0.2.1", "192.0.2.2"
 		login := func(address string) error {
 			_, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password, ClientAddress: address})
@@ -521,6 +545,7 @@ func TestThrottle(t *testing.T) {
 			}
 		}
 		retryAfter(t, wrong(s, "admin@acme.test", known))
+		w.advance(14 * time.Minute)
 		retryAfter(t, login(known))
 		if err := wrong(s, "other@acme.test", known); !errors.Is(err, org.ErrUnauthenticated) {
 			t.Errorf("another account: %v", err)
@@ -568,19 +593,21 @@ func TestThrottle(t *testing.T) {
 		post := &letters{}
 		s.Mailer = post
 		const squatted, owners = "192.0.2.1", "192.0.2.2"
+		email := "admin@acme.test"
 		guess := func() (compared int) {
+			w.advance(20 * time.Minute)
 			for range most {
-				wrong(s, "admin@acme.test", "")
+				wrong(s, email, "")
 			}
 			for range 15 {
-				if err := wrong(s, "admin@acme.test", squatted); errors.Is(err, org.ErrUnauthenticated) {
+				if err := wrong(s, email, squatted); errors.Is(err, org.ErrUnauthenticated) {
 					compared++
 				}
 			}
 			return compared
 		}
 		login := func(password, address string) error {
-			_, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password, ClientAddress: address})
+			_, err := s.Login(t.Context(), org.LoginRequest{Email: email, Password: password, ClientAddress: address})
 			return err
 		}
 		if err := login(password, squatted); err != nil {
@@ -605,10 +632,19 @@ func TestThrottle(t *testing.T) {
 		if err := login(newPassword, squatted); err != nil {
 			t.Fatal(err)
 		}
+		email = "other@acme.test"
+		mustUpdate(t, s, w.callerOf(o), org.UpdateRequest{Email: &email, CurrentPassword: new(newPassword)})
+		if n := guess(); n != 0 {
+			t.Errorf("%d guesses from an address that was known before the change of the email", n)
+		}
+		w.advance(20 * time.Minute)
+		if err := login(newPassword, squatted); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := s.Delete(t.Context(), w.callerOf(o), org.DeleteRequest{}); err != nil {
 			t.Fatal(err)
 		}
-		w.create(s, "Bolt", "admin@acme.test")
+		w.create(s, "Bolt", email)
 		if n := guess(); n != 0 {
 			t.Errorf("%d guesses from an address that was known to another account", n)
 		}
@@ -694,18 +730,41 @@ func TestThrottle(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a hundred failures within a month", func(t *testing.T) {
+		w, s, _ := setUp(t)
+		s.MailsSent = true
+		fail := func(times int) { slowly(times, w.advance, func() { wrong(s, "admin@acme.test", "") }) }
+		fail(60)
+		w.advance(29 * 24 * time.Hour)
+		fail(40)
+		_, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password})
+		if wait := retryAfter(t, err); wait != 0 {
+			t.Errorf("not locked, but for %v", wait)
+		}
+		w.advance(7 * 24 * time.Hour) // the first ones count for up to 35 days
+		mustLogin(t, s)
+	})
+	t.Run("a right password that opens nothing is a failure", func(t *testing.T) {
+		w, s, o := setUp(t)
+		s.MailsSent = true
+		if _, err := s.Suspend(t.Context(), "olivia", o.ID, org.ActRequest{Reason: "unpaid"}); err != nil {
+			t.Fatal(err)
+		}
+		login := func() error {
+			_, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password})
+			return err
+		}
+		slowly(100, w.advance, func() { wantUnauthenticated(t, "login to a suspended organization", login()) })
+		if wait := retryAfter(t, login()); wait != 0 {
+			t.Errorf("not locked, but for %v", wait)
+		}
+	})
 	t.Run("no account is locked before it exists", func(t *testing.T) {
 		w, s, o := setUp(t)
 		s.MailsSent = true
 		lock := func(email string) {
 			t.Helper()
-			for n := range 100 {
-				if n%20 == 0 {
-					w.advance(20 * time.Minute)
-				}
-				wrong(s, email, "")
-			}
-			w.advance(20 * time.Minute)
+			slowly(100, w.advance, func() { wrong(s, email, "") })
 			if err := wrong(s, email, ""); !errors.Is(err, org.ErrThrottled) || !strings.Contains(err.Error(), "/admin/forgot") {
 				t.Errorf("%s: %v", email, err)
 			}
@@ -740,13 +799,7 @@ func TestThrottle(t *testing.T) {
 		}
 		lock := func(guess func() error) {
 			t.Helper()
-			for n := range 100 {
-				if n%20 == 0 {
-					w.advance(20 * time.Minute)
-				}
-				guess()
-			}
-			w.advance(20 * time.Minute)
+			slowly(100, w.advance, func() { guess() })
 			compared.Store(0)
 			for range 5 {
 				if wait := retryAfter(t, guess()); wait != 0 {
@@ -990,6 +1043,8 @@ func TestSwitchedSessions(t *testing.T) {
 	if _, err := f.Switch(t.Context(), boltCaller, org.SwitchRequest{OrganizationName: "Acme"}); !errors.Is(err, org.ErrUnauthenticated) {
 		t.Errorf("switched after the logout: %v", err)
 	}
+	_, err = f.Refresh(t.Context(), org.RefreshRequest{RefreshToken: acme.Refresh})
+	wantUnauthenticated(t, "refreshed after the logout", err)
 	_, seen := login()
 	if listed, _, err := f.Sessions(t.Context(), seen, "", 10); err != nil || len(listed) != 1 {
 		t.Errorf("%+v, %v", listed, err)

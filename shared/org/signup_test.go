@@ -2,6 +2,7 @@ package org_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -172,13 +173,14 @@ func TestInviteOwner(t *testing.T) {
 }
 
 // TestVerifiedSignUpTells checks that who asks sees no difference between an email with an
-// account and one without, and how often one may ask.
+// account, also one of an older version, and one without, and how often one may ask.
 func TestVerifiedSignUpTells(t *testing.T) {
 	t.Parallel()
 	f, _, _, _ := withMail(t)
 	f.SignUps.Verified = true
+	f.insertOldNamed(t, "Munich", "kate@xn--mnchen-3ya.de")
 	var commands [][]string
-	for _, email := range []string{"owner@acme.test", "nobody@acme.test"} {
+	for _, email := range []string{"owner@acme.test", "nobody@acme.test", "kate@münchen.de"} {
 		f.reset()
 		for n := range 6 {
 			_, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "Bolt", Email: email, Password: "Stranger@123", ClientAddress: "192.0.2.1"})
@@ -193,8 +195,16 @@ func TestVerifiedSignUpTells(t *testing.T) {
 		}
 		f.mu.Unlock()
 	}
-	if len(commands[0]) != len(commands[1]) {
-		t.Errorf("%d commands for who has an account, %d for others", len(commands[0]), len(commands[1]))
+	if len(commands[0]) != len(commands[1]) || len(commands[2]) != len(commands[1]) {
+		t.Errorf("%d and %d commands for who has an account, %d for others", len(commands[0]), len(commands[2]), len(commands[1]))
+	}
+	for n := range 31 { // from one address to many
+		_, err := f.Create(t.Context(), org.CreateRequest{
+			OrganizationName: "Bolt", Email: fmt.Sprintf("nobody%d@acme.test", n), Password: "Stranger@123", ClientAddress: "192.0.2.2",
+		})
+		if want := map[bool]org.Reason{true: org.TooManyMails}[n == 30]; reasonOf(err) != want {
+			t.Errorf("mail %d from there: %v", n+1, err)
+		}
 	}
 	f.Mailer = nil
 	if _, err := f.Create(t.Context(), org.CreateRequest{OrganizationName: "Bolt", Email: "a@example.com", Password: "Stranger@123"}); reasonOf(err) != org.MailUnavailable {
