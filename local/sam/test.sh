@@ -107,13 +107,21 @@ echo_events() {
   ORGSERVICE_ECHO_URL=$(cat "$temp/echo.url") go test -tags sam -count=1 -timeout 3m -run '^TestEcho$' ./local/sam
 }
 
+deployments() {
+  cat "$temp/deployments.log"
+  return "$1"
+}
+
 step "setup" "$here/setup.sh"
 # shellcheck source=local/sam/lib.sh
 source "$here/lib.sh"
 step "sam validate" sam validate --lint --config-file samconfig.toml --template template.yaml
 step "cfn-lint" cfn-lint --include-checks I -- template.yaml edge.yaml
 step "deployed resources" python "$here/check_template.py" template.yaml samconfig.toml
-step "deployments that fail" go test -tags sam -count=1 -timeout 10m -run '^TestDeploy$' ./local/sam
+# This one mostly waits, so the others go on meanwhile.
+go test -tags sam -count=1 -timeout 20m -run '^TestDeploy$' ./local/sam >"$temp/deployments.log" 2>&1 &
+deploying=$!
+echo "$deploying" >>"$pids"
 step "go build" env CGO_ENABLED=0 go build -tags lambda.norpc -ldflags=-s -buildvcs=false -o /dev/null ./functions/...
 step "sam build" build template.yaml "$home/test"
 step "binaries" binaries
@@ -122,3 +130,6 @@ step "sam local invoke" invoke
 step "sam local start-api" start_service
 step "end to end" e2e
 step "events compared with the local gateway's" echo_events
+status=0
+wait "$deploying" || status=$?
+step "deployments that fail" deployments "$status"
