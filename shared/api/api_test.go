@@ -352,15 +352,21 @@ func mustLogin(t testing.TB, s *org.Service, email string) (auth.Caller, string)
 	if err := json.Unmarshal([]byte(r.Body), &body); err != nil {
 		t.Fatal(err)
 	}
+	wantStatus(t, r, 200)
+	return mustVerify(t, body.AccessToken), body.AccessToken
+}
+
+func mustVerify(t testing.TB, token string) auth.Caller {
+	t.Helper()
 	verifier, err := auth.NewVerifier(tokenSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	caller, err := verifier.Verify(body.AccessToken)
+	caller, err := verifier.Verify(token)
 	if err != nil {
-		t.Fatalf("%d %s: %v", r.StatusCode, r.Body, err)
+		t.Fatal(err)
 	}
-	return caller, body.AccessToken
+	return caller
 }
 
 func TestOK(t *testing.T) {

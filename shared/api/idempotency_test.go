@@ -219,10 +219,28 @@ func TestRepeatRefused(t *testing.T) {
 	wantStatus(t, call(t, api.Create(s), withKey(createRequest(registration("Bolt", "b@example.com")), "key-1")), 201)
 }
 
+// TestKeyExpires uses a key for another request, which is possible a day later.
+func TestKeyExpires(t *testing.T) {
+	s, _ := newService(t)
+	start := time.Now()
+	for _, test := range []struct {
+		name   string
+		after  time.Duration
+		status int
+	}{
+		{"Acme", 0, 201}, {"Bolt", 24*time.Hour - time.Second, 422}, {"Bolt", 24 * time.Hour, 201},
+	} {
+		s.Now = func() time.Time { return start.Add(test.after) }
+		wantStatus(t, call(t, api.Create(s), withKey(createRequest(registration(test.name, test.name+"@example.com")), "1")), test.status)
+	}
+}
+
 // TestRepeatPassword repeats a request with another password: the answer must not say that
 // this one is set.
 func TestRepeatPassword(t *testing.T) {
 	s, db := newService(t)
+	now := time.Now().Truncate(10 * time.Minute) // repetitions are counted in such parts of an hour
+	s.Now = func() time.Time { return now }
 	first := withKey(createRequest(registration("Acme", "a@example.com")), "key-1")
 	created := call(t, api.Create(s), first)
 	other := withKey(createRequest(strings.Replace(first.Body, adminPassword, "Other@12345", 1)), "key-1")
@@ -232,12 +250,24 @@ func TestRepeatPassword(t *testing.T) {
 	if again := call(t, api.Create(s), first); again.Body != created.Body {
 		t.Errorf("the same password: %s, want %s", again.Body, created.Body)
 	}
-	for range 10 {
-		call(t, api.Create(s), other)
+	for n := 3; n <= 12; n++ { // two were compared above
+		want := "/problems/key-reused"
+		if n > 10 {
+			want = "/problems/too-many-attempts"
+		}
+		if p := problemOf(t, call(t, api.Create(s), other)); p.Type != want {
+			t.Errorf("password %d: %+v; want %s", n, p, want)
+		}
 	}
+	now = now.Add(59 * time.Minute)
 	if p := problemOf(t, call(t, api.Create(s), other)); p.Type != "/problems/too-many-attempts" {
-		t.Errorf("many passwords: %+v", p)
+		t.Errorf("within the hour: %+v", p)
 	}
+	now = now.Add(11 * time.Minute)
+	if p := problemOf(t, call(t, api.Create(s), other)); p.Type != "/problems/key-reused" {
+		t.Errorf("after the hour and the part of it: %+v", p)
+	}
+	s.Now = nil
 	caller, _ := mustLogin(t, s, "a@example.com")
 	change := withKey(as(caller, updateRequest(`{"password":"Changed@123","current_password":"`+adminPassword+`"}`)), "key-2")
 	changed := call(t, api.Update(s), change)
@@ -270,7 +300,8 @@ func TestRepeatPassword(t *testing.T) {
 	}
 }
 
-// TestKeyOfAnother uses the keys of other people, which are keys of one's own.
+// TestKeyOfAnother uses the keys of other people, which are keys of one's own. Only operators have
+// theirs in common.
 func TestKeyOfAnother(t *testing.T) {
 	s, _ := newService(t)
 	rename := func(c auth.Caller, name string) events.APIGatewayV2HTTPRequest {
@@ -279,9 +310,31 @@ func TestKeyOfAnother(t *testing.T) {
 	acme, bolt := mustCreate(t, s, "Acme", "a@example.com"), mustCreate(t, s, "Bolt", "b@example.com")
 	wantStatus(t, call(t, api.Update(s), rename(acme, "Acme 2")), 200)
 	wantStatus(t, call(t, api.Update(s), rename(bolt, "Bolt 2")), 200)
+
+	// The request is another one in another organization of the same admin, or with If-Match.
+	if _, err := s.CreateOrganization(t.Context(), acme, org.CreateOrganizationRequest{OrganizationName: "Mine"}); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := s.Switch(t.Context(), acme, org.SwitchRequest{OrganizationName: "Mine"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, r := range map[string]events.APIGatewayV2HTTPRequest{
+		"in another organization": rename(mustVerify(t, tokens.Access), "Acme 2"),
+		"with If-Match":           withHeader(rename(acme, "Acme 2"), "if-match", `"1"`),
+	} {
+		if p := problemOf(t, call(t, api.Update(s), r)); p.Type != "/problems/key-reused" {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+
 	act := asOperator("arn:aws:iam::123456789012:user/olivia", withBody(request("POST", "/operator/organizations/"+acme.OrganizationID+"/suspend", ""), `{"reason":"x"}`))
 	act.RouteKey = "POST /operator/organizations/{id}/suspend"
 	wantStatus(t, call(t, api.Suspend(s), withKey(act, "1")), 200)
+	other := asOperator("arn:aws:iam::123456789012:user/oscar", withBody(act, `{"reason":"y"}`))
+	if p := problemOf(t, call(t, api.Suspend(s), withKey(other, "1"))); p.Type != "/problems/key-reused" {
+		t.Errorf("by another operator: %+v", p)
+	}
 	wantStatus(t, call(t, api.Create(s), withKey(createRequest(registration("Core", "c@example.com")), "1")), 201)
 	act.RawPath, act.RequestContext.HTTP.Path = "/operator/organizations/x/suspend", "/operator/organizations/x/suspend"
 	wantStatus(t, call(t, api.Suspend(s), withKey(act, "2")), 404)

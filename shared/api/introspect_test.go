@@ -84,14 +84,7 @@ func TestIntrospect(t *testing.T) {
 		return answer
 	}
 	got := ask(token)
-	verified, err := auth.NewVerifier(tokenSecret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	claims, err := verified.Verify(token)
-	if err != nil {
-		t.Fatal(err)
-	}
+	claims := mustVerify(t, token)
 	want := map[string]any{
 		"active": true, "token_type": "Bearer", "iss": auth.Issuer, "client_id": auth.ClientID, "roles": []any{"owner"}, "aud": []any{auth.Audience},
 		"sub": caller.AdminID, "org": caller.OrganizationID, "sid": claims.SessionID, "exp": float64(claims.ExpiresAt.Unix()),
@@ -181,6 +174,18 @@ func TestIntrospectErr(t *testing.T) {
 			}
 		}
 	}
+
+	// The secret counts nowhere but in the header.
+	secret := "client_secret=" + url.QueryEscape(serviceSecret)
+	inQuery := withHeader(introspectRequest("x"), "authorization", "")
+	inForm := withBody(inQuery, inQuery.Body+"&"+secret)
+	inQuery.RawQueryString = secret
+	for name, r := range map[string]events.APIGatewayV2HTTPRequest{"query": inQuery, "form": inForm} {
+		if response := call(t, introspect(s), r); response.StatusCode != 401 {
+			t.Errorf("the secret in the %s: %d %s; want 401", name, response.StatusCode, response.Body)
+		}
+	}
+
 	r := introspectRequest("x")
 	if response := call(t, api.Introspect(s, secretsOf(), nil), r); response.StatusCode != 401 {
 		t.Errorf("without any secret: %d", response.StatusCode)

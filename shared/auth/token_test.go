@@ -300,6 +300,8 @@ func TestVerifyErrForged(t *testing.T) {
 		{"kid a path", header("kid", "../../dev/null"), "unknown key"},
 		{"typ missing", header("typ", nil), "not an access token"},
 		{"typ of an ID token", header("typ", "JWT"), "not an access token"},
+		{"typ in upper case", header("typ", "AT+JWT"), "not an access token"},
+		{"typ a whole media type", header("typ", "application/at+jwt"), "not an access token"},
 		{"typ no text", header("typ", []string{"at+jwt"}), "not an access token"},
 		{"iss missing", unset("iss"), "a claim is missing"},
 		{"iss empty", set("iss", ""), "a claim is missing"},
@@ -632,6 +634,18 @@ func TestPseudonym(t *testing.T) {
 				t.Errorf("%s is %q", text, p)
 			}
 			seen[p] = true
+		}
+	}
+	// The first 8 bytes of the HMAC by a key that is an HMAC, too: that of "pseudonyms" by the
+	// secret, or by the private key in PKCS #8. A key made of what is public might reveal the text.
+	private, _ := keyPair(t, ed25519.NewKeyFromSeed(testSecret))
+	fixed, err := auth.NewPrivateKeySigner(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, s := range map[string]*auth.Signer{"de311b0ddfa16a99": newSigner(t, testSecret), "119a9f48907c2629": fixed} {
+		if got := s.Pseudonym("ann@example.com"); got != want {
+			t.Errorf("got %q; want %q", got, want)
 		}
 	}
 }

@@ -63,6 +63,28 @@ func TestEnsureIndexesExisting(t *testing.T) {
 	}
 }
 
+// TestExpiringIndexes checks which indexes the store asks for that delete documents at a time.
+func TestExpiringIndexes(t *testing.T) {
+	db := mongodbtest.New(t)
+	var mu sync.Mutex
+	var got []string
+	store := db.Open(t, options.Client().SetMonitor(&event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+		if after, ok := e.Command.Lookup("indexes", "0", "expireAfterSeconds").AsInt64OK(); ok && after == 0 {
+			mu.Lock()
+			defer mu.Unlock()
+			got = append(got, e.Command.Lookup("createIndexes").StringValue()+"."+e.Command.Lookup("indexes", "0", "name").StringValue())
+		}
+	}}))
+	if failed, err := store.EnsureIndexes(t.Context()); err != nil || len(failed) > 0 {
+		t.Fatal(failed, err)
+	}
+	slices.Sort(got)
+	want := []string{"attempts.expires_at_1", "idempotency_keys.expires_at_1", "sessions.expires_at_1", "tickets.expires_at_1"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q; want %q", got, want)
+	}
+}
+
 // TestIndexThatFails starts with an index that has the name of another one. The
 // other one can't be made, and Reconcile must report it, make all others and
 // repair the database.

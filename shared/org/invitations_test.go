@@ -294,6 +294,21 @@ func TestInvitationEnds(t *testing.T) {
 	}
 }
 
+// TestInvitationOfOwnerEnds demotes an owner to an admin, who may still invite, but no owners.
+func TestInvitationOfOwnerEnds(t *testing.T) {
+	t.Parallel()
+	f, post, owner, _ := withMail(t)
+	f.mustInvite(t, owner, "ann@acme.test", org.RoleOwner)
+	ann := f.mustAccept(t, post.last(t, 1), adminPassword)
+	f.mustInvite(t, ann, "guest@acme.test", org.RoleOwner)
+	m := post.last(t, 2)
+	if _, err := f.ChangeRole(t.Context(), owner, ann.AdminID, org.RoleRequest{Role: "admin"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.Accept(t.Context(), org.AcceptRequest{Ticket: m.Ticket, Password: adminPassword})
+	wantReason(t, "accept", err, org.TicketInvalid)
+}
+
 // TestInvitationMails sends no more mails than are allowed, and sends again what could
 // not be sent.
 func TestInvitationMails(t *testing.T) {

@@ -1,8 +1,11 @@
 package org_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,6 +119,8 @@ func TestInviteOwner(t *testing.T) {
 	t.Parallel()
 	f, post, _, _ := withMail(t)
 	f.SignUps.Closed = true
+	var logged bytes.Buffer
+	f.Log = slog.New(slog.NewJSONHandler(&logged, nil))
 	invite := func(name, email string) error {
 		return f.InviteOwner(t.Context(), "olivia", org.OwnerRequest{OrganizationName: name, Email: email})
 	}
@@ -127,6 +132,14 @@ func TestInviteOwner(t *testing.T) {
 	for _, err := range []error{invite("Bolt", "bob@example.com"), invite("Core", "owner@acme.test")} {
 		if err != nil {
 			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(logged.String(), `"act":"invite-owner","by":"olivia"`); n != 2 {
+		t.Errorf("%d acts in the log: %s", n, &logged)
+	}
+	for _, private := range []string{"bob@", "owner@", "bolt", "core"} {
+		if strings.Contains(strings.ToLower(logged.String()), private) {
+			t.Errorf("the log holds %q: %s", private, &logged)
 		}
 	}
 	if n := len(post.sent) - began; n != 2 || post.sent[began].To != "bob@example.com" || post.sent[began].Organization != "Bolt" || post.sent[began].Kind != org.SignUpMail {

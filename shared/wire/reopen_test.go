@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -119,17 +120,36 @@ func TestNoClusterMonitor(t *testing.T) {
 	}
 }
 
+// TestSilentDatabase sends a command that the database never answers. The store gives up, although
+// the context has no deadline.
+func TestSilentDatabase(t *testing.T) {
+	db := mongodbtest.NewEmbedded(t)
+	gate := newGate(t, strings.TrimSuffix(strings.TrimPrefix(db.URL, "mongodb://"), "/"))
+	gate.unanswered = "find"
+	store, err := mongodb.Open("mongodb://"+gate.addr, db.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer time.AfterFunc(mongodbtest.Patience, cancel).Stop()
+	if _, err := store.Organization(ctx, store.NewID()); !errors.Is(err, org.ErrUnavailable) || ctx.Err() != nil {
+		t.Errorf("%v; want ErrUnavailable, before the test gives up", err)
+	}
+}
+
 // refusals are how a server refuses a user.
 type refusals struct{ connection, command bson.D }
 
 // gate stands before a database that knows no users, and lets in one of them.
 type gate struct {
-	addr     string
-	database string
-	user     atomic.Value // string
-	conns    chan net.Conn
-	refusals refusals
-	reserved string // command that the user may not send
+	addr       string
+	database   string
+	user       atomic.Value // string
+	conns      chan net.Conn
+	refusals   refusals
+	reserved   string // command that the user may not send
+	unanswered string // command that has no answer
 }
 
 func newGate(t *testing.T, database string) *gate {
@@ -179,6 +199,8 @@ func (g *gate) serve(client net.Conn) {
 		}
 		var reply []byte
 		switch name, payload := command(request); {
+		case g.unanswered != "" && name == g.unanswered:
+			continue
 		case name == "saslStart":
 			_, rest, _ := strings.Cut(payload, "\x00")
 			user, _, _ = strings.Cut(rest, "\x00")

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"orgservice/local/mongodbtest"
 	"orgservice/shared/auth"
@@ -96,6 +98,24 @@ func TestOpen(t *testing.T) {
 	}
 	if o.Database != db.Name {
 		t.Errorf("the organization is in the database %q, want %q", o.Database, db.Name)
+	}
+}
+
+// TestOpenWritesNothing opens the service for a function that only reads, which must do as a user
+// who may not write.
+func TestOpenWritesNothing(t *testing.T) {
+	db := mongodbtest.New(t)
+	vars := settings()
+	vars["MONGO_URL"], vars["MASTER_DB"] = db.URL, db.Name
+	s, _, err := open(t, vars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get(t.Context(), "Acme"); !errors.Is(err, org.ErrNotFound) {
+		t.Error(err)
+	}
+	if made, err := db.Client.Database(db.Name).ListCollectionNames(t.Context(), bson.D{}); err != nil || len(made) > 0 {
+		t.Errorf("collections %v, %v; want none", made, err)
 	}
 }
 
