@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
@@ -58,7 +59,6 @@ func (r reconciler) reconcile(ctx context.Context, in input) (org.Report, error)
 	}
 	report, err := r.service.Reconcile(ctx, in.Full)
 	measure(report)
-	r.measureDatabase(ctx, in.Full)
 	if err != nil {
 		slog.ErrorContext(ctx, "reconcile", "full", in.Full, "report", report, "error", err.Error())
 		return report, err
@@ -68,6 +68,7 @@ func (r reconciler) reconcile(ctx context.Context, in input) (org.Report, error)
 		level = slog.LevelError
 	}
 	slog.Log(ctx, level, "reconcile", "full", in.Full, "report", report)
+	r.measureDatabase(ctx, in.Full)
 	return report, nil
 }
 
@@ -83,8 +84,10 @@ func measure(r org.Report) {
 	}
 }
 
-// measureDatabase measures what a database bears only so much of, and as well as it can.
+// measureDatabase measures what a database bears only so much of, if it says so soon.
 func (r reconciler) measureDatabase(ctx context.Context, full bool) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
 	if open, _, err := r.store.Connections(ctx); err == nil && open > 0 {
 		metrics.Add(metrics.Connections, float64(open))
 	}

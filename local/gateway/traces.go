@@ -2,11 +2,11 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -82,6 +82,7 @@ func (t *traces) receive() {
 		if json.Unmarshal(document, &s) != nil {
 			continue
 		}
+		slices.SortStableFunc(s.Segments, func(a, b segment) int { return cmp.Compare(a.Start, b.Start) })
 		t.mu.Lock()
 		t.segments = keep(t.segments, s)
 		t.mu.Unlock()
@@ -133,7 +134,6 @@ func (r traced) write(w io.Writer, segments []segment) {
 			if g.ParentID != s.id {
 				continue
 			}
-			slices.SortStableFunc(g.Segments, func(a, b segment) int { return int(math.Copysign(1, a.Start-b.Start)) })
 			for _, part := range g.Segments {
 				name := printable(part.Name)
 				if part.Fault {

@@ -12,6 +12,7 @@ case $2 in
   Linear10PercentEvery1Minute | Linear10PercentEvery2Minutes | Linear10PercentEvery3Minutes | Linear10PercentEvery10Minutes | AllAtOnce) ;;
   *) echo "GRADUAL is Canary10Percent5Minutes (10, 15, 30), Linear10PercentEvery1Minute (2Minutes, 3, 10) or AllAtOnce" >&2 && exit 1 ;;
 esac
+! grep -q AutoPublishAlias "$1" || { echo "$1 deploys gradually already: build it again" >&2 && exit 1; }
 temp=$(mktemp)
 trap 'rm -f "$temp" "$temp.globals"' EXIT
 cat >"$temp.globals" <<EOF

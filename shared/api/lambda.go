@@ -61,7 +61,8 @@ func Lambda(h http.Handler) lambdaFunction {
 		if !readable(event) {
 			return unreadable(ctx, event), nil
 		}
-		response, err := adapter.ProxyWithContext(ctx, event)
+		id := orLambdaID(ctx, event.RequestContext.RequestID) // for lines before the handler has its own
+		response, err := adapter.ProxyWithContext(withRequestIDs(ctx, requestIDs{answered: id, gateway: id}), event)
 		if err != nil {
 			return unreadable(ctx, event), nil
 		}

@@ -44,9 +44,11 @@ const (
 // concurrently.
 type Store struct {
 	client        *mongo.Client
-	wireVersion   *atomic.Int32 // of the server; 0 before the first connection
-	refused       *atomic.Bool  // the server has refused the user or a command of it
-	disconnected  *atomic.Bool  // the server has ended or refused a connection
+	parsed        *options.ClientOptions   // of the connection string, with the servers that it stands for
+	more          []*options.ClientOptions // of Open
+	wireVersion   *atomic.Int32            // of the server; 0 before the first connection
+	refused       *atomic.Bool             // the server has refused the user or a command of it
+	disconnected  *atomic.Bool             // the server has ended or refused a connection
 	organizations *mongo.Collection
 	admins        *mongo.Collection
 	claims        *mongo.Collection
@@ -65,9 +67,20 @@ var _ org.Store = (*Store)(nil)
 // is wrong with the connection string, without its user and password. The store
 // connects when it is first used. Tests may pass further options.
 func Open(connectionString, database string, more ...*options.ClientOptions) (*Store, error) {
+	s, err := open(options.Client().ApplyURI(connectionString), database, more)
+	if err != nil {
+		return nil, fmt.Errorf("MONGO_URL: %s", withoutSecrets(err.Error(), connectionString))
+	}
+	return s, nil
+}
+
+// Reopened returns a store of the same database with connections of its own. Nothing is looked up
+// for that, neither a secret nor a name.
+func (s *Store) Reopened() (*Store, error) { return open(s.parsed, s.claims.Database().Name(), s.more) }
+
+func open(parsed *options.ClientOptions, database string, more []*options.ClientOptions) (*Store, error) {
 	wireVersion, refused, disconnected, names := new(atomic.Int32), new(atomic.Bool), new(atomic.Bool), new(names)
-	client, err := mongo.Connect(append([]*options.ClientOptions{options.Client().
-		ApplyURI(connectionString).
+	client, err := mongo.Connect(append([]*options.ClientOptions{parsed, options.Client().
 		SetAppName("organization-management-service").
 		// The connection string can't change these: decisions need the latest
 		// durable data, and answered changes must be durable.
@@ -106,11 +119,13 @@ func Open(connectionString, database string, more ...*options.ClientOptions) (*S
 		SetMaxPoolSize(maxPoolSize).
 		SetMaxConnIdleTime(maxIdleTime)}, more...)...)
 	if err != nil {
-		return nil, fmt.Errorf("MONGO_URL: %s", withoutSecrets(err.Error(), connectionString))
+		return nil, err
 	}
 	db := client.Database(database)
 	return &Store{
 		client:        client,
+		parsed:        parsed,
+		more:          more,
 		wireVersion:   wireVersion,
 		refused:       refused,
 		disconnected:  disconnected,
@@ -207,8 +222,18 @@ func withoutSecrets(message, connectionString string) string {
 	return message
 }
 
-// Close ends the store's connections.
-func (s *Store) Close(ctx context.Context) error { return s.client.Disconnect(ctx) }
+// Close ends the store's connections, or returns the error of ctx if that ends before. The driver
+// waits for connections that are being made, whatever the context says.
+func (s *Store) Close(ctx context.Context) error {
+	closed := make(chan error, 1)
+	go func() { closed <- s.client.Disconnect(ctx) }()
+	select {
+	case err := <-closed:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Codes of server errors.
 // https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml

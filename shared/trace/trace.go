@@ -50,18 +50,24 @@ func Begin() {
 	mu.Lock()
 	defer mu.Unlock()
 	event = current{began: time.Now()}
-	header := os.Getenv("_X_AMZN_TRACE_ID")
-	if !strings.Contains(header, "Sampled=1") {
-		return
+	fields := map[string]string{}
+	for field := range strings.SplitSeq(os.Getenv("_X_AMZN_TRACE_ID"), ";") {
+		key, value, _ := strings.Cut(field, "=")
+		fields[key] = value
 	}
-	for field := range strings.SplitSeq(header, ";") {
-		switch key, value, _ := strings.Cut(field, "="); key {
-		case "Root":
-			event.root = value
-		case "Parent":
-			event.parent = value
-		}
+	// It may have come from a client.
+	if fields["Sampled"] == "1" && isRoot(fields["Root"]) && isHex(fields["Parent"], 16) {
+		event.root, event.parent = fields["Root"], fields["Parent"]
 	}
+}
+
+// isRoot reports whether s is a trace id, such as 1-5759e988-bd862e3fe1be46a994272793.
+func isRoot(s string) bool {
+	return len(s) == 35 && s[:2] == "1-" && isHex(s[2:10], 8) && s[10] == '-' && isHex(s[11:], 24)
+}
+
+func isHex(s string, digits int) bool {
+	return len(s) == digits && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // ID returns the trace's id, or "" if the event is not sampled.
@@ -71,11 +77,14 @@ func ID() string {
 	return event.root
 }
 
+// maxParts is how many parts of an event are kept: a message has 64 KiB at most.
+const maxParts = 400
+
 // Add adds a part that has just ended. It does nothing if the event is not sampled.
 func Add(name string, took time.Duration, failed bool) {
 	mu.Lock()
 	defer mu.Unlock()
-	if event.root == "" {
+	if event.root == "" || len(event.parts) == maxParts {
 		return
 	}
 	end := time.Now()
@@ -87,18 +96,19 @@ func Add(name string, took time.Duration, failed bool) {
 func End(name, gatewayID string) {
 	mu.Lock()
 	defer mu.Unlock()
+	ended := event
+	event = current{}
 	address := os.Getenv("AWS_XRAY_DAEMON_ADDRESS")
-	if event.root == "" || address == "" {
+	if ended.root == "" || address == "" {
 		return
 	}
 	document, err := json.Marshal(segment{
-		TraceID: event.root, ID: newID(), ParentID: event.parent, Type: "subsegment",
+		TraceID: ended.root, ID: newID(), ParentID: ended.parent, Type: "subsegment",
 		Name:  braces.Replace(name),
-		Start: seconds(event.began), End: seconds(time.Now()),
+		Start: seconds(ended.began), End: seconds(time.Now()),
 		Annotations: map[string]string{"gateway_request_id": gatewayID},
-		Segments:    event.parts,
+		Segments:    ended.parts,
 	})
-	event.root = ""
 	if err != nil {
 		return
 	}

@@ -21,11 +21,15 @@ func TestTrace(t *testing.T) {
 	for _, header := range []string{
 		"",
 		"Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0",
+		"Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=10",
+		"Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1",
+		"Root=mail@victim.example;Parent=53995c3f42cd8ad8;Sampled=1",
+		"Root=1-5759e988-bd862e3fe1be46a9942727\"3;Parent=53995c3f42cd8ad8;Sampled=1",
 		"Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a87bd80c:0",
 	} {
 		t.Setenv("_X_AMZN_TRACE_ID", header)
 		trace.Begin()
-		if sampled := strings.Contains(header, "Sampled=1"); (trace.ID() == "1-5759e988-bd862e3fe1be46a994272793") != sampled {
+		if sampled := strings.HasSuffix(header, "Sampled=1;Lineage=a87bd80c:0"); (trace.ID() == "1-5759e988-bd862e3fe1be46a994272793") != sampled {
 			t.Errorf("%s: the id is %q", header, trace.ID())
 		}
 		trace.Add("find admins", 20*time.Millisecond, false)

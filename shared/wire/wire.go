@@ -139,8 +139,8 @@ func Handler(endpoint func(*org.Service) http.Handler, needs ...Need) func(conte
 // Reopened returns what api.Serve takes, from a function that opens the service and returns it
 // with the handler of the endpoint. Once the database has refused its user, because the
 // password was changed, open is called again before the next request is served, and so the
-// secrets are read again; but at most every ten seconds. The same happens after a request
-// that was answered 503 because of connections: then those that are left are closed at its end.
+// secrets are read again; but at most every ten seconds. After a request that was answered 503
+// because of connections, those that are left are closed, and made again for the next one.
 func Reopened(open func(context.Context) (*org.Service, http.Handler, error)) func(context.Context) (http.Handler, error) {
 	return func(ctx context.Context) (http.Handler, error) {
 		h := &handler{open: open}
@@ -154,9 +154,10 @@ var reopenAfter = 10 * time.Second
 type handler struct {
 	open   func(context.Context) (*org.Service, http.Handler, error)
 	opened time.Time
-	closed bool // the store is closed, and is opened again for the next request
+	closed bool // the store is closed until the next request
 
-	store    atomic.Pointer[mongodb.Store]
+	service  *org.Service
+	store    atomic.Pointer[mongodb.Store] // of the service
 	endpoint http.Handler
 }
 
@@ -173,24 +174,47 @@ func Close(store *mongodb.Store) error {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	store := h.store.Load()
-	refused := store.Refused() && time.Since(h.opened) >= reopenAfter
-	if h.closed || refused {
+	if store := h.store.Load(); store.Refused() && time.Since(h.opened) >= reopenAfter {
 		if err := h.reopen(r.Context()); err != nil {
-			slog.ErrorContext(r.Context(), "the settings can't be read again", "error", err.Error())
-		} else if refused {
+			slog.ErrorContext(r.Context(), "the database has refused the user, and the settings can't be read again", "error", err.Error())
+		} else {
 			slog.WarnContext(r.Context(), "the database has refused the user: the settings were read again")
-			store.Close(r.Context())
+			Close(store)
 		}
+	}
+	if h.closed {
+		h.reconnect(r.Context())
 	}
 	answer := &statusWriter{ResponseWriter: w}
 	h.endpoint.ServeHTTP(answer, r)
-	if store = h.store.Load(); answer.status == http.StatusServiceUnavailable && store.Disconnected() {
+	if store := h.store.Load(); answer.status == http.StatusServiceUnavailable && store.Disconnected() {
 		// A server that has no more connections to give gets back those of this process, and the
 		// one by which the driver watches it. Otherwise processes that can do nothing would keep them all.
 		Close(store)
 		h.closed = true
 	}
+}
+
+// reopen reads the settings and opens the service with them.
+func (h *handler) reopen(ctx context.Context) error {
+	h.opened = time.Now()
+	s, endpoint, err := h.open(ctx)
+	if err == nil {
+		h.service, h.endpoint, h.closed = s, endpoint, false
+		h.store.Store(s.Store.(*mongodb.Store))
+	}
+	return err
+}
+
+// reconnect gives the service another store of the same settings.
+func (h *handler) reconnect(ctx context.Context) {
+	store, err := h.store.Load().Reopened()
+	if err != nil {
+		slog.ErrorContext(ctx, "the database can't be opened again", "error", err.Error())
+		return
+	}
+	h.service.Store, h.closed = store, false
+	h.store.Store(store)
 }
 
 type statusWriter struct {
@@ -201,14 +225,4 @@ type statusWriter struct {
 func (w *statusWriter) WriteHeader(status int) {
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)
-}
-
-func (h *handler) reopen(ctx context.Context) error {
-	h.opened = time.Now()
-	s, endpoint, err := h.open(ctx)
-	if err == nil {
-		h.store.Store(s.Store.(*mongodb.Store))
-		h.endpoint, h.closed = endpoint, false
-	}
-	return err
 }
