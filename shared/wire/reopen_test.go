@@ -100,6 +100,37 @@ func testReopened(t *testing.T, refusals refusals) {
 	want(500, 5)
 }
 
+// TestReconnected takes the database away for a request. The next one has it again, without another look
+// at the settings.
+func TestReconnected(t *testing.T) {
+	db := mongodbtest.NewEmbedded(t)
+	gate := newGate(t, strings.TrimSuffix(strings.TrimPrefix(db.URL, "mongodb://"), "/"))
+	t.Setenv("MONGO_URL", "mongodb://"+gate.addr)
+	t.Setenv("MASTER_DB", db.Name)
+	opened := 0
+	handler, err := wire.Handler(func(s *org.Service) http.Handler {
+		opened++
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, err := s.Store.Organization(r.Context(), s.Store.NewID()); errors.Is(err, org.ErrUnavailable) {
+				w.WriteHeader(503)
+			}
+		})
+	})(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{200, 503, 200} {
+		if gate.down.Store(want == 503); want == 503 {
+			gate.cut()
+		}
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+		if w.Code != want || opened != 1 {
+			t.Fatalf("%d, opened %d times; want %d, once", w.Code, opened, want)
+		}
+	}
+}
+
 // TestNoClusterMonitor asks for the connections as a user who may not know.
 func TestNoClusterMonitor(t *testing.T) {
 	db := mongodbtest.NewEmbedded(t)
@@ -150,6 +181,7 @@ type gate struct {
 	refusals   refusals
 	reserved   string // command that the user may not send
 	unanswered string // command that has no answer
+	down       atomic.Bool
 }
 
 func newGate(t *testing.T, database string) *gate {
@@ -165,6 +197,10 @@ func newGate(t *testing.T, database string) *gate {
 			client, err := l.Accept()
 			if err != nil {
 				return
+			}
+			if g.down.Load() {
+				client.Close()
+				continue
 			}
 			g.conns <- client
 			go g.serve(client)
