@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,6 +44,11 @@ func TestPages(t *testing.T) {
 			plain := get(path, "identity").want(t, 200)
 			if got := plain.header.Get("Content-Type"); got != contentType {
 				t.Errorf("the type is %s, want %s", got, contentType)
+			}
+			// Only styles may be in the page itself, where Swagger UI and ReDoc make them.
+			policy := strings.Replace(plain.header.Get("Content-Security-Policy"), "style-src 'self' 'unsafe-inline';", "style-src 'self';", 1)
+			if want := "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"; policy != want {
+				t.Errorf("the policy is %s, want %s", policy, want)
 			}
 			packed := get(path, "br, gzip").want(t, 200)
 			if packed.header.Get("Content-Encoding") != "gzip" || !bytes.Equal(unpacked(t, packed.body), plain.body) {
