@@ -101,11 +101,14 @@ func unreadable(ctx context.Context, event events.APIGatewayV2HTTPRequest) event
 	return turnAway(ctx, event, http.StatusBadRequest, "application/problem+json", string(body), reason)
 }
 
-// turnAway returns the response to an event that gets to no handler, and logs the request.
+// turnAway returns the response to an event that gets to no handler, and logs and counts the request.
 func turnAway(ctx context.Context, event events.APIGatewayV2HTTPRequest, status int, contentType, body, reason string) events.APIGatewayV2HTTPResponse {
 	id := orLambdaID(ctx, event.RequestContext.RequestID)
 	slog.InfoContext(withRequestIDs(ctx, requestIDs{answered: id, gateway: id}), "request",
 		"status", status, "source_ip", event.RequestContext.HTTP.SourceIP, "error", reason)
+	metrics.Begin()
+	metrics.Add(metrics.TurnedAway, 1)
+	metrics.Write(nil)
 	headers := commonHeaders(id)
 	headers["Content-Type"] = contentType
 	return events.APIGatewayV2HTTPResponse{StatusCode: status, Headers: headers, Body: body}

@@ -22,8 +22,10 @@ const (
 	Faults
 	Throttled
 	TokensRefused
+	TurnedAway
 	DatabaseCommands
 	DatabaseTime
+	DatabaseFailures
 	HashTime
 	Finished
 	Undone
@@ -61,8 +63,10 @@ var Definitions = [...]Definition{
 	Faults:           {"Faults", count, "", "answers from 500 on: the service or the database is at fault"},
 	Throttled:        {"Throttled", count, "", "answers 429 of the functions"},
 	TokensRefused:    {"TokensRefused", count, "", "access tokens that the authorizer refused"},
+	TurnedAway:       {"TurnedAway", count, "", "events that no handler got: requests that can't be read, or have not come through the edge"},
 	DatabaseCommands: {"DatabaseCommands", count, "", "commands to the database, in an event that sent any"},
 	DatabaseTime:     {"DatabaseTime", milliseconds, "", "how long these commands took in all; some run at once"},
+	DatabaseFailures: {"DatabaseFailures", count, "", "of these commands, those that failed; the driver sends most of them once more"},
 	HashTime:         {"HashTime", milliseconds, "", "time for bcrypt, in an event that had any"},
 	Finished:         {"Finished", count, "", "interrupted operations that reconcile completed"},
 	Undone:           {"Undone", count, "", "interrupted operations that reconcile undid"},

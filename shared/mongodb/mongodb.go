@@ -170,6 +170,9 @@ func notice(refused *atomic.Bool, err error) {
 func measure(name string, took time.Duration, failed bool) {
 	metrics.Add(metrics.DatabaseCommands, 1)
 	metrics.Time(metrics.DatabaseTime, took)
+	if failed {
+		metrics.Add(metrics.DatabaseFailures, 1)
+	}
 	trace.Add(name, took, failed)
 }
 
