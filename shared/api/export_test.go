@@ -5,6 +5,15 @@ import (
 	"strings"
 )
 
+// Guarded returns the function behind an edge whose secret has the hash.
+func Guarded(hash string, f lambdaFunction) lambdaFunction {
+	e, err := newEdge(hash)
+	if err != nil {
+		panic(err)
+	}
+	return e.guard(f)
+}
+
 // RequestLog returns the log handler of Serve, which writes to h.
 func RequestLog(h slog.Handler) slog.Handler { return requestLog{h} }
 
