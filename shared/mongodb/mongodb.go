@@ -225,13 +225,18 @@ func withoutSecrets(message, connectionString string) string {
 	return message
 }
 
-// Close ends the store's connections, or returns the error of ctx if that ends before. The driver
-// waits for connections that are being made, whatever the context says.
+// Close ends the store's connections, or returns the error of ctx if that ends before.
 func (s *Store) Close(ctx context.Context) error {
-	closed := make(chan error, 1)
-	go func() { closed <- s.client.Disconnect(ctx) }()
+	return inTime(ctx, func() error { return s.client.Disconnect(ctx) })
+}
+
+// inTime returns the error of f, or that of ctx if ctx ends before. When it disconnects, the driver
+// waits for connections that are being made, whatever the context says.
+func inTime(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
 	select {
-	case err := <-closed:
+	case err := <-done:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()

@@ -189,3 +189,22 @@ func TestConvertHidesValue(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestInTime waits for what takes longer than a context lasts, and for what does not.
+func TestInTime(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := errors.New("failed")
+	if err := inTime(ctx, func() error { return failed }); err != failed {
+		t.Errorf("%v; want %v", err, failed)
+	}
+	end := make(chan struct{})
+	defer close(end)
+	cancel()
+	err := inTime(ctx, func() error {
+		<-end
+		return failed
+	})
+	if err != context.Canceled {
+		t.Errorf("%v; want %v", err, context.Canceled)
+	}
+}
