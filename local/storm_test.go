@@ -144,6 +144,7 @@ func TestTerminated(t *testing.T) {
 		t.Fatal("the sessions have ended before the process")
 	}
 	g.Close()
+	front.conns.Wait()
 	if !front.saw("endSessions") {
 		t.Error("the process has ended without ending its sessions")
 	}
@@ -154,7 +155,8 @@ func TestTerminated(t *testing.T) {
 
 // front stands before a database and keeps what clients send.
 type front struct {
-	addr string
+	addr  string
+	conns sync.WaitGroup // of clients that have not ended
 
 	mu   sync.Mutex
 	sent []byte
@@ -174,7 +176,7 @@ func newFront(t *testing.T, database string) *front {
 			if err != nil {
 				return
 			}
-			go func() {
+			f.conns.Go(func() {
 				defer client.Close()
 				server, err := net.Dial("tcp", database)
 				if err != nil {
@@ -183,7 +185,7 @@ func newFront(t *testing.T, database string) *front {
 				defer server.Close()
 				go io.Copy(client, server)
 				io.Copy(io.MultiWriter(f, server), client)
-			}()
+			})
 		}
 	}()
 	return f
