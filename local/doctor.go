@@ -13,7 +13,7 @@ import (
 	"orgservice/shared/org"
 )
 
-// limits of Atlas for a cluster of each tier. An M0 and a Flex cluster have no more than so many
+// tiers holds the limits of Atlas for a cluster of each tier. An M0 and a Flex cluster have no more than so many
 // collections, and no advice about indexes.
 // https://www.mongodb.com/docs/atlas/reference/atlas-limits/
 var tiers = map[string]limits{
