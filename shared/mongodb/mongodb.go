@@ -93,7 +93,6 @@ func open(parsed *options.ClientOptions, database string, more []*options.Client
 					wireVersion.Store(version)
 				}
 			},
-			ServerHeartbeatFailed: func(*event.ServerHeartbeatFailedEvent) { disconnected.Store(true) },
 		}).
 		SetPoolMonitor(&event.PoolMonitor{Event: func(e *event.PoolEvent) {
 			notice(refused, e.Error)

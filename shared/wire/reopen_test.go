@@ -100,17 +100,19 @@ func testReopened(t *testing.T, refusals refusals) {
 	want(500, 5)
 }
 
-// TestReconnected takes the database away for a request. The next one has it again, without another look
-// at the settings.
+// TestReconnected ends the connections to the database before requests. What is answered keeps the store; after a
+// request that was not, it is another one, without another look at the settings.
 func TestReconnected(t *testing.T) {
 	db := mongodbtest.NewEmbedded(t)
 	gate := newGate(t, strings.TrimSuffix(strings.TrimPrefix(db.URL, "mongodb://"), "/"))
 	t.Setenv("MONGO_URL", "mongodb://"+gate.addr)
 	t.Setenv("MASTER_DB", db.Name)
 	opened := 0
+	var used []org.Store
 	handler, err := wire.Handler(func(s *org.Service) http.Handler {
 		opened++
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			used = append(used, s.Store)
 			if _, err := s.Store.Organization(r.Context(), s.Store.NewID()); errors.Is(err, org.ErrUnavailable) {
 				w.WriteHeader(503)
 			}
@@ -119,15 +121,17 @@ func TestReconnected(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []int{200, 503, 200} {
-		if gate.down.Store(want == 503); want == 503 {
-			gate.cut()
-		}
+	for i, want := range []int{200, 200, 200, 503, 200} {
+		gate.down.Store(want == 503)
+		gate.cut()
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
 		if w.Code != want || opened != 1 {
-			t.Fatalf("%d, opened %d times; want %d, once", w.Code, opened, want)
+			t.Fatalf("request %d: %d, opened %d times; want %d, once", i, w.Code, opened, want)
 		}
+	}
+	if used[0] != used[1] || used[1] != used[2] || used[2] != used[3] || used[3] == used[4] {
+		t.Errorf("stores %p; want one, and another in the end", used)
 	}
 }
 
