@@ -3,12 +3,15 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"maps"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -336,8 +339,8 @@ func readNeed(need wire.Need) func(context.Context, config.Env) error {
 }
 
 // TestVariables checks that the template gives a function the variables that it
-// reads and no others, all of them metricsVariable, which package metrics reads, and
-// edgeVariable, which package api reads. SAM CLI passes on a variable of env.json only if the
+// reads and no others, all of them metricsVariable, which package metrics reads,
+// edgeVariable, which package api reads, and certificatesVariable, which Go reads. SAM CLI passes on a variable of env.json only if the
 // template has it.
 func TestVariables(t *testing.T) {
 	reader := regexp.MustCompile(`\b(wire|env|mail)\.\w+`)
@@ -347,7 +350,7 @@ func TestVariables(t *testing.T) {
 	for name, f := range readFunctions(t) {
 		variables := map[string]bool{}
 		if slices.Contains(f.variables, "MONGO_URL") {
-			variables[edgeVariable], variables[metricsVariable] = true, true
+			variables[edgeVariable], variables[metricsVariable], variables[certificatesVariable] = true, true, true
 		}
 		for _, used := range reader.FindAllString(string(readFile(t, "functions", name, "main.go")), -1) {
 			read := readers[used]
@@ -370,11 +373,38 @@ func TestVariables(t *testing.T) {
 			given[v] = true
 		}
 	}
+	delete(given, certificatesVariable) // it is the same everywhere
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(given)), slices.Sorted(maps.Keys(env))); diff != "" {
 		t.Errorf("variables in env.json (-given +env.json):\n%s", diff)
 	}
 	if s := env["JWT_SECRET"]; len(s) < auth.MinSecretBytes || !strings.Contains(s, "development only") {
 		t.Errorf("JWT_SECRET in env.json is %q", s)
+	}
+}
+
+const certificatesVariable = "SSL_CERT_DIR"
+
+// TestCertificates checks that, with the variable of the template, Go finds the certificates
+// of the system in their file, and reads no folder.
+func TestCertificates(t *testing.T) {
+	var template samTemplate
+	if err := yaml.Unmarshal(readFile(t, "template.yaml"), &template); err != nil {
+		t.Fatal(err)
+	}
+	folder := template.Globals.Function.Environment.Variables[certificatesVariable].Value
+	if os.Getenv(certificatesVariable) != folder { // Go reads it once in a process
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCertificates$", "-test.count=1")
+		cmd.Env = append(os.Environ(), certificatesVariable+"="+folder)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s may exist: %v", folder, err)
+	}
+	if roots, err := x509.SystemCertPool(); err != nil || roots.Equal(x509.NewCertPool()) {
+		t.Errorf("no certificates of the system: %v", err)
 	}
 }
 
