@@ -53,15 +53,24 @@ func startCold(ctx context.Context, binary string, env []string, event []byte, e
 
 const secretARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:"
 
-// answerSecret stands for Secrets Manager: the secret of a variable's name is its value.
-func (b *bench) answerSecret(w http.ResponseWriter, r *http.Request) {
-	var request struct{ SecretId string }
-	json.NewDecoder(r.Body).Decode(&request)
-	value := b.variables[strings.TrimPrefix(request.SecretId, secretARN)]
-	if strings.HasSuffix(request.SecretId, "MONGO_URL") {
-		value = b.database
+// secretsManager answers as Secrets Manager: the secret of a variable's name is its value,
+// and the connection string is that of the database.
+func (b *bench) secretsManager(database string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var request struct{ SecretId string }
+		json.NewDecoder(r.Body).Decode(&request)
+		value := b.variables[strings.TrimPrefix(request.SecretId, secretARN)]
+		if strings.HasSuffix(request.SecretId, "MONGO_URL") {
+			value = database
+		}
+		json.NewEncoder(w).Encode(map[string]string{"SecretString": value})
 	}
-	json.NewEncoder(w).Encode(map[string]string{"SecretString": value})
+}
+
+// references returns the variables of a function whose secrets are references.
+func references(url string) []string {
+	return []string{"AWS_ENDPOINT_URL=" + url, "AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench",
+		"MONGO_URL=" + secretARN + "MONGO_URL", "JWT_SECRET=" + secretARN + "JWT_SECRET"}
 }
 
 // evictFile takes a file out of the page cache.
@@ -88,7 +97,7 @@ func (b *bench) coldStarts(ctx context.Context) error {
 		"Evicted: the binary is not in the page cache. Memory is the most that was resident, in MiB.", b.n)
 	b.row("function", "MiB", "next, ms", "ratio", "first answer, ms", "evicted, ms", "ratio", "page faults", "memory")
 	b.row("---", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "--:")
-	secrets := httptest.NewServer(http.HandlerFunc(b.answerSecret))
+	secrets := httptest.NewServer(b.secretsManager(b.database))
 	defer secrets.Close()
 	var names []string
 	var bars []float64
@@ -100,8 +109,7 @@ func (b *bench) coldStarts(ctx context.Context) error {
 	for _, name := range functions {
 		starts = append(starts, start{name: name})
 		if name == "authorizer" || name == "get" || name == "login" {
-			starts = append(starts, start{name, []string{"AWS_ENDPOINT_URL=" + secrets.URL, "AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench",
-				"MONGO_URL=" + secretARN + "MONGO_URL", "JWT_SECRET=" + secretARN + "JWT_SECRET"}})
+			starts = append(starts, start{name, references(secrets.URL)})
 		}
 	}
 	for _, start := range starts {

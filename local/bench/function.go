@@ -18,16 +18,17 @@ import (
 
 // function is a running function, and what stands for Lambda's Runtime API to it.
 type function struct {
-	began    time.Time
-	first    time.Time // when it first asked for an event
-	answered time.Time // when it began its last answer
-	events   chan []byte
-	asks     chan time.Time
-	says     chan outcome
-	server   *http.Server
-	cmd      *exec.Cmd
-	output   strings.Builder
-	ended    chan struct{} // closed when the process has ended
+	began      time.Time
+	registered time.Time // when it asked to be told of its end
+	first      time.Time // when it first asked for an event
+	answered   time.Time // when it began its last answer
+	events     chan []byte
+	asks       chan time.Time
+	says       chan outcome
+	server     *http.Server
+	cmd        *exec.Cmd
+	output     strings.Builder
+	ended      chan struct{} // closed when the process has ended
 }
 
 // outcome is what a function says to an event.
@@ -79,6 +80,7 @@ func (f *function) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if strings.HasSuffix(r.URL.Path, "/extension/register") { // for SIGTERM
+		f.registered = now
 		w.Header().Set("Lambda-Extension-Identifier", "3fbd7bd7-7a9d-4a0c-8f6e-6ac9c1c5d0a1")
 		return
 	}

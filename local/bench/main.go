@@ -1,6 +1,6 @@
 // Command bench measures the service and writes what it found as Markdown:
 //
-//	go run ./local/bench [-n 51] [-span 10s] [-sections cold,inits,warm,growth,load,cost] [-functions REGEXP]
+//	go run ./local/bench [-n 51] [-span 10s] [-sections cold,parts,inits,warm,growth,load,cost] [-functions REGEXP]
 //
 // Every ratio is of two things that were measured in turn, in one run, because times
 // differ from run to run. It builds the functions as deployment does.
@@ -56,7 +56,7 @@ func main() {
 	defer stop()
 	b := &bench{root: ".", out: os.Stdout}
 	flag.IntVar(&b.n, "n", 51, "how often each thing is measured")
-	sections := flag.String("sections", "cold,inits,warm,growth,load,cost", "what to measure, in this order")
+	sections := flag.String("sections", "cold,parts,inits,warm,growth,load,cost", "what to measure, in this order")
 	flag.IntVar(&b.most, "most", 1000, "the most organizations; the embedded database is too slow for more")
 	flag.DurationVar(&b.span, "span", 10*time.Second, "how long each load lasts")
 	flag.StringVar(&b.given, "database", "", "the connection `string` of another server than the embedded one")
@@ -73,7 +73,7 @@ func (b *bench) run(ctx context.Context, sections, functions string) (err error)
 		return err
 	}
 	all := map[string]func(context.Context) error{
-		"cold": b.coldStarts, "inits": b.inits, "warm": b.warmCalls, "growth": b.growth, "load": b.loadTests, "cost": b.costs,
+		"cold": b.coldStarts, "parts": b.parts, "inits": b.inits, "warm": b.warmCalls, "growth": b.growth, "load": b.loadTests, "cost": b.costs,
 	}
 	var run []func(context.Context) error
 	for name := range strings.SplitSeq(sections, ",") {
@@ -148,7 +148,7 @@ func (b *bench) env(masterDB string) (env []string) {
 	for name, value := range b.variables {
 		env = append(env, name+"="+value)
 	}
-	return append(env, "MONGO_URL="+b.database, "MASTER_DB="+masterDB, "METRICS_NAMESPACE=bench",
+	return append(env, "MONGO_URL="+b.database, "MASTER_DB="+masterDB, "METRICS_NAMESPACE=bench", "SSL_CERT_DIR=/nonexistent",
 		"AWS_LAMBDA_FUNCTION_NAME=bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=512", "AWS_LAMBDA_LOG_FORMAT=JSON", "AWS_LAMBDA_LOG_LEVEL=WARN", "AWS_REGION=eu-central-1")
 }
 
