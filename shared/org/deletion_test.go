@@ -241,6 +241,30 @@ func TestPurge(t *testing.T) {
 	}
 }
 
+// TestUnknownGrace lets a version that knows no grace end a deletion, which leaves nothing but
+// the status.
+func TestUnknownGrace(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.DeleteGrace = time.Hour
+	f.mustCreate(t, "Acme", "a@example.com")
+	deleted, err := f.Delete(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), org.DeleteRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.set(t, "organizations", deleted.ID, bson.D{{Key: "deletion", Value: nil}})
+	now := deleted.UpdatedAt.Add(30*24*time.Hour - time.Millisecond)
+	f.Now = func() time.Time { return now }
+	if report := f.mustReconcile(t); len(report.Purged) != 0 {
+		t.Errorf("%+v", report)
+	}
+	now = now.Add(time.Millisecond)
+	if report := f.mustReconcile(t); len(report.Purged) != 1 {
+		t.Errorf("%+v", report)
+	}
+	f.wantNoFindings(t)
+}
+
 // TestSleepers follows an admin of several organizations through their deletions.
 func TestSleepers(t *testing.T) {
 	t.Parallel()
