@@ -21,17 +21,17 @@ import (
 
 // What a process does in a start, in the order in which the table has it.
 const (
-	fetches    = "fetches a secret"
-	registers  = "registers for SIGTERM"
-	asks       = "asks for an event"
-	connects   = "connects to the database"
-	encrypted  = "has a TLS connection"
-	greeted    = "has its first answer"
-	finished   = "has its last answer"
-	answers    = "answers"
-	systemCAs  = "/etc/ssl/certs/ca-certificates.crt" // on Debian and Amazon Linux
-	ownAddress = "127.0.0.1:0"
+	fetches   = "fetches a secret"
+	registers = "registers for SIGTERM"
+	asks      = "asks for an event"
+	connects  = "connects to the database"
+	encrypted = "has a TLS connection"
+	greeted   = "has its first answer"
+	finished  = "has its last answer"
+	answers   = "answers"
 )
+
+const systemRoots = "/etc/ssl/certs/ca-certificates.crt" // on Debian
 
 // parts says what a start consists of: when a process does what.
 func (b *bench) parts(ctx context.Context) error {
@@ -111,12 +111,12 @@ type observer struct {
 }
 
 func (b *bench) newObserver() (o *observer, err error) {
-	roots, err := os.ReadFile(systemCAs)
+	roots, err := os.ReadFile(systemRoots)
 	if err != nil {
 		return nil, err
 	}
 	o = &observer{bench: b, roots: filepath.Join(b.bin, "roots.pem")}
-	if o.database, err = net.Listen("tcp", ownAddress); err != nil {
+	if o.database, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return nil, err
 	}
 	o.secrets = httptest.NewTLSServer(o) // its certificate is for 127.0.0.1
