@@ -484,3 +484,43 @@ func TestScriptCreatesOfOneName(t *testing.T) {
 		s.repairAndCheck()
 	})
 }
+
+// TestScriptOlderForm has an account whose address is in the form of older versions, and one with
+// the same address in today's. Who writes the older form logs in to the older account, if it is
+// awake, and to the other one only if it is certain that it is not.
+func TestScriptOlderForm(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		const older = "kate@xn--mnchen-3ya.de"
+		s.mustCreate(t, "acme", "kate@münchen.de")
+		s.mustCreate(t, "bolt", "b@x.test")
+		change := func(to func(*org.Admin)) {
+			for id, a := range s.durable.admins {
+				if a.Email == "b@x.test" || a.Email == older {
+					to(&a)
+					s.durable.admins[id] = a
+				}
+			}
+		}
+		change(func(a *org.Admin) { a.Email = older })
+		login := func(password string, hook func(c *call) bool) error {
+			return s.runHooked(s.login(older, password), 0, hook)
+		}
+		failed := false
+		if err := login("password 1", func(c *call) bool {
+			if failed || c.method != "AdminsByEmail" {
+				return false
+			}
+			failed = true
+			return s.fail(c, unsent)
+		}); !errors.Is(err, org.ErrUnavailable) {
+			t.Errorf("to today's, while the older one is not found: %v", err)
+		}
+		if err := login("password 2", nil); err != nil {
+			t.Errorf("to the older one: %v", err)
+		}
+		change(func(a *org.Admin) { a.Asleep = true })
+		if err := login("password 1", nil); err != nil {
+			t.Errorf("to today's, while the older one is asleep: %v", err)
+		}
+	})
+}
