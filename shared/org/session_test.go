@@ -369,6 +369,16 @@ func TestThrottle(t *testing.T) {
 		return e.RetryAfter
 	}
 	const most = 20 // in a quarter of an hour
+	// wantWindow fails the test unless what has been attempted at this moment counts for a quarter
+	// of an hour, and to the end of a sixth of it.
+	wantWindow := func(t *testing.T, w *world, err error) {
+		t.Helper()
+		const part = 15 * time.Minute / 6
+		left := w.clock().Truncate(part).Add(7 * part).Sub(w.clock())
+		if wait := retryAfter(t, err); wait < left || wait >= left+time.Second {
+			t.Errorf("wait %v; want %v", wait, left)
+		}
+	}
 
 	for _, email := range []string{"admin@acme.test", "nobody@acme.test"} {
 		t.Run("never more in any window for "+email, func(t *testing.T) {
@@ -413,6 +423,7 @@ func TestThrottle(t *testing.T) {
 		}
 		right := org.LoginRequest{Email: "ADMIN@acme.test", Password: password}
 		_, err := s.Login(t.Context(), right)
+		wantWindow(t, w, err)
 		w.advance(retryAfter(t, err))
 		for range 2 * most { // none of these counts
 			if _, err := s.Login(t.Context(), right); err != nil {
@@ -478,7 +489,7 @@ func TestThrottle(t *testing.T) {
 				t.Fatalf("attempt %d: %v", i+1, err)
 			}
 		}
-		retryAfter(t, wrong(s, "nobody@acme.test", "2001:db8:0:1::ffff"))
+		wantWindow(t, w, wrong(s, "nobody@acme.test", "2001:db8:0:1::ffff"))
 		w.advance(14 * time.Minute)
 		retryAfter(t, wrong(s, "nobody@acme.test", "2001:db8:0:1::ffff"))
 		_, err := s.Login(t.Context(), right)
@@ -499,24 +510,23 @@ func TestThrottle(t *testing.T) {
 				t.Fatalf("guess %d: %v", i+1, err)
 			}
 		}
-		retryAfter(t, guess())
+		wantWindow(t, w, guess())
 		if err := wrong(s, "admin@acme.test", ""); !errors.Is(err, org.ErrUnauthenticated) {
 			t.Errorf("a login: %v", err) // who has a token, and who has none, can't keep each other out
 		}
 	})
 	t.Run("changes", func(t *testing.T) {
 		w, s, o := setUp(t)
-		change := func() (err error) {
-			o, err = s.Update(t.Context(), w.callerOf(o), org.UpdateRequest{Password: new(password), CurrentPassword: new(password)})
+		change := func() error {
+			_, err := s.Update(t.Context(), w.callerOf(o), org.UpdateRequest{Password: new(password), CurrentPassword: new(password)})
 			return err
 		}
 		for i := range most {
-			before := o
 			if err := change(); err != nil {
 				t.Fatalf("change %d: %v", i+1, err)
 			}
-			o.ID = before.ID
 		}
+		wantWindow(t, w, change())
 		w.advance(14 * time.Minute)
 		retryAfter(t, change())
 	})
@@ -544,7 +554,7 @@ func TestThrottle(t *testing.T) {
 				t.Fatalf("attempt %d: %v", i+1, err)
 			}
 		}
-		retryAfter(t, wrong(s, "admin@acme.test", known))
+		wantWindow(t, w, wrong(s, "admin@acme.test", known))
 		w.advance(14 * time.Minute)
 		retryAfter(t, login(known))
 		if err := wrong(s, "other@acme.test", known); !errors.Is(err, org.ErrUnauthenticated) {
@@ -742,6 +752,21 @@ func TestThrottle(t *testing.T) {
 			t.Errorf("not locked, but for %v", wait)
 		}
 		w.advance(7 * 24 * time.Hour) // the first ones count for up to 35 days
+		mustLogin(t, s)
+	})
+	t.Run("failures count for 30 days, and to the end of five", func(t *testing.T) {
+		w, s, _ := setUp(t)
+		s.MailsSent = true
+		const part = 5 * 24 * time.Hour
+		begins := time.Unix(0, (w.clock().UnixNano()/int64(part)+1)*int64(part))
+		w.advance(begins.Sub(w.clock()))
+		slowly(100, w.advance, func() { wrong(s, "admin@acme.test", "") })
+		w.advance(begins.Add(7*part - time.Second).Sub(w.clock()))
+		_, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password})
+		if wait := retryAfter(t, err); wait != 0 {
+			t.Errorf("not locked, but for %v", wait)
+		}
+		w.advance(time.Second)
 		mustLogin(t, s)
 	})
 	t.Run("a right password that opens nothing is a failure", func(t *testing.T) {
