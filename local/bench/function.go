@@ -117,7 +117,8 @@ func receive[T any](f *function, c chan T) (value T, err error) {
 	case value = <-c:
 		return value, nil
 	case <-f.ended:
-		return value, fmt.Errorf("%s ended: %v\n%s", f.cmd.Path, f.cmd.ProcessState, &f.output)
+		output := f.output.String()
+		return value, fmt.Errorf("%s ended: %v\n%s", f.cmd.Path, f.cmd.ProcessState, output[max(0, len(output)-1000):])
 	case <-time.After(time.Minute):
 		return value, fmt.Errorf("%s does not answer", f.cmd.Path)
 	}
