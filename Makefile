@@ -99,7 +99,7 @@ test-clients: ## let schemathesis and a generated TypeScript client use the serv
 	local/clients/test.sh $(if $(SEED),--seed=$(SEED))
 
 .PHONY: bench
-bench: ## measure starts, requests, growth, load and cost, and print them as Markdown: make bench N=51
+bench: ## measure starts, requests, growth, load and cost, and print them as Markdown (needs Linux): make bench N=51
 	@go run ./local/bench -n $(or $(N),51)
 
 .PHONY: fuzz
@@ -154,6 +154,7 @@ lint: ## check formatting, go vet, staticcheck, go.mod
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
+	GOOS=darwin go vet ./...
 	go vet -tags browser ./local/e2e
 	go tool staticcheck ./...
 	go mod tidy -diff

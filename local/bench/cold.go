@@ -15,8 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // coldStart is one start of a function.
@@ -71,16 +69,6 @@ func (b *bench) secretsManager(database string) http.HandlerFunc {
 func references(url string) []string {
 	return []string{"AWS_ENDPOINT_URL=" + url, "AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench",
 		"MONGO_URL=" + secretARN + "MONGO_URL", "JWT_SECRET=" + secretARN + "JWT_SECRET"}
-}
-
-// evictFile takes a file out of the page cache.
-func evictFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
 // coldStarts compares the start of every function with that of the smallest one, in

@@ -86,7 +86,7 @@ func (b *bench) run(ctx context.Context, sections, functions string) (err error)
 		return err
 	}
 	defer os.RemoveAll(b.bin)
-	if err := b.build(ctx); err != nil {
+	if err := b.build(ctx, "./functions/...", "./local/bench/hello", "./local/bench/bare"); err != nil {
 		return err
 	}
 	if b.database = b.given; b.database == "" {
@@ -108,10 +108,10 @@ func (b *bench) run(ctx context.Context, sections, functions string) (err error)
 	return nil
 }
 
-// build builds all functions, and the smallest one.
-func (b *bench) build(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", gateway.BuildTags, "-ldflags", gateway.LDFlags,
-		"-o", b.bin+string(filepath.Separator), "./functions/...", "./local/bench/hello", "./local/bench/bare")
+// build builds commands as deployment does.
+func (b *bench) build(ctx context.Context, packages ...string) error {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-buildvcs=false", "-tags", gateway.BuildTags, "-ldflags", gateway.LDFlags,
+		"-o", b.bin + string(filepath.Separator)}, packages...)...)
 	cmd.Dir, cmd.Stderr = b.root, os.Stderr
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	return cmd.Run()
