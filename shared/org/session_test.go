@@ -769,6 +769,16 @@ func TestThrottle(t *testing.T) {
 		w.advance(time.Second)
 		mustLogin(t, s)
 	})
+	t.Run("no lock where no mail is sent any more", func(t *testing.T) {
+		w, s, _ := setUp(t)
+		s.MailsSent = true
+		slowly(100, w.advance, func() { wrong(s, "admin@acme.test", "") })
+		_, err := s.Login(t.Context(), org.LoginRequest{Email: "admin@acme.test", Password: password})
+		retryAfter(t, err)
+		w.advance(20 * time.Minute)
+		s.MailsSent = false
+		mustLogin(t, s)
+	})
 	t.Run("a right password that opens nothing is a failure", func(t *testing.T) {
 		w, s, o := setUp(t)
 		s.MailsSent = true
