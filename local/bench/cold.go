@@ -82,7 +82,7 @@ func (b *bench) coldStarts(ctx context.Context) error {
 	b.heading("Cold start")
 	b.say("From exec to the first request for an event (`next`), and to the first answer, with the database beside it. "+
 		"The ratio is to the smallest function on aws-lambda-go, which starts in turn with it, %d times: median (quartiles). "+
-		"Evicted: the binary is not in the page cache. Memory is the most that was resident, in MiB.", b.n)
+		"Evicted: the binary is not in the page cache. Memory is the most that was resident, in MiB. The events are those of the folder events, whose organizations and admins are not in the database but for what create makes: most are refused.", b.n)
 	b.row("function", "MiB", "next, ms", "ratio", "first answer, ms", "evicted, ms", "ratio", "page faults", "memory")
 	b.row("---", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "--:")
 	secrets := httptest.NewServer(b.secretsManager(b.database))

@@ -304,15 +304,16 @@ func (l *load) create(ctx context.Context) (status int, login func(), err error)
 	}, err
 }
 
-// get gets an organization, once its route lets it.
+// get gets an organization, once its route lets it, but within a minute.
 func (l *load) get(ctx context.Context, name string) (status int, body []byte, took time.Duration, err error) {
-	for {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for ; ; time.Sleep(50 * time.Millisecond) { // a refusal does not say how long to wait
 		began := time.Now()
 		status, body, err = l.do(ctx, "GET", "/org/get?organization_name="+url.QueryEscape(name), "", nil)
 		if err != nil || status != http.StatusTooManyRequests {
 			return status, body, time.Since(began), err
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 }
 

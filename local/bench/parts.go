@@ -46,7 +46,7 @@ func (b *bench) parts(ctx context.Context) error {
 	columns := []string{fetches, registers, asks, connects, encrypted, greeted, finished, answers}
 	b.heading("What a start consists of")
 	b.say("Milliseconds from exec until a process first does this, with the database and Secrets Manager on the same machine: medians of %d starts, the rows in turn. "+
-		"With TLS, the certificates of both are verified, with those of this system's authorities.", b.n)
+		"With TLS, the certificates of both are verified, with those of this system's authorities. All but the first create are refused, since the name is taken.", b.n)
 	b.row(append([]string{"function"}, columns...)...)
 	b.row(append([]string{"---"}, slices.Repeat([]string{"--:"}, len(columns))...)...)
 	type start struct {
