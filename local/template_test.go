@@ -392,6 +392,9 @@ func TestCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	folder := template.Globals.Function.Environment.Variables[certificatesVariable].Value
+	if folder == "" {
+		t.Fatalf("the template has no %s", certificatesVariable)
+	}
 	if os.Getenv(certificatesVariable) != folder { // Go reads it once in a process
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCertificates$", "-test.count=1")
 		cmd.Env = append(os.Environ(), certificatesVariable+"="+folder)
