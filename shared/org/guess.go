@@ -30,12 +30,9 @@ var (
 
 const knownLasts = 90 * 24 * time.Hour
 
-// Whoever has a token may try this often to prove the current password, and may prove it
-// this often to change something, which costs up to two hashes.
-var (
-	currentLimit = limit{"current password", 20, 15 * time.Minute}
-	changeLimit  = limit{"change", 20, 15 * time.Minute}
-)
+// currentLimit is how often whoever has a token may try to prove the current password to change
+// something, which costs up to two hashes.
+var currentLimit = limit{"current password", 20, 15 * time.Minute}
 
 // errLocked refuses an attempt after too many failures.
 var errLocked = refuse(Throttled, TooManyAttempts, "too many failed attempts: set a new password by POST /admin/forgot")
@@ -48,9 +45,9 @@ func throttled(wait time.Duration) *Error {
 // attempt is an attempt to prove a password. The key of an event that is not counted is
 // empty.
 type attempt struct {
-	window    Event // counted for the account, the known network or the current password
+	window    Event // counted for the account or the known network
 	address   Event // counted for the client's address
-	change    Event // counted for the change that it is for
+	proof     Event // counted for the current password, also if it succeeds
 	refusal   error // nil if it does not come too early
 	byAddress bool  // it is refused for the address
 	locked    bool  // there were too many failures
@@ -60,7 +57,7 @@ type attempt struct {
 }
 
 // counted returns the events that are taken back if there is no answer.
-func (a *attempt) counted() []Event { return []Event{a.window, a.address, a.change} }
+func (a *attempt) counted() []Event { return []Event{a.window, a.address, a.proof} }
 
 // spend counts an attempt, and returns by how long it is too early.
 func (s *Service) spend(ctx context.Context, l limit, of string, counted *Event) (time.Duration, error) {
@@ -186,15 +183,13 @@ func (s *Service) remember(ctx context.Context, admin Admin, network string) {
 	}
 }
 
-// countProof counts a proof of the current password by the admin, and the change that it is
-// for: once it has succeeded, that has cost what it costs. Its errors are ErrThrottled and
-// ErrUnavailable.
+// countProof counts a proof of the current password by the admin, also if it then succeeds: the
+// change that it is for costs what it costs. Its errors are ErrThrottled and ErrUnavailable.
 func (s *Service) countProof(ctx context.Context, admin Admin) (attempt, error) {
 	a := attempt{failures: s.failures(currentLimit, admin.ID)}
-	var wait, changeWait time.Duration
+	var wait time.Duration
 	err := concurrently(
-		func() (err error) { wait, err = s.spend(ctx, currentLimit, admin.ID, &a.window); return err },
-		func() (err error) { changeWait, err = s.spend(ctx, changeLimit, admin.ID, &a.change); return err },
+		func() (err error) { wait, err = s.spend(ctx, currentLimit, admin.ID, &a.proof); return err },
 		func() error { return s.readFailures(ctx, &a) },
 	)
 	switch {
@@ -202,9 +197,7 @@ func (s *Service) countProof(ctx context.Context, admin Admin) (attempt, error) 
 	case a.locked:
 		err = errLocked
 	case wait > 0:
-		err = throttled(wait)
-	case changeWait > 0:
-		err = tooEarly(TooManyAttempts, "too many changes that need the current password", changeWait)
+		err = tooEarly(TooManyAttempts, "too many attempts to prove the current password", wait)
 	}
 	if err != nil {
 		s.takeBack(ctx, a.counted()...)
