@@ -128,6 +128,25 @@ func TestScriptKeyInVain(t *testing.T) {
 	}
 }
 
+// TestScriptKeyTries repeats a request of which many tries have crashed.
+func TestScriptKeyTries(t *testing.T) {
+	for tries, want := range map[int]org.Reason{99: "", 100: org.KeyInUse} {
+		runScript(t, true, func(s *sim) {
+			s.mustCreate(t, "acme", "a@x.test")
+			op := s.withKey(s.changeAcme("core", "", ""), nil)
+			s.runHooked(op, 0, s.crashAt("InsertClaims"))
+			s.sleep(org.StaleAfter)
+			k := s.durable.keys[op.key.id]
+			k.Tries = slices.Repeat(k.Tries, tries)
+			s.durable.keys[op.key.id] = k
+			if err := s.runHooked(s.repeatOp(op.key), 0, nil); reasonOf(err) != want {
+				t.Errorf("after %d tries: answered %v", tries, err)
+			}
+			s.repairAndCheck()
+		})
+	}
+}
+
 // TestScriptKeyExpired uses a key for another request, a day later.
 func TestScriptKeyExpired(t *testing.T) {
 	runScript(t, true, func(s *sim) {
