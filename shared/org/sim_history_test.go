@@ -403,6 +403,12 @@ var allowed = map[string][]error{
 	"ChangeRole":     {org.ErrUnauthenticated, org.ErrForbidden, org.ErrNotFound, org.ErrConflict},
 }
 
+// tellsAll reports whether the error tells a client all that it needs.
+func tellsAll(e *org.Error) bool {
+	hasFields := len(e.Fields) > 0 && !slices.ContainsFunc(e.Fields, func(f org.FieldError) bool { return f.Field == "" || f.Message == "" })
+	return e.Kind != 0 && e.Reason != "" && e.Message != "" && hasFields == (e.Kind == org.Invalid) && (e.RetryAfter > 0 || e.Reason != org.KeyInUse)
+}
+
 // finish records and checks the answer of an operation.
 func (s *sim) finish(c *call) {
 	op := c.op
@@ -421,6 +427,9 @@ func (s *sim) finish(c *call) {
 	case op.err != nil:
 		if !errors.Is(op.err, errDenied) && reasonOf(op.err) != org.KeyInUse && reasonOf(op.err) != org.KeyReused && !slices.ContainsFunc(allowed[op.kind], func(kind error) bool { return errors.Is(op.err, kind) }) {
 			s.addProblem("unexpected error", "op%d %s: %v", op.n, op.kind, op.err)
+		}
+		if e, ok := errors.AsType[*org.Error](op.err); ok && !tellsAll(e) {
+			s.addProblem("refused without a reason", "op%d %s: %+v", op.n, op.kind, e)
 		}
 		if op.committed || op.adminChanged {
 			s.addProblem("refused but committed", "op%d is committed and answered %q", op.n, op.err)

@@ -147,6 +147,44 @@ func TestScriptKeyTries(t *testing.T) {
 	}
 }
 
+// TestScriptKeyPasswords repeats a request that sets a password: with the right one, which may be
+// compared ten times an hour, and with another one.
+func TestScriptKeyPasswords(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		op := s.withKey(s.createCore(), nil)
+		s.mustRun(t, op)
+		right := op.createRequest.Password
+		repeat := func(password string) error {
+			defer func() { s.problems = nil }() // that Get has such an answer
+			return s.runHooked(&operation{kind: "Get", run: func(ctx context.Context, service *org.Service) error {
+				_, _, err := service.Once(ctx, org.RepeatableRequest{Key: op.key.id, Fingerprint: op.fingerprint, Password: password}, nil)
+				return err
+			}}, 0, nil)
+		}
+		if err := repeat("a guess"); reasonOf(err) != org.KeyReused || !errors.Is(err, org.ErrInvalid) {
+			t.Errorf("with another password: answered %v", err)
+		}
+		for range 9 {
+			if err := repeat(right); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			if err := repeat(right); reasonOf(err) != org.TooManyAttempts {
+				t.Errorf("for the 11th time: answered %v", err)
+			}
+		}
+		s.sleep(49 * time.Minute)
+		if err := repeat(right); reasonOf(err) != org.TooManyAttempts {
+			t.Errorf("after 49 minutes: answered %v", err)
+		}
+		s.sleep(21 * time.Minute)
+		if err := repeat(right); err != nil {
+			t.Errorf("after 70 minutes: answered %v", err)
+		}
+	})
+}
+
 // TestScriptKeyExpired uses a key for another request, a day later.
 func TestScriptKeyExpired(t *testing.T) {
 	runScript(t, true, func(s *sim) {
@@ -160,7 +198,7 @@ func TestScriptKeyExpired(t *testing.T) {
 		}
 		early := rename()
 		early.setsPassword = true // to be refused is no problem
-		if err := s.runHooked(early, 0, nil); reasonOf(err) != org.KeyReused {
+		if err := s.runHooked(early, 0, nil); reasonOf(err) != org.KeyReused || !errors.Is(err, org.ErrInvalid) {
 			t.Errorf("after 23 hours: %v", err)
 		}
 		s.sleep(time.Hour)

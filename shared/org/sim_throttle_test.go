@@ -66,6 +66,7 @@ func TestScriptThrottleTells(t *testing.T) {
 // TestScriptThrottleUnavailable makes each call of a login, with the right and with a
 // wrong password, and of a change of the password fail. What is answered with
 // ErrUnavailable does not count as an attempt, unless it tells that the password is wrong.
+// Nobody gets an attempt that can't be counted.
 func TestScriptThrottleUnavailable(t *testing.T) {
 	operations := map[string]func(s *sim, o org.Organization, password string) *operation{
 		"login": func(s *sim, o org.Organization, password string) *operation {
@@ -98,7 +99,7 @@ func TestScriptThrottleUnavailable(t *testing.T) {
 						}
 						clear(s.durable.counts)
 						calls = 0
-						counted, late := 0, false // late: the failing call is the one that counts a failure
+						counted, late, counts := 0, false, false // late: the failing call is the one that counts a failure
 						err := s.runHooked(op(s, s.onlyOrganization(t), password), 0, func(c *call) bool {
 							calls++
 							if c.method == "CountEvent" {
@@ -108,11 +109,15 @@ func TestScriptThrottleUnavailable(t *testing.T) {
 								return false
 							}
 							late = c.method == "CountEvent" && counted == limits+1
+							counts = c.method == "CountEvent" || c.method == "Count"
 							s.take(c)
 							s.answer(c, unreachable(c))
 							return true
 						})
 						if !errors.Is(err, org.ErrUnavailable) {
+							if counts {
+								t.Errorf("call %d, which counts, fails, and the answer is %v", n, err)
+							}
 							return
 						}
 						unavailable++
