@@ -65,6 +65,41 @@ func TestScriptRestoresTwice(t *testing.T) {
 	})
 }
 
+// TestScriptBuriesWhileRestored lets a deletion sleep until others have finished it, and an operator's
+// restoration has woken the owner. The deletion goes on before the restoration does.
+func TestScriptBuriesWhileRestored(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		id := s.acme().ID
+		restore := s.restoreOp(id, "")
+		var left []*call // of the restoration
+		s.sleptAt("AdminsByID", s.buryAcme(), func() {
+			s.sleep(2 * org.StaleAfter)
+			s.mustRun(t, s.reconcileOp(false))
+			s.runHooked(restore, 0, func(c *call) bool {
+				if c.method == "RenameCollection" {
+					left, s.pending, restore.ended = s.pending, nil, true // for now
+					return true
+				}
+				return false
+			})
+		})
+		if restore.ended, s.pending = false, left; len(left) == 0 {
+			t.Fatal("the collection is not moved")
+		}
+		for !restore.ended {
+			s.settle()
+			s.step++
+			s.resolve(s.pending[0])
+		}
+		if restore.err != nil {
+			t.Errorf("answered %v", restore.err)
+		}
+		s.repairAndCheck()
+		s.wantLogin(t, id)
+	})
+}
+
 // TestScriptRestoresBeside restores an organization while another one, with the same member, is
 // deleted, or the member is removed from it.
 func TestScriptRestoresBeside(t *testing.T) {
