@@ -116,6 +116,9 @@ func TestRestore(t *testing.T) {
 	if err != nil || len(again.History) != 1 || again.History[0].Kind != org.ActRestore || again.History[0].Reason != "a mistake" {
 		t.Errorf("once more: %+v, %v", again.History, err)
 	}
+	if _, err := f.restore(t, acme.ID, new("Other")); reasonOf(err) != org.OrganizationNotFound {
+		t.Errorf("once more, to another name: %v", err)
+	}
 	if _, err := f.restore(t, acme.ID, nil); err != nil {
 		t.Errorf("once more, without the name: %v", err)
 	}

@@ -46,6 +46,40 @@ func TestScriptKeyAsleep(t *testing.T) {
 	}
 }
 
+// TestScriptKeyOvertaken lets an operator's request sleep before it reads the organization. Meanwhile
+// it is repeated, and somebody does the opposite. Then it must not be done again.
+func TestScriptKeyOvertaken(t *testing.T) {
+	for _, c := range []struct{ first, request, opposite func(*sim) *operation }{
+		{nil, func(s *sim) *operation { return s.actOp(s.acme().ID, false) }, func(s *sim) *operation { return s.actOp(s.acme().ID, true) }},
+		{nil, func(s *sim) *operation { return s.renameByOperatorOp(s.acme().ID, "core") }, func(s *sim) *operation { return s.renameByOperatorOp(s.acme().ID, "acme") }},
+		{(*sim).buryAcme, func(s *sim) *operation { return s.restoreOp(s.acme().ID, "") }, (*sim).buryAcme},
+	} {
+		runScript(t, true, func(s *sim) {
+			s.mustCreate(t, "acme", "a@x.test")
+			if c.first != nil {
+				s.mustRun(t, c.first(s))
+				s.sleep(2 * org.StaleAfter) // some names rest
+			}
+			op := s.withKey(c.request(s), nil)
+			err := s.sleptAt("Organization", op, func() {
+				s.sleep(2 * org.StaleAfter)
+				s.mustRun(t, s.repeatOp(op.key))
+				s.sleep(2 * org.StaleAfter)
+				s.mustRun(t, c.opposite(s))
+			})
+			if want := org.Deleted; c.first != nil && s.acme().Status != want {
+				t.Errorf("%s: %s", op.kind, organizationText(s.acme()))
+			} else if c.first == nil && (s.acme().Status != org.Active || s.acme().Collection != "org_acme") {
+				t.Errorf("%s: %s", op.kind, organizationText(s.acme()))
+			}
+			if err == nil {
+				t.Errorf("%s: answered %v", op.kind, err)
+			}
+			s.repairAndCheck()
+		})
+	}
+}
+
 // TestScriptKeyOfDeleted repeats a deletion that has crashed, while another process finishes it:
 // the repetition finds neither the organization nor, at first, the outcome.
 func TestScriptKeyOfDeleted(t *testing.T) {

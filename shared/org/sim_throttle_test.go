@@ -1,10 +1,12 @@
 package org_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"orgservice/shared/org"
 )
@@ -145,8 +147,8 @@ func TestScriptThrottleUnavailable(t *testing.T) {
 	}
 }
 
-// TestScriptThrottleTakesBackOnce makes the count of a known network fail. The attempt must
-// be taken back once, and none of somebody else.
+// TestScriptThrottleTakesBackOnce makes it fail to look whether a network is known, and the count of
+// a known network. The attempt must be taken back once, and no other one.
 func TestScriptThrottleTakesBackOnce(t *testing.T) {
 	runScript(t, true, func(s *sim) {
 		s.mustCreate(t, "acme", "a@x.test")
@@ -160,25 +162,120 @@ func TestScriptThrottleTakesBackOnce(t *testing.T) {
 		for range 20 {
 			login("a guess", "", nil)
 		}
-		counted := 0
-		err := login("a guess", home, func(c *call) bool {
-			if c.method == "CountEvent" {
-				counted++
+		login("a guess", home, nil)
+		before := fmt.Sprint(s.durable.counts)
+		for _, fails := range []string{"Known", "CountEvent"} {
+			counted := 0
+			err := login("a guess", home, func(c *call) bool {
+				if c.method == "CountEvent" {
+					counted++
+				}
+				if c.method != fails || fails == "CountEvent" && counted != 3 { // after those of the account and the address
+					return false
+				}
+				s.take(c)
+				s.answer(c, unreachable(c))
+				return true
+			})
+			if !errors.Is(err, org.ErrUnavailable) {
+				t.Errorf("%s fails: answered %v", fails, err)
 			}
-			if c.method != "CountEvent" || counted != 3 { // after those of the account and the address
-				return false
+			if after := fmt.Sprint(s.durable.counts); after != before {
+				t.Errorf("%s fails: counted %s; want %s", fails, after, before)
 			}
-			s.take(c)
-			s.answer(c, unreachable(c))
-			return true
-		})
-		if !errors.Is(err, org.ErrUnavailable) {
+		}
+	})
+}
+
+// TestScriptLocked fails to log in from a known network: to an account that has had too many attempts,
+// and then to one that is locked, where the network has failures and attempts of its own.
+func TestScriptLocked(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		right, unreachableAt := s.knownPassword(), 0
+		login := func(password, address string) error {
+			calls := 0
+			op := s.loginOp(org.LoginRequest{Email: "a@x.test", Password: password, ClientAddress: address})
+			run := op.run
+			op.run = func(ctx context.Context, service *org.Service) error {
+				service.MailsSent = true
+				return run(ctx, service)
+			}
+			return s.runHooked(op, 0, func(c *call) bool {
+				if c.method == "Count" {
+					calls++
+				}
+				return c.method == "Count" && calls == unreachableAt && s.fail(c, unsent)
+			})
+		}
+		failures := func() map[string]int64 {
+			found := map[string]int64{}
+			for key, c := range s.durable.counts {
+				if strings.HasPrefix(key, "failures:") {
+					found[key] = total(c)
+				}
+			}
+			return found
+		}
+		const home = "192.0.2.1"
+		if err := login(right, home); err != nil {
 			t.Fatal(err)
 		}
-		for key, c := range s.durable.counts {
-			if strings.HasPrefix(key, "account:") && total(c) != 20 {
-				t.Errorf("%d attempts of the account", total(c))
+		for range 20 {
+			login("a guess", "")
+		}
+		login("a guess", home)
+		account := ""
+		for key, n := range failures() {
+			if account = key; n != 21 {
+				t.Errorf("%d failures of the account; want 21", n)
 			}
+		}
+		lock := func(key string) {
+			for part := range s.durable.counts[key] {
+				s.durable.counts[key][part] = 100
+			}
+		}
+		lock(account)
+		if err := login(right, ""); reasonOf(err) != org.TooManyAttempts {
+			t.Errorf("to a locked account: answered %v", err)
+		}
+		for n := range 9 {
+			if err := login("a guess", home); reasonOf(err) != org.WrongCredentials {
+				t.Errorf("guess %d from the known network: answered %v", n, err)
+			}
+		}
+		if err := login("a guess", home); !errors.Is(err, org.ErrThrottled) {
+			t.Errorf("the 11th attempt from the known network: answered %v", err)
+		}
+		own := failures()
+		if own[account] != 100 || len(own) != 2 {
+			t.Errorf("failures: %v; want 100 of the account, and others of the network", own)
+		}
+		s.sleep(time.Hour)
+		for n := range 11 {
+			if err := login("a guess", home); reasonOf(err) != org.WrongCredentials {
+				t.Errorf("an hour later, guess %d from the known network: answered %v", n, err)
+			}
+		}
+		unreachableAt = 2
+		if err := login(right, home); !errors.Is(err, org.ErrUnavailable) {
+			t.Errorf("the failures of the network can't be read: answered %v", err)
+		}
+		unreachableAt = 0
+		for key := range own {
+			lock(key)
+		}
+		if err := login(right, home); reasonOf(err) != org.TooManyAttempts {
+			t.Errorf("from a locked network: answered %v", err)
+		}
+		for key := range own {
+			if key != account {
+				delete(s.durable.counts, key)
+			}
+		}
+		if err := login(right, home); err != nil || len(failures()) > 0 {
+			t.Errorf("with the password: answered %v, and there are the failures %v", err, failures())
 		}
 	})
 }
