@@ -60,11 +60,14 @@ func TestSuspend(t *testing.T) {
 		t.Error(err)
 	}
 
-	for _, reason := range []string{"", " \n", "\u200b", "a\nb", "a\x00b", "a\u0085b", "a\u202eb", strings.Repeat("x", 501)} {
-		if _, err := suspend(t.Context(), "olivia", o.ID, org.ActRequest{Reason: reason}); !errors.Is(err, org.ErrInvalid) {
-			t.Errorf("%q: %v; want ErrInvalid", reason, err)
-		}
+	for _, reason := range []string{"", " \n", "\u200b", "\u200b \u200b", "a\nb", "a\x00b", "a\u0085b", "a\u202eb", strings.Repeat("x", 501)} {
+		_, err := suspend(t.Context(), "olivia", o.ID, org.ActRequest{Reason: reason})
+		wantFields(t, err, "reason")
 	}
+
+	longest := strings.Repeat("é", 500)
+	act(suspend, "olivia", longest, org.Suspended)
+	act(reactivate, "olivia", longest, org.Active)
 
 	// The latest acts stay.
 	for i := range 60 {
@@ -84,6 +87,83 @@ func TestSuspend(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestList lists organizations by pages, by how their names begin and by status.
+func TestList(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var ids []string
+	for _, name := range []string{"Acme", "Acme Two", "Bolt"} {
+		ids = append(ids, f.mustCreate(t, name, fmt.Sprintf("a%d@example.com", len(ids))).ID)
+	}
+	if _, err := f.Suspend(t.Context(), "olivia", ids[2], org.ActRequest{Reason: "unpaid"}); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(ids)
+	for _, test := range []struct {
+		name   string
+		filter org.OrganizationFilter
+		after  string
+		limit  int
+		want   int
+		more   bool
+	}{
+		{"the first", org.OrganizationFilter{}, "", 1, 1, true},
+		{"two", org.OrganizationFilter{}, "", 2, 2, true},
+		{"all", org.OrganizationFilter{}, "", 3, 3, false},
+		{"the second page", org.OrganizationFilter{}, ids[1], 2, 1, false},
+		{"by name", org.OrganizationFilter{NamePrefix: new("ACME")}, "", 9, 2, false},
+		{"by more of the name", org.OrganizationFilter{NamePrefix: new("acme t")}, "", 9, 1, false},
+		{"suspended", org.OrganizationFilter{Status: new(org.Suspended)}, "", 9, 1, false},
+		{"active", org.OrganizationFilter{Status: new(org.Active)}, "", 9, 2, false},
+		{"active of the name", org.OrganizationFilter{NamePrefix: new("bolt"), Status: new(org.Active)}, "", 9, 0, false},
+		{"provisioning", org.OrganizationFilter{Status: new(org.Provisioning)}, "", 9, 0, false},
+		{"deleting", org.OrganizationFilter{Status: new(org.Deleting)}, "", 9, 0, false},
+		{"deleted", org.OrganizationFilter{Status: new(org.Deleted)}, "", 9, 0, false},
+	} {
+		got, more, err := f.List(t.Context(), test.filter, test.after, test.limit)
+		sorted := slices.IsSortedFunc(got, func(a, b org.Organization) int { return strings.Compare(a.ID, b.ID) })
+		if err != nil || len(got) != test.want || more != test.more || !sorted {
+			t.Errorf("%s: %d, more %v, sorted %v, %v; want %d, %v", test.name, len(got), more, sorted, err, test.want, test.more)
+		}
+	}
+	_, more, err := f.List(t.Context(), org.OrganizationFilter{NamePrefix: new("-"), Status: new(org.Status("purged"))}, "", 9)
+	wantFields(t, err, "prefix", "status")
+	if more {
+		t.Error("there is more of nothing")
+	}
+
+	// An id has one spelling.
+	for name, err := range operatorErrors(t.Context(), f.Service, strings.ToUpper(ids[0])) {
+		if reasonOf(err) != org.OrganizationNotFound {
+			t.Errorf("%s of an id in capitals: %v", name, err)
+		}
+	}
+	unreachable, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, _, err = f.List(unreachable, org.OrganizationFilter{}, "", 9)
+	if !errors.Is(err, org.ErrUnavailable) {
+		t.Errorf("list without a database: %v", err)
+	}
+	for name, err := range operatorErrors(unreachable, f.Service, ids[0]) {
+		if !errors.Is(err, org.ErrUnavailable) {
+			t.Errorf("%s without a database: %v", name, err)
+		}
+	}
+}
+
+// operatorErrors returns the answers to all that an operator may ask about an organization.
+func operatorErrors(ctx context.Context, s *org.Service, id string) map[string]error {
+	act := org.ActRequest{Reason: "a reason"}
+	errs := map[string]error{"purge": s.Purge(ctx, "olivia", id, act)}
+	_, _, errs["show"] = s.Show(ctx, id)
+	_, errs["suspend"] = s.Suspend(ctx, "olivia", id, act)
+	_, errs["reactivate"] = s.Reactivate(ctx, "olivia", id, act)
+	_, errs["rename"] = s.Rename(ctx, "olivia", id, org.RenameRequest{Reason: "a reason", OrganizationName: "Core"})
+	_, errs["restore"] = s.Restore(ctx, "olivia", id, org.RestoreRequest{Reason: "a reason"})
+	_, errs["receipt"] = s.Receipt(ctx, id)
+	return errs
 }
 
 // TestSuspendDuringRename suspends in the middle of a rename, which is then finished.
