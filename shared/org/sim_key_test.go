@@ -354,6 +354,25 @@ func TestScriptKeyOfAct(t *testing.T) {
 	}
 }
 
+// TestScriptKeyOfOldestAct forgets no act of which it can't tell the key.
+func TestScriptKeyOfOldestAct(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		id := s.acme().ID
+		op := s.withKey(s.actOp(id, false), nil)
+		s.runHooked(op, 0, s.crashAt("DeleteSessionsSince"))
+		s.durable.onWrite = nil // for which acts are there for ever
+		for i := range 99 {
+			s.mustRun(t, s.actOp(id, i%2 == 0))
+		}
+		before := s.acme().History
+		err := s.runHooked(s.actOp(id, false), 0, func(c *call) bool { return c.method == "FinishKey" && s.fail(c, unsent) })
+		if after := s.acme().History; !errors.Is(err, org.ErrUnavailable) || len(after) != 100 || after[0] != before[0] {
+			t.Errorf("answered %v, with %d acts from %+v on", err, len(after), after[0])
+		}
+	})
+}
+
 // TestScriptKeyExtended lets the first process crash, and the repetition succeed a moment before the
 // key would have expired. A moment later it is repeated once more.
 func TestScriptKeyExtended(t *testing.T) {

@@ -2,6 +2,8 @@ package org_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +70,124 @@ func TestScriptOtherAct(t *testing.T) {
 	})
 }
 
+// TestScriptActBesideRename renames the organization between two attempts of an act, which is not the
+// first one. The database may fail in the second one.
+func TestScriptActBesideRename(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		runScript(t, true, func(s *sim) {
+			s.mustCreate(t, "acme", "a@x.test")
+			id := s.acme().ID
+			s.mustAct(t, id, false)
+			s.mustAct(t, id, true)
+			renamed := false
+			err := s.runHooked(s.actOp(id, false), 0, func(c *call) bool {
+				if c.method == "ReplaceOrganization" && !renamed {
+					renamed = true
+					s.meanwhile(func() { s.mustRun(t, s.renameByOperatorOp(id, "core")) })
+				}
+				return c.method == "Organization" && renamed && fails && s.fail(c, unsent)
+			})
+			if errors.Is(err, org.ErrUnavailable) != fails || !fails && (err != nil || s.named("core").Status != org.Suspended) {
+				t.Errorf("fails %v: answered %v", fails, err)
+			}
+			if !fails {
+				s.mustAct(t, id, true)
+			}
+			s.repairAndCheck()
+		})
+	}
+}
+
+// TestScriptActsLogged logs each act of an operator, and whether it was done before. The record has it
+// once.
+func TestScriptActsLogged(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.grace = time.Hour
+		s.mustCreate(t, "acme", "a@x.test")
+		id := s.acme().ID
+		ask := func(act func(context.Context, *org.Service, org.ActRequest) error, reason, want string) {
+			t.Helper()
+			s.trace.Reset()
+			err := s.runAs("Get", func(ctx context.Context, service *org.Service) error {
+				return act(ctx, service, org.ActRequest{Reason: reason})
+			})
+			_, line, logged := strings.Cut(s.trace.String(), "an operator acts\" ")
+			line, _, _ = strings.Cut(line, " organization_id="+id)
+			if logged != (want != "") || line != want || (err == nil) != logged {
+				t.Errorf("answered %v, and logged %q; want %q", err, line, want)
+			}
+		}
+		suspend := func(ctx context.Context, service *org.Service, r org.ActRequest) error {
+			_, err := service.Suspend(ctx, "olivia", id, r)
+			return err
+		}
+		renameTo := func(name string) func(context.Context, *org.Service, org.ActRequest) error {
+			return func(ctx context.Context, service *org.Service, r org.ActRequest) error {
+				_, err := service.Rename(ctx, "olivia", id, org.RenameRequest{Reason: r.Reason, OrganizationName: name})
+				return err
+			}
+		}
+		restore := func(ctx context.Context, service *org.Service, r org.ActRequest) error {
+			_, err := service.Restore(ctx, "olivia", id, org.RestoreRequest{Reason: r.Reason})
+			return err
+		}
+		purge := func(ctx context.Context, service *org.Service, r org.ActRequest) error {
+			return service.Purge(ctx, "olivia", id, r)
+		}
+		ask(suspend, "x", `act=suspend by=olivia reason=x repeated=false`)
+		ask(suspend, "x", `act=suspend by=olivia reason=x repeated=true`)
+		ask(renameTo("Core"), "x", `act=rename by=olivia reason=x repeated=false`)
+		ask(renameTo("Core"), "x", `act=rename by=olivia reason=x repeated=true`)
+		ask(renameTo("Core"), "y", `act=rename by=olivia reason=y repeated=false`)
+		ask(suspend, "y", `act=suspend by=olivia reason=y repeated=false`)
+		ask(func(ctx context.Context, service *org.Service, r org.ActRequest) error {
+			_, err := service.Reactivate(ctx, "olivia", id, r)
+			return err
+		}, "y", `act=reactivate by=olivia reason=y repeated=false`)
+		if n := len(s.durable.organizations[id].History); n != 5 {
+			t.Errorf("%d acts", n)
+		}
+		ask(restore, "y", "")
+		ask(purge, "y", "")
+		s.problems = nil // of Get
+		s.mustRun(t, s.deleteOp(s.named("core")))
+		ask(restore, "z", `act=restore by=olivia reason=z repeated=false`)
+		s.mustRun(t, s.deleteOp(s.named("core")))
+		ask(purge, "z", `act=purge by=olivia reason=z repeated=false`)
+		ask(renameTo("Dune"), "z", "")
+		s.problems = nil
+	})
+}
+
+// TestScriptOperatorBusy asks for what changes an organization while another change is under way.
+func TestScriptOperatorBusy(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		id := s.acme().ID
+		wantBusy := func(op *operation) {
+			t.Helper()
+			before := organizationText(s.durable.organizations[id])
+			if err := s.runHooked(op, 0, nil); reasonOf(err) != org.OrganizationBusy {
+				t.Errorf("%s: answered %v", op.kind, err)
+			}
+			if after := organizationText(s.durable.organizations[id]); after != before {
+				t.Errorf("%s: %s; want %s", op.kind, after, before)
+			}
+		}
+		s.runHooked(s.changeAcme("core", "", ""), 0, s.crashAt("RenameCollection"))
+		wantBusy(s.renameByOperatorOp(id, "dune"))
+		s.sleep(2 * org.StaleAfter)
+		s.mustRun(t, s.reconcileOp(false))
+		s.grace = 24 * time.Hour
+		s.mustRun(t, s.deleteOp(s.durable.organizations[id]))
+		s.sleep(2 * org.StaleAfter) // some names rest
+		s.runHooked(s.restoreOp(id, ""), 0, s.crashAt("RenameCollection"))
+		wantBusy(s.restoreOp(id, "dune"))
+		wantBusy(s.purgeOp(id))
+		s.repairAndCheck()
+	})
+}
+
 // TestScriptLoginBeforeSuspension lets a login sleep through a suspension.
 func TestScriptLoginBeforeSuspension(t *testing.T) {
 	runScript(t, true, func(s *sim) {
@@ -103,6 +223,7 @@ func TestScriptLoginBeforeSuspension(t *testing.T) {
 func TestScriptSuspensionEndsSwitched(t *testing.T) {
 	runScript(t, true, func(s *sim) {
 		s.mustCreate(t, "acme", "a@x.test")
+		s.mustRun(t, s.renameByOperatorOp(s.acme().ID, "acme")) // which ends nothing
 		acme := s.acme()
 		s.runHooked(s.createAnotherOp(acme, "dune"), 0, nil)
 		login := func(name string) org.Tokens {

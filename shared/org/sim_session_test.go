@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -220,4 +221,27 @@ func TestScriptAddresses(t *testing.T) {
 			t.Errorf("after the wait: %v", err)
 		}
 	})
+}
+
+// TestScriptMostSessions logs in once more than a person may have sessions, which are counted before
+// or after the new one has begun.
+func TestScriptMostSessions(t *testing.T) {
+	for _, last := range []string{"InsertSession", "SessionsOf"} {
+		runScript(t, true, func(s *sim) {
+			s.mustCreate(t, "acme", "a@x.test")
+			for n := range 53 {
+				err := s.runHooked(s.login("a@x.test", s.knownPassword()), 0, func(c *call) bool {
+					i := slices.IndexFunc(s.pending, func(p *call) bool { return p.method != last })
+					if c.method != last || i < 0 {
+						return false
+					}
+					s.resolve(s.pending[i])
+					return true
+				})
+				if want := min(n+1, 50); err != nil || len(s.durable.sessions) != want {
+					t.Errorf("%s is last, login %d: %v, %d sessions; want %d", last, n+1, err, len(s.durable.sessions), want)
+				}
+			}
+		})
+	}
 }

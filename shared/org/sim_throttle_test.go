@@ -223,6 +223,11 @@ func TestScriptLocked(t *testing.T) {
 		if err := login(right, home); err != nil {
 			t.Fatal(err)
 		}
+		for key := range s.durable.known {
+			if !strings.HasPrefix(key, "known:") {
+				t.Errorf("%s is not what functions of another version look for", key)
+			}
+		}
 		for range 20 {
 			login("a guess", "")
 		}
