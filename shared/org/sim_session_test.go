@@ -245,3 +245,99 @@ func TestScriptMostSessions(t *testing.T) {
 		})
 	}
 }
+
+// TestScriptOwnSessions lists a person's sessions, by pages, and ends them. The database may fail.
+func TestScriptOwnSessions(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		s.mustCreate(t, "bolt", "b@x.test")
+		s.mustRun(t, s.createAnotherOp(s.named("acme"), "dune"))
+		dune, bolt := s.named("dune"), s.named("bolt")
+		stranger := s.durable.sessions[s.caller(bolt).SessionID]
+		stranger.ID = "u1"
+		clear(s.durable.sessions)
+		caller := s.caller(s.named("acme"))
+		s.durable.sessions[stranger.ID] = stranger
+		add := func(id string, change func(*org.Session)) {
+			session := s.durable.sessions[caller.SessionID]
+			session.ID, session.OrganizationID = id, dune.ID
+			change(&session)
+			s.durable.sessions[id] = session
+		}
+		add("t1", func(*org.Session) {})
+		add("t2", func(o *org.Session) { o.LoginID = "t1" })
+		add("t3", func(o *org.Session) { o.LoginID = "gone" })
+		add("t4", func(o *org.Session) { o.ExpiresAt = time.Now() })
+		add("t5", func(o *org.Session) { o.TokenVersion-- })
+		add("t6", func(o *org.Session) { o.OrganizationID = bolt.ID })
+		var listed []string
+		var more bool
+		list := func(after string, limit int, fails string) error {
+			return s.runHooked(&operation{kind: "Me", run: func(ctx context.Context, service *org.Service) error {
+				sessions, m, err := service.Sessions(ctx, caller, after, limit)
+				listed, more = nil, m
+				for _, o := range sessions {
+					listed = append(listed, fmt.Sprint(o.ID, " ", strings.ToLower(o.OrganizationName), " ", o.Current))
+				}
+				return err
+			}}, 0, func(c *call) bool { return c.method == fails && s.fail(c, unsent) })
+		}
+		all := []string{caller.SessionID + " acme true", "t1 dune false", "t2 dune false"}
+		for _, page := range []struct {
+			after string
+			limit int
+			want  []string
+			more  bool
+		}{{"", 9, all, false}, {"", 3, all, false}, {"", 2, all[:2], true}, {"t1", 2, all[2:], false}, {"t2", 2, nil, false}} {
+			if err := list(page.after, page.limit, ""); err != nil || !slices.Equal(listed, page.want) || more != page.more {
+				t.Errorf("after %q: %v, %q, more %v; want %q, %v", page.after, err, listed, more, page.want, page.more)
+			}
+		}
+		for _, fails := range []string{"SessionsOf", "OrganizationsByID", "Session"} {
+			if err := list("", 9, fails); !errors.Is(err, org.ErrUnavailable) || len(listed) > 0 || more {
+				t.Errorf("%s fails: %v, %q, more %v", fails, err, listed, more)
+			}
+		}
+		end := func(id, fails string) error {
+			reads := 0
+			return s.runHooked(&operation{kind: "Me", run: func(ctx context.Context, service *org.Service) error {
+				if id == "" {
+					return service.EndOtherSessions(ctx, caller)
+				}
+				return service.EndSession(ctx, caller, id)
+			}}, 0, func(c *call) bool {
+				if c.method == "Session" {
+					reads++
+				}
+				return c.method == "Session" && fmt.Sprint(reads) == fails && s.fail(c, unsent)
+			})
+		}
+		for _, id := range []string{"t1", ""} {
+			for _, fails := range []string{"1", "2"} { // that of the caller, and that of the request
+				if err := end(id, fails); !errors.Is(err, org.ErrUnavailable) || len(s.durable.sessions) != 8 {
+					t.Errorf("end %q, read %s fails: %v, %d sessions", id, fails, err, len(s.durable.sessions))
+				}
+			}
+		}
+		for _, id := range []string{stranger.ID, "nobody's"} {
+			if err := end(id, ""); err != nil || len(s.durable.sessions) != 8 {
+				t.Errorf("end %s: %v, %d sessions", id, err, len(s.durable.sessions))
+			}
+		}
+		if err := end("t1", ""); err != nil || len(s.durable.sessions) != 7 {
+			t.Errorf("end a login: %v, %d sessions", err, len(s.durable.sessions))
+		}
+		if err := end("", ""); err != nil || len(s.durable.sessions) != 2 {
+			t.Errorf("end all others: %v, %d sessions", err, len(s.durable.sessions))
+		}
+		delete(s.durable.sessions, caller.SessionID)
+		for _, id := range []string{"", stranger.ID} {
+			if err := end(id, ""); reasonOf(err) != org.TokenRevoked || len(s.durable.sessions) != 1 {
+				t.Errorf("end %q without a session: %v, %d sessions", id, err, len(s.durable.sessions))
+			}
+		}
+		if err := list("", 9, ""); reasonOf(err) != org.TokenRevoked || more {
+			t.Errorf("list without a session: %v, more %v", err, more)
+		}
+	})
+}
