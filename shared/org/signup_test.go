@@ -2,6 +2,7 @@ package org_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -134,6 +135,7 @@ func TestInviteOwner(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	wantFields(t, invite("-", "nobody"), "organization_name", "email")
 	if n := strings.Count(logged.String(), `"act":"invite-owner","by":"olivia"`); n != 2 {
 		t.Errorf("%d acts in the log: %s", n, &logged)
 	}
@@ -307,6 +309,35 @@ func TestScriptFinishesTwice(t *testing.T) {
 				t.Fatal("it makes no end")
 			}
 		}
+	}
+}
+
+// TestScriptInviteOwnerUnavailable makes each call of an invitation to own an organization fail until
+// the ticket is there. No mail is sent then, and nothing logged that was not done.
+func TestScriptInviteOwnerUnavailable(t *testing.T) {
+	failed := 0
+	for n, done := 1, false; !done; n++ {
+		runScript(t, true, func(s *sim) {
+			calls := 0
+			s.trace.Reset()
+			err := s.runHooked(&operation{kind: "Invite", run: func(ctx context.Context, service *org.Service) error {
+				return service.InviteOwner(ctx, "olivia", org.OwnerRequest{OrganizationName: "Acme", Email: "a@x.test"})
+			}}, 0, func(c *call) bool {
+				calls++
+				done = done || c.method == "InsertTicket" && calls == n
+				return calls == n && s.fail(c, unsent)
+			})
+			if logged := strings.Contains(s.trace.String(), "an operator acts"); !errors.Is(err, org.ErrUnavailable) || len(s.mails) > 0 || logged {
+				t.Errorf("call %d fails: answered %v, %d mails, logged %v", n, err, len(s.mails), logged)
+			}
+			failed++
+		})
+		if n > 20 {
+			t.Fatal("there is no ticket")
+		}
+	}
+	if failed < 3 {
+		t.Errorf("%d calls", failed)
 	}
 }
 
