@@ -251,6 +251,7 @@ func TestUnknownGrace(t *testing.T) {
 	f := newFixture(t)
 	f.DeleteGrace = time.Hour
 	f.mustCreate(t, "Acme", "a@example.com")
+	f.mustCreate(t, "Core", "c@example.com") // which nobody deletes, nor changes
 	deleted, err := f.Delete(t.Context(), f.mustLogin(t, "a@example.com", adminPassword), org.DeleteRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -264,6 +265,18 @@ func TestUnknownGrace(t *testing.T) {
 	now = now.Add(time.Millisecond)
 	if report := f.mustReconcile(t); len(report.Purged) != 1 {
 		t.Errorf("%+v", report)
+	}
+	f.Now = nil
+	f.mustCreate(t, "Bolt", "b@example.com")
+	if deleted, err = f.Delete(t.Context(), f.mustLogin(t, "b@example.com", adminPassword), org.DeleteRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	f.set(t, "organizations", deleted.ID, bson.D{{Key: "deletion", Value: nil}})
+	if err := f.Purge(t.Context(), "olivia", deleted.ID, org.ActRequest{Reason: "at once"}); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := f.Show(t.Context(), deleted.ID); !errors.Is(err, org.ErrNotFound) {
+		t.Errorf("after the purge: %v", err)
 	}
 	f.wantNoFindings(t)
 }

@@ -197,7 +197,7 @@ func (s *Service) countProof(ctx context.Context, admin Admin) (attempt, error) 
 	case a.locked:
 		err = errLocked
 	case wait > 0:
-		err = tooEarly(TooManyAttempts, "too many attempts to prove the current password", wait)
+		err = tooEarly(TooManyAttempts, "too many changes that need the current password", wait)
 	}
 	if err != nil {
 		s.takeBack(ctx, a.counted()...)

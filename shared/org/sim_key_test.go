@@ -219,6 +219,124 @@ func TestScriptKeyPasswords(t *testing.T) {
 	})
 }
 
+// TestScriptKeyRepeated repeats a request whose answer is on its key. Who may not do anything any more
+// does not get it.
+func TestScriptKeyRepeated(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		o := s.acme()
+		until, lost := time.Now().Add(time.Hour), ""
+		once := func() (outcome *org.Outcome, result org.Organization, err error) {
+			err = s.runHooked(&operation{kind: "Me", run: func(ctx context.Context, service *org.Service) error {
+				r := org.RepeatableRequest{Key: "a key", OrganizationID: o.ID, AdminID: firstOwner(o), CallerOf: o.ID, Until: until}
+				outcome, result, err = service.Once(ctx, r, func(context.Context) ([]byte, error) { return []byte("x"), nil })
+				return err
+			}}, 0, func(c *call) bool { return c.method == lost && s.fail(c, unsent) })
+			return outcome, result, err
+		}
+		if outcome, _, err := once(); err != nil || outcome != nil {
+			t.Fatalf("answered %v, %+v", err, outcome)
+		}
+		wantAnswer := func() {
+			t.Helper()
+			if outcome, result, err := once(); err != nil || string(outcome.Answer) != "x" || result.ID != "" {
+				t.Errorf("answered %v, %+v, %+v", err, outcome, result)
+			}
+		}
+		wantAnswer()
+		lost = "Organization"
+		if _, _, err := once(); !errors.Is(err, org.ErrUnavailable) {
+			t.Errorf("it is not known whether the organization is suspended: answered %v", err)
+		}
+		lost = ""
+		s.mustAct(t, o.ID, false)
+		if _, _, err := once(); reasonOf(err) != org.TokenRevoked {
+			t.Errorf("while suspended: answered %v", err)
+		}
+		s.mustAct(t, o.ID, true)
+		wantAnswer()
+		s.mustRun(t, s.deleteOp(s.acme()))
+		wantAnswer()
+		s.sleep(time.Until(until))
+		if _, _, err := once(); reasonOf(err) != org.TokenRevoked {
+			t.Errorf("with a token that has expired: answered %v", err)
+		}
+		s.repairAndCheck()
+	})
+}
+
+// TestScriptKeyOfGone repeats an operator's rename that has crashed after its commit: while another
+// change is under way, when the organization can be restored, and when it is deleted.
+func TestScriptKeyOfGone(t *testing.T) {
+	for _, then := range []string{"busy", "buried", "deleted"} {
+		runScript(t, true, func(s *sim) {
+			s.mustCreate(t, "acme", "a@x.test")
+			id := s.acme().ID
+			op := s.withKey(s.renameByOperatorOp(id, "core"), nil)
+			s.runHooked(op, 0, s.crashAt("FinishKey"))
+			renamed := s.named("core")
+			s.sleep(org.StaleAfter)
+			want := renamed
+			switch then {
+			case "busy":
+				s.runHooked(s.renameByOperatorOp(id, "dune"), 0, s.crashAt("RenameCollection"))
+			case "buried":
+				s.grace = time.Hour
+				s.mustRun(t, s.deleteOp(renamed))
+				want = s.durable.organizations[id]
+			case "deleted":
+				s.mustRun(t, s.deleteOp(renamed))
+			}
+			var got org.Organization
+			s.mustRun(t, &operation{kind: "Me", run: func(ctx context.Context, service *org.Service) (err error) {
+				r := org.RepeatableRequest{Key: op.key.id, Fingerprint: op.fingerprint, OrganizationID: id}
+				_, got, err = service.Once(ctx, r, nil)
+				return err
+			}})
+			if got.ID != want.ID || got.Name != want.Name || got.Collection != want.Collection || !got.CreatedAt.Equal(want.CreatedAt) || got.UpdatedAt.Before(renamed.UpdatedAt) {
+				t.Errorf("%s: %+v; want %+v", then, got, want)
+			}
+		})
+	}
+}
+
+// TestScriptKeyOfSecondTry repeats a creation whose first try has crashed before it made anything: the
+// password is that of the admin of the second one.
+func TestScriptKeyOfSecondTry(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		op := s.withKey(s.createCore(), nil)
+		s.runHooked(op, 0, s.crashAt("InsertClaims"))
+		s.sleep(org.StaleAfter)
+		s.mustRun(t, s.repeatOp(op.key))
+		for password, want := range map[string]org.Reason{"a guess": org.KeyReused, op.createRequest.Password: ""} {
+			err := s.runHooked(&operation{kind: "Me", run: func(ctx context.Context, service *org.Service) error {
+				_, _, err := service.Once(ctx, org.RepeatableRequest{Key: op.key.id, Fingerprint: op.fingerprint, Password: password}, nil)
+				return err
+			}}, 0, nil)
+			if reasonOf(err) != want {
+				t.Errorf("%q: answered %v", password, err)
+			}
+		}
+		s.repairAndCheck()
+	})
+}
+
+// TestScriptKeyOfNewPassword repeats a new password that has crashed after its commit, once the admin
+// has set another one.
+func TestScriptKeyOfNewPassword(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		op := s.withKey(s.changeAcme("", "", "password new"), nil)
+		s.runHooked(op, 0, s.crashAt("FinishKey"))
+		s.mustRun(t, s.changeAcme("", "", "password newer"))
+		s.sleep(org.StaleAfter)
+		if err := s.runHooked(s.repeatOp(op.key), 0, nil); reasonOf(err) != org.KeyReused {
+			t.Errorf("answered %v", err)
+		}
+		s.repairAndCheck()
+	})
+}
+
 // TestScriptKeyExpired uses a key for another request, a day later.
 func TestScriptKeyExpired(t *testing.T) {
 	runScript(t, true, func(s *sim) {
@@ -337,6 +455,12 @@ func TestScriptKeyOfAct(t *testing.T) {
 			}
 			before := s.acme()
 			s.sleep(org.StaleAfter)
+			if then == "" {
+				err := s.runHooked(s.repeatOp(op.key), 0, func(c *call) bool { return c.method == "DeleteSessionsSince" && s.fail(c, unsent) })
+				if !errors.Is(err, org.ErrUnavailable) {
+					t.Errorf("sessions can't be ended: answered %v", err)
+				}
+			}
 			for range 2 {
 				again := s.repeatOp(op.key)
 				if err := s.runHooked(again, 0, nil); err != nil || again.outcome == nil || s.acme().Status != before.Status {
@@ -356,21 +480,27 @@ func TestScriptKeyOfAct(t *testing.T) {
 
 // TestScriptKeyOfOldestAct forgets no act of which it can't tell the key.
 func TestScriptKeyOfOldestAct(t *testing.T) {
-	runScript(t, true, func(s *sim) {
-		s.mustCreate(t, "acme", "a@x.test")
-		id := s.acme().ID
-		op := s.withKey(s.actOp(id, false), nil)
-		s.runHooked(op, 0, s.crashAt("DeleteSessionsSince"))
-		s.durable.onWrite = nil // for which acts are there for ever
-		for i := range 99 {
-			s.mustRun(t, s.actOp(id, i%2 == 0))
-		}
-		before := s.acme().History
-		err := s.runHooked(s.actOp(id, false), 0, func(c *call) bool { return c.method == "FinishKey" && s.fail(c, unsent) })
-		if after := s.acme().History; !errors.Is(err, org.ErrUnavailable) || len(after) != 100 || after[0] != before[0] {
-			t.Errorf("answered %v, with %d acts from %+v on", err, len(after), after[0])
-		}
-	})
+	for _, rename := range []bool{false, true} {
+		runScript(t, true, func(s *sim) {
+			s.mustCreate(t, "acme", "a@x.test")
+			id := s.acme().ID
+			op := s.withKey(s.actOp(id, false), nil)
+			s.runHooked(op, 0, s.crashAt("DeleteSessionsSince"))
+			s.durable.onWrite = nil // for which acts are there for ever
+			for i := range 99 {
+				s.mustRun(t, s.actOp(id, i%2 == 0))
+			}
+			before, next := s.acme().History, s.actOp(id, false)
+			if rename {
+				next = s.renameByOperatorOp(id, "core")
+			}
+			err := s.runHooked(next, 0, func(c *call) bool { return c.method == "FinishKey" && s.fail(c, unsent) })
+			if after := s.durable.organizations[id].History; !errors.Is(err, org.ErrUnavailable) || len(after) != 100 || after[0] != before[0] {
+				t.Errorf("rename %v: answered %v, with %d acts from %+v on", rename, err, len(after), after[0])
+			}
+			s.problems = nil // as above
+		})
+	}
 }
 
 // TestScriptKeyExtended lets the first process crash, and the repetition succeed a moment before the

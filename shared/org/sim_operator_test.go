@@ -105,11 +105,17 @@ func TestScriptActsLogged(t *testing.T) {
 		s.grace = time.Hour
 		s.mustCreate(t, "acme", "a@x.test")
 		id := s.acme().ID
+		lost, losses := "", 0 // a method, and how many of its calls don't reach the database
 		ask := func(act func(context.Context, *org.Service, org.ActRequest) error, reason, want string) {
 			t.Helper()
 			s.trace.Reset()
-			err := s.runAs("Get", func(ctx context.Context, service *org.Service) error {
+			err := s.runHooked(&operation{kind: "Get", run: func(ctx context.Context, service *org.Service) error {
 				return act(ctx, service, org.ActRequest{Reason: reason})
+			}}, 0, func(c *call) bool {
+				if c.method == lost {
+					losses--
+				}
+				return c.method == lost && losses >= 0 && s.fail(c, unsent)
 			})
 			_, line, logged := strings.Cut(s.trace.String(), "an operator acts\" ")
 			line, _, _ = strings.Cut(line, " organization_id="+id)
@@ -134,6 +140,10 @@ func TestScriptActsLogged(t *testing.T) {
 		purge := func(ctx context.Context, service *org.Service, r org.ActRequest) error {
 			return service.Purge(ctx, "olivia", id, r)
 		}
+		lost, losses = "ReplaceOrganization", 100
+		ask(suspend, "x", "")
+		ask(renameTo("Core"), "x", "")
+		lost = ""
 		ask(suspend, "x", `act=suspend by=olivia reason=x repeated=false`)
 		ask(suspend, "x", `act=suspend by=olivia reason=x repeated=true`)
 		ask(renameTo("Core"), "x", `act=rename by=olivia reason=x repeated=false`)
@@ -151,8 +161,13 @@ func TestScriptActsLogged(t *testing.T) {
 		ask(purge, "y", "")
 		s.problems = nil // of Get
 		s.mustRun(t, s.deleteOp(s.named("core")))
+		lost, losses = "ReplaceOrganization", 100
+		ask(restore, "z", "")
+		ask(purge, "z", "")
+		lost = ""
 		ask(restore, "z", `act=restore by=olivia reason=z repeated=false`)
 		s.mustRun(t, s.deleteOp(s.named("core")))
+		lost, losses = "DropCollection", 1
 		ask(purge, "z", `act=purge by=olivia reason=z repeated=false`)
 		ask(renameTo("Dune"), "z", "")
 		s.problems = nil
@@ -183,6 +198,14 @@ func TestScriptOperatorBusy(t *testing.T) {
 		s.sleep(2 * org.StaleAfter) // some names rest
 		s.runHooked(s.restoreOp(id, ""), 0, s.crashAt("RenameCollection"))
 		wantBusy(s.restoreOp(id, "dune"))
+		wantBusy(s.purgeOp(id))
+		s.sleep(2 * org.StaleAfter)
+		s.mustRun(t, s.reconcileOp(false))
+		s.mustRun(t, s.deleteOp(s.durable.organizations[id]))
+		err := s.runHooked(s.purgeOp(id), 0, func(c *call) bool { return c.method == "DropCollection" && s.fail(c, unsent) })
+		if !errors.Is(err, org.ErrUnavailable) {
+			t.Errorf("the collection can't be dropped: answered %v", err)
+		}
 		wantBusy(s.purgeOp(id))
 		s.repairAndCheck()
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"orgservice/shared/org"
 )
@@ -95,6 +96,22 @@ func TestScriptBuriesWhileRestored(t *testing.T) {
 		if restore.err != nil {
 			t.Errorf("answered %v", restore.err)
 		}
+		s.repairAndCheck()
+		s.wantLogin(t, id)
+	})
+}
+
+// TestScriptRestoresAtTheEnd lets a restoration crash just before the end of the grace. It is finished,
+// also if Reconcile looks for what has expired first.
+func TestScriptRestoresAtTheEnd(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		id := s.acme().ID
+		s.mustRun(t, s.buryAcme())
+		s.sleep(24*time.Hour - time.Second)
+		s.runHooked(s.restoreOp(id, ""), 0, s.crashAt("RenameCollection"))
+		s.sleep(2 * time.Second)
+		s.mustRun(t, s.reconcileOp(false))
 		s.repairAndCheck()
 		s.wantLogin(t, id)
 	})
