@@ -193,8 +193,11 @@ func TestRestoreOthers(t *testing.T) {
 func (f *fixture) wantPurged(t *testing.T, id, by string, members int, documents int64) {
 	t.Helper()
 	f.wantNoFindings(t)
+	if _, err := f.Receipt(t.Context(), strings.ToUpper(id)); reasonOf(err) != org.OrganizationNotFound {
+		t.Errorf("of an id in capitals: %v", err)
+	}
 	r, err := f.Receipt(t.Context(), id)
-	if err != nil || r.ID != id || r.PurgedBy != by || r.Members != members || r.Documents != documents || r.DeletedBy == "" || !r.CreatedAt.Before(r.DeletedAt) || !r.DeletedAt.Before(r.PurgedAt) {
+	if err != nil || r.ID != id || r.PurgedBy != by || r.Members != members || r.Documents != documents || r.DeletedBy == "" || r.CreatedAt.IsZero() || !r.CreatedAt.Before(r.DeletedAt) || !r.DeletedAt.Before(r.PurgedAt) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	for name, c := range f.snapshot(t) {

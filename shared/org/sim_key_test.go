@@ -337,6 +337,36 @@ func TestScriptKeyOfNewPassword(t *testing.T) {
 	})
 }
 
+// TestScriptKeyContested repeats a request beside others with its key, which are refused and leave no
+// key: before it can make one each time, or when it has taken the key over.
+func TestScriptKeyContested(t *testing.T) {
+	for _, takesOver := range []bool{false, true} {
+		runScript(t, true, func(s *sim) {
+			s.mustCreate(t, "acme", "a@x.test")
+			op := s.withKey(s.changeAcme("core", "", ""), nil)
+			if takesOver {
+				s.runHooked(op, 0, s.crashAt("InsertClaims"))
+				s.sleep(org.StaleAfter)
+			}
+			mine := false
+			err := s.runHooked(s.repeatOp(op.key), 0, func(c *call) bool {
+				switch {
+				case c.method == "InsertKey" && !takesOver:
+					s.durable.keys[op.key.id] = org.IdempotencyKey{ID: op.key.id}
+				case c.method == "Key" && (mine || !takesOver):
+					delete(s.durable.keys, op.key.id)
+				}
+				mine = mine || c.method == "ReplaceKey"
+				return false
+			})
+			if reasonOf(err) != org.KeyInUse {
+				t.Errorf("takes over %v: answered %v", takesOver, err)
+			}
+			s.repairAndCheck()
+		})
+	}
+}
+
 // TestScriptKeyExpired uses a key for another request, a day later.
 func TestScriptKeyExpired(t *testing.T) {
 	runScript(t, true, func(s *sim) {

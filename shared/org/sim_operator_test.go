@@ -174,6 +174,33 @@ func TestScriptActsLogged(t *testing.T) {
 	})
 }
 
+// TestScriptRenamesForget renames so often that older acts are forgotten, but not the one by which
+// logins from before it are known.
+func TestScriptRenamesForget(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		id := s.acme().ID
+		s.durable.onWrite = nil // for which acts are there for ever
+		s.mustAct(t, id, false)
+		s.mustAct(t, id, true)
+		for i := range 120 {
+			s.mustRun(t, s.renameByOperatorOp(id, []string{"core", "acme"}[i%2]))
+		}
+		history := s.durable.organizations[id].History
+		if n := len(history); n != 100 || history[0].Kind != org.ActReactivate || history[1].Kind != org.ActRename {
+			t.Errorf("%d acts: %+v", n, history[:2])
+		}
+		ids := map[string]bool{}
+		for _, a := range history {
+			ids[a.ID] = true
+		}
+		if len(ids) != 100 {
+			t.Errorf("%d acts", len(ids))
+		}
+		s.problems = nil
+	})
+}
+
 // TestScriptOperatorBusy asks for what changes an organization while another change is under way.
 func TestScriptOperatorBusy(t *testing.T) {
 	runScript(t, true, func(s *sim) {

@@ -2,6 +2,7 @@ package org_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -111,10 +112,39 @@ func TestScriptRestoresAtTheEnd(t *testing.T) {
 		s.sleep(24*time.Hour - time.Second)
 		s.runHooked(s.restoreOp(id, ""), 0, s.crashAt("RenameCollection"))
 		s.sleep(2 * time.Second)
-		s.mustRun(t, s.reconcileOp(false))
+		s.mustRun(t, s.reconcileOp(true))
 		s.repairAndCheck()
 		s.wantLogin(t, id)
 	})
+}
+
+// TestScriptPurgesExpired reports what is deleted for good at the end of its grace, and what can't be.
+func TestScriptPurgesExpired(t *testing.T) {
+	for _, lost := range []string{"", "Organizations", "ReplaceOrganization", "CountDocuments", "DropCollection"} {
+		runScript(t, true, func(s *sim) {
+			s.mustCreate(t, "acme", "a@x.test")
+			id := s.acme().ID
+			s.mustRun(t, s.buryAcme())
+			buried := s.durable.organizations[id]
+			s.sleep(24*time.Hour + time.Minute)
+			var report org.Report
+			err := s.runHooked(&operation{kind: "Reconcile", run: func(ctx context.Context, service *org.Service) (err error) {
+				report, err = service.Reconcile(ctx, true)
+				return err
+			}}, 0, func(c *call) bool { return c.method == lost && s.fail(c, unsent) })
+			if lost == "" {
+				if err != nil || len(report.Purged) != 1 {
+					t.Fatalf("answered %v, %+v", err, report.Purged)
+				}
+				if f := report.Purged[0]; f.Kind != org.ExpiredDeletion || f.OrganizationID != id || f.Subject != buried.Collection || !f.Since.Equal(buried.Deletion.At) {
+					t.Errorf("%+v", f)
+				}
+			} else if !errors.Is(err, org.ErrUnavailable) || len(report.Purged) > 0 {
+				t.Errorf("%s fails: answered %v, %+v", lost, err, report.Purged)
+			}
+			s.repairAndCheck()
+		})
+	}
 }
 
 // TestScriptRestoresBeside restores an organization while another one, with the same member, is

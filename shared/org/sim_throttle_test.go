@@ -149,8 +149,8 @@ func TestScriptThrottleUnavailable(t *testing.T) {
 	}
 }
 
-// TestScriptThrottleTakesBackOnce makes it fail to look whether a network is known, and the count of
-// a known network. The attempt must be taken back once, and no other one.
+// TestScriptThrottleTakesBackOnce makes it fail to look whether a network is known, and to count the
+// attempt. The attempt must be taken back once, and no other one.
 func TestScriptThrottleTakesBackOnce(t *testing.T) {
 	runScript(t, true, func(s *sim) {
 		s.mustCreate(t, "acme", "a@x.test")
@@ -166,13 +166,13 @@ func TestScriptThrottleTakesBackOnce(t *testing.T) {
 		}
 		login("a guess", home, nil)
 		before := fmt.Sprint(s.durable.counts)
-		for _, fails := range []string{"Known", "CountEvent"} {
+		for n := range 4 { // whether it is known, the account's count, the address's and its own
 			counted := 0
 			err := login("a guess", home, func(c *call) bool {
 				if c.method == "CountEvent" {
 					counted++
 				}
-				if c.method != fails || fails == "CountEvent" && counted != 3 { // after those of the account and the address
+				if n == 0 && c.method != "Known" || n > 0 && (c.method != "CountEvent" || counted != n) {
 					return false
 				}
 				s.take(c)
@@ -180,11 +180,83 @@ func TestScriptThrottleTakesBackOnce(t *testing.T) {
 				return true
 			})
 			if !errors.Is(err, org.ErrUnavailable) {
-				t.Errorf("%s fails: answered %v", fails, err)
+				t.Errorf("call %d fails: answered %v", n, err)
 			}
 			if after := fmt.Sprint(s.durable.counts); after != before {
-				t.Errorf("%s fails: counted %s; want %s", fails, after, before)
+				t.Errorf("call %d fails: counted %s; want %s", n, after, before)
 			}
+		}
+	})
+}
+
+// counts is a store that keeps the events that are counted.
+type counts struct {
+	org.Store
+	events []org.Event
+}
+
+func (c *counts) CountEvent(ctx context.Context, e org.Event) (org.Count, error) {
+	c.events = append(c.events, e)
+	return c.Store.CountEvent(ctx, e)
+}
+
+// TestScriptWindows counts attempts in parts of a window: those of a process whose clock is ahead
+// count, and no part is kept for longer than it takes.
+func TestScriptWindows(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		guess := func(ahead time.Duration) error {
+			return s.runHooked(s.loginOp(org.LoginRequest{Email: "a@x.test", Password: "a guess"}), ahead, nil)
+		}
+		const part = 15 * time.Minute / 6
+		s.sleep(time.Until(time.Now().Truncate(part).Add(part - 10*time.Second)))
+		for range 20 {
+			if err := guess(20 * time.Second); reasonOf(err) != org.WrongCredentials {
+				t.Errorf("answered %v", err)
+			}
+		}
+		if err := guess(0); !errors.Is(err, org.ErrThrottled) {
+			t.Errorf("after 20 guesses by a clock that is ahead: answered %v", err)
+		}
+		for range 20 {
+			s.sleep(part)
+			guess(0)
+		}
+		for key, c := range s.durable.counts {
+			if strings.HasPrefix(key, "account:") && len(c) > 7 {
+				t.Errorf("%s has %d parts", key, len(c))
+			}
+		}
+		op := s.loginOp(org.LoginRequest{Email: "a@x.test", Password: "a guess"})
+		run, recorder := op.run, &counts{}
+		op.run = func(ctx context.Context, service *org.Service) error {
+			recorder.Store, service.Store = service.Store, recorder
+			return run(ctx, service)
+		}
+		s.runHooked(op, 0, nil)
+		if len(recorder.events) == 0 || !recorder.events[0].Expires.Equal(time.Now().Add(30*time.Minute)) {
+			t.Errorf("%+v at %v", recorder.events, time.Now())
+		}
+	})
+}
+
+// TestScriptRefusedMails counts no mail that is refused.
+func TestScriptRefusedMails(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		sent := len(s.mails)
+		for range 8 {
+			s.runHooked(&operation{kind: "Forgot", run: func(ctx context.Context, service *org.Service) error {
+				return service.Forgot(ctx, org.ForgotRequest{Email: "a@x.test"})
+			}}, 0, nil)
+		}
+		for key, c := range s.durable.counts {
+			if strings.HasPrefix(key, "reset to:") && total(c) != 5 {
+				t.Errorf("%d mails are counted, and %d sent", total(c), len(s.mails)-sent)
+			}
+		}
+		if n := len(s.mails) - sent; n != 5 {
+			t.Errorf("%d mails", n)
 		}
 	})
 }
