@@ -508,9 +508,10 @@ func TestScriptKeyOfAct(t *testing.T) {
 	}
 }
 
-// TestScriptKeyOfOldestAct forgets no act of which it can't tell the key.
+// TestScriptKeyOfOldestAct forgets no act of which it can't tell the key, until that has expired by all
+// clocks.
 func TestScriptKeyOfOldestAct(t *testing.T) {
-	for _, rename := range []bool{false, true} {
+	for age, rename := range map[time.Duration]bool{0: false, time.Minute: true, 24*time.Hour + 2*org.MaxSkew - time.Second: false} {
 		runScript(t, true, func(s *sim) {
 			s.mustCreate(t, "acme", "a@x.test")
 			id := s.acme().ID
@@ -520,6 +521,7 @@ func TestScriptKeyOfOldestAct(t *testing.T) {
 			for i := range 99 {
 				s.mustRun(t, s.actOp(id, i%2 == 0))
 			}
+			s.sleep(age)
 			before, next := s.acme().History, s.actOp(id, false)
 			if rename {
 				next = s.renameByOperatorOp(id, "core")

@@ -223,6 +223,18 @@ func TestScriptAddresses(t *testing.T) {
 	})
 }
 
+// resolveLast returns a hook that executes all other calls that wait before those of the method.
+func (s *sim) resolveLast(method string) func(c *call) bool {
+	return func(c *call) bool {
+		i := slices.IndexFunc(s.pending, func(p *call) bool { return p.method != method })
+		if c.method != method || i < 0 {
+			return false
+		}
+		s.resolve(s.pending[i])
+		return true
+	}
+}
+
 // TestScriptMostSessions logs in once more than a person may have sessions, which are counted before
 // or after the new one has begun.
 func TestScriptMostSessions(t *testing.T) {
@@ -230,17 +242,38 @@ func TestScriptMostSessions(t *testing.T) {
 		runScript(t, true, func(s *sim) {
 			s.mustCreate(t, "acme", "a@x.test")
 			for n := range 53 {
-				err := s.runHooked(s.login("a@x.test", s.knownPassword()), 0, func(c *call) bool {
-					i := slices.IndexFunc(s.pending, func(p *call) bool { return p.method != last })
-					if c.method != last || i < 0 {
-						return false
-					}
-					s.resolve(s.pending[i])
-					return true
-				})
+				err := s.runHooked(s.login("a@x.test", s.knownPassword()), 0, s.resolveLast(last))
 				if want := min(n+1, 50); err != nil || len(s.durable.sessions) != want {
 					t.Errorf("%s is last, login %d: %v, %d sessions; want %d", last, n+1, err, len(s.durable.sessions), want)
 				}
+			}
+		})
+	}
+}
+
+// TestScriptSwitchedSessionsEnd logs in where sessions are left whose login has ended: they end, too, and no
+// others in their place. Of so many sessions that the login may not be among those that were read, the
+// oldest end.
+func TestScriptSwitchedSessionsEnd(t *testing.T) {
+	for others, want := range map[int]int{49: 50, org.MostSessionsOf - 1: 50} {
+		runScript(t, true, func(s *sim) {
+			s.mustCreate(t, "acme", "a@x.test")
+			caller := s.caller(s.acme())
+			base := s.durable.sessions[caller.SessionID]
+			clear(s.durable.sessions)
+			for n := range others {
+				base.ID, base.CreatedAt = fmt.Sprintf("t%05d", n), time.Now().Add(time.Duration(n-others)*time.Minute)
+				s.durable.sessions[base.ID] = base
+			}
+			switched := base
+			switched.ID, switched.LoginID, switched.CreatedAt = "u", "gone", time.Now()
+			s.durable.sessions["u"] = switched
+			if err := s.runHooked(s.login("a@x.test", s.knownPassword()), 0, s.resolveLast("InsertSession")); err != nil {
+				t.Fatal(err)
+			}
+			_, left := s.durable.sessions["u"]
+			if len(s.durable.sessions) != want || left != (others > 49) {
+				t.Errorf("of %d sessions %d are left; the one whose login has ended: %v", others+1, len(s.durable.sessions), left)
 			}
 		})
 	}
