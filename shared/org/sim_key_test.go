@@ -67,13 +67,12 @@ func TestScriptKeyOvertaken(t *testing.T) {
 				s.sleep(2 * org.StaleAfter)
 				s.mustRun(t, c.opposite(s))
 			})
-			if want := org.Deleted; c.first != nil && s.acme().Status != want {
-				t.Errorf("%s: %s", op.kind, organizationText(s.acme()))
-			} else if c.first == nil && (s.acme().Status != org.Active || s.acme().Collection != "org_acme") {
-				t.Errorf("%s: %s", op.kind, organizationText(s.acme()))
+			o, want := s.acme(), org.Active
+			if c.first != nil {
+				want = org.Deleted
 			}
-			if err == nil {
-				t.Errorf("%s: answered %v", op.kind, err)
+			if err == nil || o.Status != want || want == org.Active && o.Collection != "org_acme" {
+				t.Errorf("%s: answered %v, and there is %s", op.kind, err, organizationText(o))
 			}
 			s.repairAndCheck()
 		})
