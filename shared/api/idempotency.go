@@ -99,7 +99,7 @@ func idempotencyKeyOf(r *http.Request) (string, error) {
 // newRepeatable returns the request with the key. It changes the organization of the caller or,
 // if that is an operator, of the path, or creates one.
 func newRepeatable[T validator](r request[T], key string, creates bool) org.RepeatableRequest {
-	change := org.RepeatableRequest{AdminID: r.caller.AdminID, CallerOf: r.caller.OrganizationID, Until: r.caller.ExpiresAt}
+	change := org.RepeatableRequest{AdminID: r.caller.AdminID, CallerOf: r.caller.OrganizationID, Until: r.caller.ExpiresAt, ClientAddress: clientAddress(r.http)}
 	whose := "admin " + r.caller.AdminID
 	switch {
 	case creates:

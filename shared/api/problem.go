@@ -80,7 +80,7 @@ var problemTypes = []problemType{
 	{org.InvalidFields, 422, "Fields of the body, parameters or headers are missing or not valid."},
 	{org.KeyReused, 422, "The `Idempotency-Key` was used with another request."},
 	{invalidParameters, 422, "Parameters of the query are unknown or duplicate."},
-	{org.TooManyAttempts, 429, "There were too many failed logins, too many changes that need the current password, or too many repetitions of a request that sets one."},
+	{org.TooManyAttempts, 429, "There were too many failed logins, too many changes that need the current password, or too many repetitions of a request with a wrong password."},
 	{org.TooManySignUps, 429, "One client, or one admin, has created too many organizations."},
 	{org.TooManyMails, 429, "Too many mails were asked for, to one address or by one client, admin or organization."},
 	{internalError, 500, "The service has a fault, or is set up wrongly."},

@@ -8,8 +8,8 @@ import (
 
 // Attempts to prove a password are counted for the account and for the client's address,
 // whether the account exists or not, before the password is compared: 100 concurrent
-// attempts count as 100. One that is refused, that succeeds or that is answered with
-// ErrUnavailable is taken back.
+// attempts count as 100. One that is refused, that succeeds (but for currentLimit) or that is
+// answered with ErrUnavailable is taken back.
 //
 // So an account can be guessed at eighty times an hour; OWASP ASVS 4.0, 2.2.1 has a
 // hundred as the limit. Where mails are sent, a hundred failures in a row within a month
@@ -125,6 +125,26 @@ func (s *Service) admit(ctx context.Context, a *attempt, admin Admin, network st
 	return err
 }
 
+// provePassword counts an attempt of a client to prove the admin's password as one to log in,
+// and reports whether it is the one. If so, its caller ends the attempt. A refusal is logged.
+// Its errors are ErrThrottled and ErrUnavailable.
+func (s *Service) provePassword(ctx context.Context, admin Admin, password, clientAddress string) (a attempt, ok bool, err error) {
+	network := addressPrefix(clientAddress)
+	a, err = s.countAttempt(ctx, admin.Email, network)
+	if err == nil {
+		err = s.admit(ctx, &a, admin, network)
+	}
+	if err == nil {
+		ok, err = s.Passwords.Verify(admin.PasswordHash, password)
+	}
+	refusal := err
+	if err == nil && !ok {
+		err, refusal = s.failed(ctx, &a), errWrongCredentials
+	}
+	s.logRefusal(ctx, admin, admin.Email, clientAddress, refusal)
+	return a, ok, err
+}
+
 func (s *Service) admitKnown(ctx context.Context, a *attempt, admin Admin, network string) error {
 	refusal := a.refusal
 	if a.locked {
@@ -221,7 +241,7 @@ func (s *Service) failed(ctx context.Context, a *attempt) error {
 	return err
 }
 
-// succeeded takes the attempt back, and ends the failures in a row.
+// succeeded takes the attempt back, but for currentLimit, and ends the failures in a row.
 func (s *Service) succeeded(ctx context.Context, a *attempt) {
 	done := *a
 	*a = attempt{}

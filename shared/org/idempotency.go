@@ -43,8 +43,6 @@ const (
 	keyTTL = 24 * time.Hour
 	// maxTries is how many tries that have crashed a key has at most. Each takes a minute.
 	maxTries = 100
-	// passwordsPerKey is how often an hour the password of a repeated request is compared.
-	passwordsPerKey = 10
 )
 
 // RepeatableRequest is a request with an idempotency key.
@@ -56,6 +54,7 @@ type RepeatableRequest struct {
 	CallerOf       string    // the organization of the access token; empty: there is none
 	Until          time.Time // when that token expires
 	Password       string    // that the admin has after it; empty: it sets none
+	ClientAddress  string    // may be empty
 }
 
 var (
@@ -73,7 +72,7 @@ var (
 // is on the key. If do returns an error other than ErrUnavailable, nothing was changed, and the
 // key can be used again. The errors of Once are those of do, ErrInvalid if the key was
 // used with another request, ErrConflict if that one is under way, ErrUnauthenticated if the caller's
-// organization is suspended or the token has expired, ErrThrottled if it is repeated with too many passwords, and ErrUnavailable.
+// organization is suspended or the token has expired, ErrThrottled after too many guesses at the password that it sets, and ErrUnavailable.
 func (s *Service) Once(ctx context.Context, r RepeatableRequest, do func(context.Context) (answer []byte, err error)) (*Outcome, Organization, error) {
 	k, mine, err := s.claimKey(ctx, r)
 	if err != nil {
@@ -297,12 +296,10 @@ func (s *Service) repeat(ctx context.Context, r RepeatableRequest, k Idempotency
 }
 
 // checkRepeatedPassword returns errKeyReused if the password is not the one that the admin has
-// now. It is not in the fingerprint: a fast hash of it would be there.
+// now. It is not in the fingerprint: a fast hash of it would be there. Who repeats a request may
+// have lost the account since, so it is an attempt like one to log in; but it is no login, so it ends
+// no failures, which may be those of whoever has the email now.
 func (s *Service) checkRepeatedPassword(ctx context.Context, r RepeatableRequest, k IdempotencyKey) error {
-	err := s.countWithin(ctx, limit{"repeat", passwordsPerKey, time.Hour}, k.ID, TooManyAttempts, "the request was repeated too often")
-	if err != nil {
-		return err
-	}
 	i := slices.IndexFunc(k.Tries, func(t Try) bool { return t.OrganizationID == k.Outcome.OrganizationID })
 	adminID := r.AdminID
 	if i >= 0 {
@@ -312,14 +309,18 @@ func (s *Service) checkRepeatedPassword(ctx context.Context, r RepeatableRequest
 	if errors.Is(err, ErrNotFound) { // deleted, or none was made
 		return nil
 	}
-	ok := false
-	if err == nil {
-		ok, err = s.Passwords.Verify(a.PasswordHash, r.Password)
+	if err != nil {
+		return err
 	}
-	if err == nil && !ok {
-		err = errOtherPassword
+	attempt, ok, err := s.provePassword(ctx, a, r.Password, r.ClientAddress)
+	if err != nil {
+		return err
 	}
-	return err
+	s.takeBack(ctx, attempt.counted()...)
+	if !ok {
+		return errOtherPassword
+	}
+	return nil
 }
 
 // keyedTry is what the context of a request with an idempotency key holds, since the methods of

@@ -250,20 +250,8 @@ func (s *Service) invited(ctx context.Context, t Ticket) (Organization, error) {
 
 // prove checks the password of the admin, who has the right to the claim, and makes
 // the claim the admin's own.
-func (s *Service) prove(ctx context.Context, a Admin, claim Claim, r AcceptRequest) (_ Admin, err error) {
-	defer func() { s.logRefusal(ctx, a, a.Email, r.ClientAddress, err) }()
-	network := addressPrefix(r.ClientAddress)
-	attempt, err := s.countAttempt(ctx, a.Email, network)
-	if err == nil {
-		err = s.admit(ctx, &attempt, a, network)
-	}
-	if err != nil {
-		return a, err
-	}
-	ok, err := s.Passwords.Verify(a.PasswordHash, r.Password)
-	if err == nil && !ok {
-		err = s.failed(ctx, &attempt)
-	}
+func (s *Service) prove(ctx context.Context, a Admin, claim Claim, r AcceptRequest) (Admin, error) {
+	attempt, ok, err := s.provePassword(ctx, a, r.Password, r.ClientAddress)
 	if err == nil && !ok {
 		err = refuse(Unauthenticated, WrongCredentials, "there is an admin with the email that the ticket was mailed to, who has another password")
 	}

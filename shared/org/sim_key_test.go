@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -180,40 +181,94 @@ func TestScriptKeyTries(t *testing.T) {
 	}
 }
 
-// TestScriptKeyPasswords repeats a request that sets a password: with the right one, which may be
-// compared ten times an hour, and with another one.
+// TestScriptKeyPasswords repeats two requests of one account that set a password: with the right one,
+// as often as anybody likes, and with guesses, which count as those at a login do.
 func TestScriptKeyPasswords(t *testing.T) {
 	runScript(t, true, func(s *sim) {
-		op := s.withKey(s.createCore(), nil)
-		s.mustRun(t, op)
-		right := op.createRequest.Password
-		repeat := func(password string) error {
+		created := s.withKey(s.createCore(), nil)
+		s.mustRun(t, created)
+		const right, home = "password new", "192.0.2.1"
+		changed := s.withKey(s.updateOp(s.named("core"), org.UpdateRequest{Password: new(right), CurrentPassword: new(created.createRequest.Password)}), nil)
+		s.mustRun(t, changed)
+		run := func(f func(ctx context.Context, service *org.Service) error) error {
 			defer func() { s.problems = nil }() // that Get has such an answer
 			return s.runHooked(&operation{kind: "Get", run: func(ctx context.Context, service *org.Service) error {
-				_, _, err := service.Once(ctx, org.RepeatableRequest{Key: op.key.id, Fingerprint: op.fingerprint, Password: password}, nil)
-				return err
+				service.MailsSent = true // where none is sent, no account is locked
+				return f(ctx, service)
 			}}, 0, nil)
 		}
-		if err := repeat("a guess"); reasonOf(err) != org.KeyReused || !errors.Is(err, org.ErrInvalid) {
-			t.Errorf("with another password: answered %v", err)
+		repeat := func(op *operation, password, address string) error {
+			return run(func(ctx context.Context, service *org.Service) error {
+				_, _, err := service.Once(ctx, org.RepeatableRequest{Key: op.key.id, Fingerprint: op.fingerprint, Password: password, ClientAddress: address}, nil)
+				return err
+			})
 		}
-		for range 9 {
-			if err := repeat(right); err != nil {
+		login := func(password, address string) error {
+			return run(func(ctx context.Context, service *org.Service) error {
+				_, err := service.Login(ctx, org.LoginRequest{Email: "c@x.test", Password: password, ClientAddress: address})
+				return err
+			})
+		}
+		if err := login(right, home); err != nil {
+			t.Fatal(err)
+		}
+		guess := func(n int) {
+			t.Helper()
+			s.trace.Reset()
+			op := []*operation{created, changed}[n%2]
+			if err := repeat(op, "a guess", "192.0.2.2"); reasonOf(err) != org.KeyReused || !errors.Is(err, org.ErrInvalid) {
+				t.Errorf("guess %d: answered %v", n, err)
+			}
+			if !strings.Contains(s.trace.String(), `msg="login refused" source_ip=192.0.2.2 reason=wrong-credentials admin_id=`+firstOwner(s.named("core"))) {
+				t.Errorf("guess %d is not logged", n)
+			}
+		}
+		for range 3 {
+			guess(0)
+		}
+		for range 60 {
+			if err := repeat(created, right, "192.0.2.2"); err != nil {
 				t.Fatal(err)
 			}
 		}
-		for range 2 {
-			if err := repeat(right); reasonOf(err) != org.TooManyAttempts {
-				t.Errorf("for the 11th time: answered %v", err)
+		for n := range 17 {
+			guess(n)
+		}
+		for _, op := range []*operation{created, changed} {
+			s.trace.Reset()
+			if err := repeat(op, right, ""); reasonOf(err) != org.TooManyAttempts {
+				t.Errorf("after 20 guesses: answered %v", err)
+			}
+			if !strings.Contains(s.trace.String(), "reason=too-many-attempts") {
+				t.Error("the refusal is not logged")
+			}
+			if err := repeat(op, right, home); err != nil {
+				t.Errorf("after 20 guesses, from where the account is known: answered %v", err)
 			}
 		}
-		s.sleep(49 * time.Minute)
-		if err := repeat(right); reasonOf(err) != org.TooManyAttempts {
-			t.Errorf("after 49 minutes: answered %v", err)
+		if err := login(right, ""); reasonOf(err) != org.TooManyAttempts {
+			t.Errorf("a login after 20 guesses: answered %v", err)
 		}
-		s.sleep(21 * time.Minute)
-		if err := repeat(right); err != nil {
-			t.Errorf("after 70 minutes: answered %v", err)
+		for range 4 {
+			s.sleep(18 * time.Minute)
+			for n := range 20 {
+				guess(n)
+			}
+		}
+		s.sleep(18 * time.Minute)
+		for _, err := range []error{repeat(created, right, ""), repeat(changed, right, ""), login(right, "")} {
+			if reasonOf(err) != org.TooManyAttempts {
+				t.Errorf("after 100 guesses: answered %v", err)
+			}
+		}
+		if err := repeat(created, right, home); err != nil {
+			t.Errorf("after 100 guesses, from where the account is known: answered %v", err)
+		}
+		if err := login(right, ""); reasonOf(err) != org.TooManyAttempts {
+			t.Errorf("a repetition has ended the failures: answered %v", err)
+		}
+		if err := login(right, home); err != nil {
+			t.Errorf("a login from where the account is known: answered %v", err)
 		}
 	})
 }
