@@ -190,12 +190,13 @@ func TestScriptKeyPasswords(t *testing.T) {
 		const right, home = "password new", "192.0.2.1"
 		changed := s.withKey(s.updateOp(s.named("core"), org.UpdateRequest{Password: new(right), CurrentPassword: new(created.createRequest.Password)}), nil)
 		s.mustRun(t, changed)
+		unreachable := ""
 		run := func(f func(ctx context.Context, service *org.Service) error) error {
 			defer func() { s.problems = nil }() // that Get has such an answer
 			return s.runHooked(&operation{kind: "Get", run: func(ctx context.Context, service *org.Service) error {
 				service.MailsSent = true // where none is sent, no account is locked
 				return f(ctx, service)
-			}}, 0, nil)
+			}}, 0, func(c *call) bool { return c.method == unreachable && s.fail(c, unsent) })
 		}
 		repeat := func(op *operation, password, address string) error {
 			return run(func(ctx context.Context, service *org.Service) error {
@@ -223,6 +224,14 @@ func TestScriptKeyPasswords(t *testing.T) {
 				t.Errorf("guess %d is not logged", n)
 			}
 		}
+		for _, unreachable = range []string{"Admin", "CountEvent"} {
+			for _, password := range []string{right, "a guess"} {
+				if err := repeat(created, password, ""); !errors.Is(err, org.ErrUnavailable) {
+					t.Errorf("%s can't be reached, %q: answered %v", unreachable, password, err)
+				}
+			}
+		}
+		unreachable = ""
 		for range 3 {
 			guess(0)
 		}
