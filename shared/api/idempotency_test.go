@@ -412,6 +412,56 @@ func TestRepeatInVain(t *testing.T) {
 	wantStatus(t, callPlain(t, api.Invite(s), invite), 201)
 }
 
+// TestRepeatWithPassword repeats a request that sets no password with one, and the other way round,
+// which are other requests. So the key tells nobody whether a guess at the password is right.
+func TestRepeatWithPassword(t *testing.T) {
+	s, db := newService(t)
+	caller := mustCreate(t, s, "Acme", "a@example.com")
+	update := func(key, body string) (status int, problem string) {
+		t.Helper()
+		r := call(t, api.Update(s), withKey(as(caller, updateRequest(body)), key))
+		if r.StatusCode == 200 {
+			return 200, ""
+		}
+		return r.StatusCode, problemOf(t, r).Type
+	}
+	wantReused := func(key, body string) {
+		t.Helper()
+		if status, problem := update(key, body); problem != "/problems/key-reused" {
+			t.Errorf("%s: %d %s; want key-reused", body, status, problem)
+		}
+	}
+	const name = `"organization_name":"Acme"`
+	withGuess := func(guess string) string { return `{` + name + `,"password":"` + guess + `","current_password":"?"}` }
+	if status, problem := update("none", `{`+name+`}`); status != 200 {
+		t.Fatal(status, problem)
+	}
+	for range 30 {
+		wantReused("none", withGuess("A guess 123"))
+	}
+	wantReused("none", withGuess(adminPassword))
+	set := `{` + name + `,"password":"Changed@123","current_password":"` + adminPassword + `"}`
+	if status, problem := update("set", set); status != 200 {
+		t.Fatal(status, problem)
+	}
+	wantReused("set", `{`+name+`}`)
+
+	// A key of an older version doesn't say whether its request sets one.
+	keys := db.Client.Database(db.Name).Collection("idempotency_keys")
+	if _, err := keys.UpdateMany(t.Context(), bson.D{}, bson.D{{Key: "$unset", Value: bson.D{{Key: "sets_password", Value: ""}}}}); err != nil {
+		t.Fatal(err)
+	}
+	if status, problem := update("set", set); status != 200 {
+		t.Errorf("repeated across an update: %d %s", status, problem)
+	}
+	for range 20 {
+		wantReused("none", withGuess("A guess 123"))
+	}
+	if status, problem := update("none", withGuess("Changed@123")); problem != "/problems/too-many-attempts" {
+		t.Errorf("after 20 guesses: %d %s", status, problem)
+	}
+}
+
 // TestRepeatWhileSuspended repeats requests of a tenant whom an operator has suspended since.
 func TestRepeatWhileSuspended(t *testing.T) {
 	s, _ := newService(t)

@@ -188,6 +188,8 @@ type keyDoc struct {
 	ClaimedAt   time.Time   `bson:"claimed_at"`
 	ExpiresAt   time.Time   `bson:"expires_at"`
 	Outcome     *outcomeDoc `bson:"outcome,omitempty"`
+
+	SetsPassword *bool `bson:"sets_password,omitempty"`
 }
 
 type tryDoc struct {
@@ -370,7 +372,7 @@ func (d receiptDoc) receipt() org.Receipt {
 }
 
 func newKeyDoc(k org.IdempotencyKey) keyDoc {
-	doc := keyDoc{ID: k.ID, Fingerprint: k.Fingerprint, ClaimedAt: k.ClaimedAt, ExpiresAt: k.ExpiresAt}
+	doc := keyDoc{ID: k.ID, Fingerprint: k.Fingerprint, ClaimedAt: k.ClaimedAt, ExpiresAt: k.ExpiresAt, SetsPassword: k.SetsPassword}
 	for _, t := range k.Tries {
 		doc.Tries = append(doc.Tries, tryDoc{objectID(t.Change), objectID(t.OrganizationID), objectID(t.AdminID)})
 	}
@@ -385,7 +387,7 @@ func newOutcomeDoc(o org.Outcome) *outcomeDoc {
 }
 
 func (d keyDoc) key() org.IdempotencyKey {
-	k := org.IdempotencyKey{ID: d.ID, Fingerprint: d.Fingerprint, ClaimedAt: d.ClaimedAt.UTC(), ExpiresAt: d.ExpiresAt.UTC()}
+	k := org.IdempotencyKey{ID: d.ID, Fingerprint: d.Fingerprint, ClaimedAt: d.ClaimedAt.UTC(), ExpiresAt: d.ExpiresAt.UTC(), SetsPassword: d.SetsPassword}
 	for _, t := range d.Tries {
 		k.Tries = append(k.Tries, org.Try{Change: string(t.Change), OrganizationID: string(t.OrganizationID), AdminID: string(t.AdminID)})
 	}

@@ -31,7 +31,7 @@ var (
 const knownLasts = 90 * 24 * time.Hour
 
 // currentLimit is how often whoever has a token may try to prove the current password to change
-// something, which costs up to two hashes.
+// something, which costs up to two hashes. It is beside that of the logins.
 var currentLimit = limit{"current password", 20, 15 * time.Minute}
 
 // errLocked refuses an attempt after too many failures.

@@ -19,6 +19,10 @@ type IdempotencyKey struct {
 	ClaimedAt   time.Time
 	ExpiresAt   time.Time
 
+	// SetsPassword is whether the request sets a password, or nil if an older version has made
+	// the key.
+	SetsPassword *bool
+
 	// What the request came to. It has no time unless a change is committed.
 	Outcome Outcome
 }
@@ -128,7 +132,10 @@ func (s *Service) keep(ctx context.Context, seen, next IdempotencyKey) {
 // reports whether the key is the caller's: otherwise the key has an outcome.
 func (s *Service) claimKey(ctx context.Context, r RepeatableRequest) (k IdempotencyKey, mine bool, err error) {
 	now := s.now()
-	fresh := IdempotencyKey{ID: r.Key, Fingerprint: r.Fingerprint, Tries: []Try{s.newTry(r)}, ClaimedAt: now, ExpiresAt: now.Add(keyTTL)}
+	setsPassword := r.Password != ""
+	fresh := IdempotencyKey{
+		ID: r.Key, Fingerprint: r.Fingerprint, Tries: []Try{s.newTry(r)}, ClaimedAt: now, ExpiresAt: now.Add(keyTTL), SetsPassword: &setsPassword,
+	}
 	for range claimAttempts {
 		made, err := s.Store.InsertKey(ctx, fresh)
 		if err != nil || made {
@@ -144,7 +151,7 @@ func (s *Service) claimKey(ctx context.Context, r RepeatableRequest) (k Idempote
 			return seen, false, err
 		case !now.Before(seen.ExpiresAt):
 			next = fresh
-		case seen.Fingerprint != r.Fingerprint:
+		case seen.Fingerprint != r.Fingerprint, seen.SetsPassword != nil && *seen.SetsPassword != setsPassword:
 			return seen, false, errKeyReused
 		case !seen.Outcome.At.IsZero():
 			return seen, false, nil

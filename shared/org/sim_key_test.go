@@ -282,6 +282,52 @@ func TestScriptKeyPasswords(t *testing.T) {
 	})
 }
 
+// TestScriptKeyWithPassword repeats requests with a password that had none, and the other way round,
+// which are other requests, whatever became of the first one: nothing is counted, because nothing is compared.
+func TestScriptKeyWithPassword(t *testing.T) {
+	for name, hook := range map[string]func(*sim) func(*call) bool{
+		"done":    func(s *sim) func(*call) bool { return nil },
+		"crashed": func(s *sim) func(*call) bool { return s.crashAt("FinishKey") },
+		"undone":  func(s *sim) func(*call) bool { return s.crashAt("RenameCollection") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			runScript(t, true, func(s *sim) {
+				s.mustCreate(t, "acme", "a@x.test")
+				right := s.knownPassword()
+				renamed, created := s.withKey(s.changeAcme("bolt", "", ""), nil), s.withKey(s.createCore(), nil)
+				for _, op := range []*operation{renamed, created} {
+					s.runHooked(op, 0, hook(s))
+				}
+				s.sleep(org.StaleAfter + time.Second)
+				repeat := func(op *operation, password string) error {
+					defer func() { s.problems = nil }() // that Get has such an answer
+					return s.runHooked(&operation{kind: "Get", run: func(ctx context.Context, service *org.Service) error {
+						_, _, err := service.Once(ctx, org.RepeatableRequest{
+							Key: op.key.id, Fingerprint: op.fingerprint, OrganizationID: op.organization, AdminID: op.admin, Password: password,
+						}, nil)
+						return err
+					}}, 0, nil)
+				}
+				for _, k := range s.durable.keys {
+					if k.SetsPassword == nil || *k.SetsPassword != (k.ID == created.key.id) {
+						t.Errorf("%s: %v", k.ID, k.SetsPassword)
+					}
+				}
+				for _, err := range []error{repeat(renamed, right), repeat(renamed, "a guess"), repeat(created, "")} {
+					if reasonOf(err) != org.KeyReused {
+						t.Errorf("answered %v", err)
+					}
+				}
+				for key := range s.durable.counts {
+					if strings.HasPrefix(key, "account:") {
+						t.Errorf("counted: %s", key)
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestScriptKeyRepeated repeats a request whose answer is on its key. Who may not do anything any more
 // does not get it.
 func TestScriptKeyRepeated(t *testing.T) {

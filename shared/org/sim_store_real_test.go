@@ -133,7 +133,7 @@ func (p *storePair) ticket() org.Ticket {
 }
 
 func (p *storePair) key() org.IdempotencyKey {
-	k := org.IdempotencyKey{ID: pickOf(p, "a", "b"), Fingerprint: pickOf(p, "f", "g"), ClaimedAt: pickOf(p, time.Time{}, p.time()), ExpiresAt: p.time().AddDate(100, 0, 0)}
+	k := org.IdempotencyKey{ID: pickOf(p, "a", "b"), Fingerprint: pickOf(p, "f", "g"), ClaimedAt: pickOf(p, time.Time{}, p.time()), ExpiresAt: p.time().AddDate(100, 0, 0), SetsPassword: pickOf(p, nil, new(true), new(false))}
 	for range 1 + p.rng.IntN(2) {
 		k.Tries = append(k.Tries, org.Try{Change: pickOf(p, p.ids[:3]...), OrganizationID: p.ids[4], AdminID: pickOf(p, "", p.ids[5])})
 	}
