@@ -78,7 +78,7 @@ var problemTypes = []problemType{
 	{bodyTooLarge, 413, "The body is larger than 64 KiB."},
 	{unsupportedMediaType, 415, "The body is not sent as JSON, or not as a form where that is expected."},
 	{org.InvalidFields, 422, "Fields of the body, parameters or headers are missing or not valid."},
-	{org.KeyReused, 422, "The `Idempotency-Key` was used with another request."},
+	{org.KeyReused, 422, "The `Idempotency-Key` was used with another request, or the password that it sets was changed since."},
 	{invalidParameters, 422, "Parameters of the query are unknown or duplicate."},
 	{org.TooManyAttempts, 429, "There were too many failed logins, too many changes that need the current password, or too many repetitions of a request with a wrong password."},
 	{org.TooManySignUps, 429, "One client, or one admin, has created too many organizations."},

@@ -85,19 +85,16 @@ func (s *Service) Once(ctx context.Context, r RepeatableRequest, do func(context
 	if !mine {
 		return s.repeat(ctx, r, k)
 	}
-	earlier := k.Tries[:len(k.Tries)-1]
-	outcome, err := s.outcomeOf(ctx, k, earlier)
-	if err != nil || outcome != nil {
-		next := k
-		next.Tries, next.ClaimedAt = earlier, time.Time{}
-		if outcome != nil {
-			next.Outcome = *outcome
-		}
-		s.keep(ctx, k, next)
-		if err != nil {
-			return nil, Organization{}, err
-		}
-		return s.repeat(ctx, r, next)
+	before := k
+	before.Tries, before.ClaimedAt = k.Tries[:len(k.Tries)-1], time.Time{}
+	done, err := s.finishTries(ctx, r, before)
+	if err != nil {
+		s.keep(ctx, k, before)
+		return nil, Organization{}, err
+	}
+	if !done.Outcome.At.IsZero() {
+		s.keep(ctx, k, done)
+		return s.repeat(ctx, r, done)
 	}
 	try, begun := k.Tries[len(k.Tries)-1], false
 	answer, err := do(context.WithValue(ctx, tryInContext{}, keyedTry{try, k.ID, k.ClaimedAt, &begun}))
@@ -151,7 +148,7 @@ func (s *Service) claimKey(ctx context.Context, r RepeatableRequest) (k Idempote
 			return seen, false, err
 		case !now.Before(seen.ExpiresAt):
 			next = fresh
-		case seen.Fingerprint != r.Fingerprint, seen.SetsPassword != nil && *seen.SetsPassword != setsPassword:
+		case !seen.isOf(r):
 			return seen, false, errKeyReused
 		case !seen.Outcome.At.IsZero():
 			return seen, false, nil
@@ -179,35 +176,45 @@ func (s *Service) newTry(r RepeatableRequest) Try {
 	return t
 }
 
-// outcomeOf returns the outcome of the one of the tries that is committed, or nil. It finishes
-// what is stale, and makes sure that no try is committed later. Its error is
-// ErrConflict as long as one is under way.
+// isOf reports whether it is the key of that request.
+func (k *IdempotencyKey) isOf(r RepeatableRequest) bool {
+	return k.Fingerprint == r.Fingerprint && (k.SetsPassword == nil || *k.SetsPassword == (r.Password != ""))
+}
+
+// finishTries returns the key of the request with the outcome of the one of its tries that is
+// committed, if there is one. It finishes what is stale, and makes sure that no try is committed
+// later. Its errors are ErrConflict as long as one is under way, ErrInvalid if the key is another
+// request's by now, and ErrUnavailable.
 //
 // What a try reads of a record, it reads before the end of its lease, which newOperation
 // checks. The key was taken over after that. So the write of the record here comes after the
 // reading, and the write of the try fails. A creation that has no record by now ends at its lease.
-func (s *Service) outcomeOf(ctx context.Context, k IdempotencyKey, tries []Try) (*Outcome, error) {
-	for _, t := range tries {
+func (s *Service) finishTries(ctx context.Context, r RepeatableRequest, k IdempotencyKey) (IdempotencyKey, error) {
+	for _, t := range k.Tries {
 		outcome, err := s.outcomeOfTry(ctx, t)
 		if errors.Is(err, errBusy) {
 			err = errKeyInUse
 		}
-		if err != nil || outcome != nil {
-			return outcome, err
+		if err != nil {
+			return k, err
+		}
+		if outcome != nil {
+			k.Outcome = *outcome
+			return k, nil
 		}
 	}
-	if len(tries) == 0 {
-		return nil, nil
+	if len(k.Tries) == 0 {
+		return k, nil
 	}
 	// Whoever has overwritten or deleted what a record said of a try has told the key before.
 	current, err := s.Store.Key(ctx, k.ID)
 	if errors.Is(err, ErrNotFound) { // it was taken over, and the request was refused
 		err = errKeyInUse
 	}
-	if err != nil || current.Outcome.At.IsZero() {
-		return nil, err
+	if err == nil && !current.isOf(r) { // the same, and it was used with another one
+		err = errKeyReused
 	}
-	return &current.Outcome, nil
+	return current, err
 }
 
 func (s *Service) outcomeOfTry(ctx context.Context, t Try) (*Outcome, error) {
@@ -255,11 +262,6 @@ func (s *Service) stopTry(ctx context.Context, t Try) (changed bool, err error) 
 // repeat returns the outcome of a key, and the organization, as it is now or, if it is gone, with
 // what the outcome says of it.
 func (s *Service) repeat(ctx context.Context, r RepeatableRequest, k IdempotencyKey) (*Outcome, Organization, error) {
-	if r.Password != "" {
-		if err := s.checkRepeatedPassword(ctx, r, k); err != nil {
-			return nil, Organization{}, err
-		}
-	}
 	if r.CallerOf != "" {
 		if !s.now().Before(r.Until) { // the authorizer's answer may be an older one
 			return nil, Organization{}, errRevoked
@@ -269,6 +271,11 @@ func (s *Service) repeat(ctx context.Context, r RepeatableRequest, k Idempotency
 			err = errRevoked
 		}
 		if err != nil && !errors.Is(err, ErrNotFound) {
+			return nil, Organization{}, err
+		}
+	}
+	if r.Password != "" {
+		if err := s.checkRepeatedPassword(ctx, r, k); err != nil {
 			return nil, Organization{}, err
 		}
 	}
@@ -305,15 +312,27 @@ func (s *Service) repeat(ctx context.Context, r RepeatableRequest, k Idempotency
 // checkRepeatedPassword returns errKeyReused if the password is not the one that the admin has
 // now. It is not in the fingerprint: a fast hash of it would be there. Who repeats a request may
 // have lost the account since, so it is an attempt like one to log in; but it is no login, so it ends
-// no failures, which may be those of whoever has the email now.
+// no failures. Where nobody can log in, because the account is gone or suspended, nothing tells whether
+// the password is right.
 func (s *Service) checkRepeatedPassword(ctx context.Context, r RepeatableRequest, k IdempotencyKey) error {
 	i := slices.IndexFunc(k.Tries, func(t Try) bool { return t.OrganizationID == k.Outcome.OrganizationID })
 	adminID := r.AdminID
 	if i >= 0 {
 		adminID = cmp.Or(adminID, k.Tries[i].AdminID)
 	}
-	a, err := s.Store.Admin(ctx, adminID)
-	if errors.Is(err, ErrNotFound) { // deleted, or none was made
+	var a Admin
+	var signedUp []Organization
+	err := concurrently(
+		func() (err error) { a, err = s.Store.Admin(ctx, adminID); return err },
+		func() (err error) {
+			if r.CallerOf == "" {
+				signedUp, err = s.Store.OrganizationsByID(ctx, []string{k.Outcome.OrganizationID})
+			}
+			return err
+		},
+	)
+	isSuspended := func(o Organization) bool { return o.Status == Suspended }
+	if errors.Is(err, ErrNotFound) || err == nil && (a.Asleep || slices.ContainsFunc(signedUp, isSuspended)) {
 		return nil
 	}
 	if err != nil {

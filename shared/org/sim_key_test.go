@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -181,153 +180,6 @@ func TestScriptKeyTries(t *testing.T) {
 	}
 }
 
-// TestScriptKeyPasswords repeats two requests of one account that set a password: with the right one,
-// as often as anybody likes, and with guesses, which count as those at a login do.
-func TestScriptKeyPasswords(t *testing.T) {
-	runScript(t, true, func(s *sim) {
-		created := s.withKey(s.createCore(), nil)
-		s.mustRun(t, created)
-		const right, home = "password new", "192.0.2.1"
-		changed := s.withKey(s.updateOp(s.named("core"), org.UpdateRequest{Password: new(right), CurrentPassword: new(created.createRequest.Password)}), nil)
-		s.mustRun(t, changed)
-		unreachable := ""
-		run := func(f func(ctx context.Context, service *org.Service) error) error {
-			defer func() { s.problems = nil }() // that Get has such an answer
-			return s.runHooked(&operation{kind: "Get", run: func(ctx context.Context, service *org.Service) error {
-				service.MailsSent = true // where none is sent, no account is locked
-				return f(ctx, service)
-			}}, 0, func(c *call) bool { return c.method == unreachable && s.fail(c, unsent) })
-		}
-		repeat := func(op *operation, password, address string) error {
-			return run(func(ctx context.Context, service *org.Service) error {
-				_, _, err := service.Once(ctx, org.RepeatableRequest{Key: op.key.id, Fingerprint: op.fingerprint, Password: password, ClientAddress: address}, nil)
-				return err
-			})
-		}
-		login := func(password, address string) error {
-			return run(func(ctx context.Context, service *org.Service) error {
-				_, err := service.Login(ctx, org.LoginRequest{Email: "c@x.test", Password: password, ClientAddress: address})
-				return err
-			})
-		}
-		if err := login(right, home); err != nil {
-			t.Fatal(err)
-		}
-		guess := func(n int) {
-			t.Helper()
-			s.trace.Reset()
-			op := []*operation{created, changed}[n%2]
-			if err := repeat(op, "a guess", "192.0.2.2"); reasonOf(err) != org.KeyReused || !errors.Is(err, org.ErrInvalid) {
-				t.Errorf("guess %d: answered %v", n, err)
-			}
-			if !strings.Contains(s.trace.String(), `msg="login refused" source_ip=192.0.2.2 reason=wrong-credentials admin_id=`+firstOwner(s.named("core"))) {
-				t.Errorf("guess %d is not logged", n)
-			}
-		}
-		for _, unreachable = range []string{"Admin", "CountEvent"} {
-			for _, password := range []string{right, "a guess"} {
-				if err := repeat(created, password, ""); !errors.Is(err, org.ErrUnavailable) {
-					t.Errorf("%s can't be reached, %q: answered %v", unreachable, password, err)
-				}
-			}
-		}
-		unreachable = ""
-		for range 3 {
-			guess(0)
-		}
-		for range 60 {
-			if err := repeat(created, right, "192.0.2.2"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for n := range 17 {
-			guess(n)
-		}
-		for _, op := range []*operation{created, changed} {
-			s.trace.Reset()
-			if err := repeat(op, right, ""); reasonOf(err) != org.TooManyAttempts {
-				t.Errorf("after 20 guesses: answered %v", err)
-			}
-			if !strings.Contains(s.trace.String(), "reason=too-many-attempts") {
-				t.Error("the refusal is not logged")
-			}
-			if err := repeat(op, right, home); err != nil {
-				t.Errorf("after 20 guesses, from where the account is known: answered %v", err)
-			}
-		}
-		if err := login(right, ""); reasonOf(err) != org.TooManyAttempts {
-			t.Errorf("a login after 20 guesses: answered %v", err)
-		}
-		for range 4 {
-			s.sleep(18 * time.Minute)
-			for n := range 20 {
-				guess(n)
-			}
-		}
-		s.sleep(18 * time.Minute)
-		for _, err := range []error{repeat(created, right, ""), repeat(changed, right, ""), login(right, "")} {
-			if reasonOf(err) != org.TooManyAttempts {
-				t.Errorf("after 100 guesses: answered %v", err)
-			}
-		}
-		if err := repeat(created, right, home); err != nil {
-			t.Errorf("after 100 guesses, from where the account is known: answered %v", err)
-		}
-		if err := login(right, ""); reasonOf(err) != org.TooManyAttempts {
-			t.Errorf("a repetition has ended the failures: answered %v", err)
-		}
-		if err := login(right, home); err != nil {
-			t.Errorf("a login from where the account is known: answered %v", err)
-		}
-	})
-}
-
-// TestScriptKeyWithPassword repeats requests with a password that had none, and the other way round,
-// which are other requests, whatever became of the first one: nothing is counted, because nothing is compared.
-func TestScriptKeyWithPassword(t *testing.T) {
-	for name, hook := range map[string]func(*sim) func(*call) bool{
-		"done":    func(s *sim) func(*call) bool { return nil },
-		"crashed": func(s *sim) func(*call) bool { return s.crashAt("FinishKey") },
-		"undone":  func(s *sim) func(*call) bool { return s.crashAt("RenameCollection") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			runScript(t, true, func(s *sim) {
-				s.mustCreate(t, "acme", "a@x.test")
-				right := s.knownPassword()
-				renamed, created := s.withKey(s.changeAcme("bolt", "", ""), nil), s.withKey(s.createCore(), nil)
-				for _, op := range []*operation{renamed, created} {
-					s.runHooked(op, 0, hook(s))
-				}
-				s.sleep(org.StaleAfter + time.Second)
-				repeat := func(op *operation, password string) error {
-					defer func() { s.problems = nil }() // that Get has such an answer
-					return s.runHooked(&operation{kind: "Get", run: func(ctx context.Context, service *org.Service) error {
-						_, _, err := service.Once(ctx, org.RepeatableRequest{
-							Key: op.key.id, Fingerprint: op.fingerprint, OrganizationID: op.organization, AdminID: op.admin, Password: password,
-						}, nil)
-						return err
-					}}, 0, nil)
-				}
-				for _, k := range s.durable.keys {
-					if k.SetsPassword == nil || *k.SetsPassword != (k.ID == created.key.id) {
-						t.Errorf("%s: %v", k.ID, k.SetsPassword)
-					}
-				}
-				for _, err := range []error{repeat(renamed, right), repeat(renamed, "a guess"), repeat(created, "")} {
-					if reasonOf(err) != org.KeyReused {
-						t.Errorf("answered %v", err)
-					}
-				}
-				for key := range s.durable.counts {
-					if strings.HasPrefix(key, "account:") {
-						t.Errorf("counted: %s", key)
-					}
-				}
-			})
-		})
-	}
-}
-
 // TestScriptKeyRepeated repeats a request whose answer is on its key. Who may not do anything any more
 // does not get it.
 func TestScriptKeyRepeated(t *testing.T) {
@@ -407,43 +259,6 @@ func TestScriptKeyOfGone(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestScriptKeyOfSecondTry repeats a creation whose first try has crashed before it made anything: the
-// password is that of the admin of the second one.
-func TestScriptKeyOfSecondTry(t *testing.T) {
-	runScript(t, true, func(s *sim) {
-		op := s.withKey(s.createCore(), nil)
-		s.runHooked(op, 0, s.crashAt("InsertClaims"))
-		s.sleep(org.StaleAfter)
-		s.mustRun(t, s.repeatOp(op.key))
-		for password, want := range map[string]org.Reason{"a guess": org.KeyReused, op.createRequest.Password: ""} {
-			err := s.runHooked(&operation{kind: "Me", run: func(ctx context.Context, service *org.Service) error {
-				_, _, err := service.Once(ctx, org.RepeatableRequest{Key: op.key.id, Fingerprint: op.fingerprint, Password: password}, nil)
-				return err
-			}}, 0, nil)
-			if reasonOf(err) != want {
-				t.Errorf("%q: answered %v", password, err)
-			}
-		}
-		s.repairAndCheck()
-	})
-}
-
-// TestScriptKeyOfNewPassword repeats a new password that has crashed after its commit, once the admin
-// has set another one.
-func TestScriptKeyOfNewPassword(t *testing.T) {
-	runScript(t, true, func(s *sim) {
-		s.mustCreate(t, "acme", "a@x.test")
-		op := s.withKey(s.changeAcme("", "", "password new"), nil)
-		s.runHooked(op, 0, s.crashAt("FinishKey"))
-		s.mustRun(t, s.changeAcme("", "", "password newer"))
-		s.sleep(org.StaleAfter)
-		if err := s.runHooked(s.repeatOp(op.key), 0, nil); reasonOf(err) != org.KeyReused {
-			t.Errorf("answered %v", err)
-		}
-		s.repairAndCheck()
-	})
 }
 
 // TestScriptKeyContested repeats a request beside others with its key, which are refused and leave no
