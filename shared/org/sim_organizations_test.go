@@ -1,10 +1,13 @@
 package org_test
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
 
+	"orgservice/shared/auth"
 	"orgservice/shared/org"
 )
 
@@ -67,4 +70,71 @@ func TestScriptJoinsMeanwhile(t *testing.T) {
 			})
 		})
 	}
+}
+
+// backwards is a store that finds the latest organization first.
+type backwards struct{ org.Store }
+
+func (s backwards) OrganizationsByID(ctx context.Context, ids []string) ([]org.Organization, error) {
+	all, err := s.Store.OrganizationsByID(ctx, ids)
+	slices.Reverse(all)
+	return all, err
+}
+
+// TestScriptMemberships lists the organizations of an admin in pages of each size. One is suspended, and one is
+// the next admin's.
+func TestScriptMemberships(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		s.mustCreate(t, "bolt", "b@x.test")
+		for _, slug := range []string{"core", "dune", "eden"} {
+			s.mustRun(t, s.createAnotherOp(s.named("acme"), slug))
+		}
+		s.mustAct(t, s.named("core").ID, false)
+		var want []string
+		for _, slug := range []string{"acme", "dune", "eden"} {
+			want = append(want, s.named(slug).ID)
+		}
+		slices.Sort(want)
+		caller, lost := s.caller(s.named("acme")), ""
+		list := func(caller auth.Caller, after string, limit int) (ids []string, more bool, err error) {
+			err = s.runHooked(&operation{kind: "Me", run: func(ctx context.Context, service *org.Service) error {
+				service.Store = backwards{service.Store}
+				var page []org.Membership
+				page, more, err = service.Memberships(ctx, caller, after, limit)
+				for _, m := range page {
+					if m.Role != org.RoleOwner || m.Since.IsZero() || m.Collection != s.durable.organizations[m.ID].Collection {
+						t.Errorf("%+v", m)
+					}
+					ids = append(ids, m.ID)
+				}
+				return err
+			}}, 0, func(c *call) bool { return c.method == lost && s.fail(c, unsent) })
+			return ids, more, err
+		}
+		for limit := 1; limit <= 4; limit++ {
+			var got []string
+			for after, more := "", true; more; {
+				ids, isMore, err := list(caller, after, limit)
+				if err != nil || len(ids) != min(limit, len(want)-len(got)) || isMore != (len(got)+len(ids) < len(want)) {
+					t.Fatalf("%d after %q: %v, %v, %v", limit, after, ids, isMore, err)
+				}
+				got, after, more = append(got, ids...), ids[len(ids)-1], isMore
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("in pages of %d: %v, want %v", limit, got, want)
+			}
+		}
+		for _, lost = range []string{"Admin", "OrganizationsByID"} {
+			if ids, more, err := list(caller, "", 2); !errors.Is(err, org.ErrUnavailable) || more || ids != nil {
+				t.Errorf("%s can't be reached: %v, %v, %v", lost, ids, more, err)
+			}
+		}
+		lost = ""
+		caller.TokenVersion++
+		if ids, more, err := list(caller, "", 2); reasonOf(err) != org.TokenRevoked || more || ids != nil {
+			t.Errorf("with a revoked token: %v, %v, %v", ids, more, err)
+		}
+		s.mustAct(t, s.named("core").ID, true)
+	})
 }
