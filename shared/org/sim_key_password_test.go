@@ -156,6 +156,18 @@ func TestScriptKeyWithPassword(t *testing.T) {
 						t.Errorf("counted: %s", key)
 					}
 				}
+				if name != "done" {
+					return
+				}
+				for id, k := range s.durable.keys { // as an older version makes them
+					k.SetsPassword = nil
+					s.durable.keys[id] = k
+				}
+				for password, want := range map[string]org.Reason{right: "", "a guess": org.KeyReused} {
+					if err := repeat(renamed, password); reasonOf(err) != want {
+						t.Errorf("%q, with a key of an older version: answered %v", password, err)
+					}
+				}
 			})
 		})
 	}
