@@ -19,7 +19,14 @@ func TestError(t *testing.T) {
 	if got, want := e.Error(), "wrong: a is b; c is d: cause"; got != want {
 		t.Errorf("%q; want %q", got, want)
 	}
-	kinds := []error{org.ErrInvalid, org.ErrUnauthenticated, org.ErrForbidden, org.ErrNotFound, org.ErrConflict, org.ErrThrottled, org.ErrUnavailable}
+	for _, hint := range []string{"", "a hint"} {
+		e.Hint = hint
+		want := map[string]string{"": "wrong: a is b; c is d", "a hint": "wrong: a is b; c is d: a hint"}[hint]
+		if got := e.Detail(); got != want {
+			t.Errorf("%q; want %q", got, want)
+		}
+	}
+	kinds := []error{org.ErrInvalid, org.ErrUnauthenticated, org.ErrForbidden, org.ErrNotFound, org.ErrConflict, org.ErrOutdated, org.ErrThrottled, org.ErrUnavailable}
 	for _, kind := range kinds {
 		if errors.Is(&org.Error{}, kind) {
 			t.Errorf("an error without a kind is %+v", kind)

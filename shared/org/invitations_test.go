@@ -368,6 +368,28 @@ func TestInvitationMails(t *testing.T) {
 	post.last(t, 7)
 }
 
+func TestInvitationBy(t *testing.T) {
+	o := org.Organization{Invitations: []org.Invitation{
+		{ID: "1", InvitedBy: "ann", Email: "x@acme.test", Role: org.RoleMember},
+		{ID: "2", InvitedBy: "bob", Email: "y@acme.test", Role: org.RoleAdmin},
+	}}
+	for _, c := range []struct{ by, email, role, want string }{
+		{"ann", "x@acme.test", "member", "1"},
+		{"bob", "Y@acme.test", "admin", "2"},
+		{"bob", "x@acme.test", "member", ""},
+		{"ann", "y@acme.test", "member", ""},
+		{"ann", "x@acme.test", "admin", ""},
+	} {
+		got := ""
+		if i := o.InvitationBy(c.by, org.InviteRequest{Email: c.email, Role: c.role}); i != nil {
+			got = i.ID
+		}
+		if got != c.want {
+			t.Errorf("%+v: got %q", c, got)
+		}
+	}
+}
+
 func TestInviteErr(t *testing.T) {
 	t.Parallel()
 	f, post, owner, _ := withMail(t)
