@@ -92,6 +92,10 @@ func TestScriptInvitations(t *testing.T) {
 		if err := withdraw("another"); reasonOf(err) != org.InvitationNotFound {
 			t.Errorf("an id of none: answered %v", err)
 		}
+		failing := func(c *call) bool { return c.method == "ReplaceOrganization" && s.fail(c, unsent) }
+		if err := s.runHooked(s.withdrawOp(s.acme(), firstOwner(s.acme()), ids["g0@x.test"]), 0, failing); !errors.Is(err, org.ErrUnavailable) {
+			t.Errorf("it can't be written: answered %v", err)
+		}
 		s.wantInvitations(t, "g0@x.test", "g1@x.test", "g2@x.test")
 		if err := withdraw(ids["g1@x.test"]); err != nil {
 			t.Error(err)
@@ -105,6 +109,13 @@ func TestScriptInvitations(t *testing.T) {
 		if s.durable.tickets[ids["g0@x.test"]].ID != "" {
 			t.Error("the ticket of the replaced invitation is left")
 		}
+		err := s.runHooked(s.inviteOp(s.acme(), firstOwner(s.acme()), "g3@x.test", org.RoleMember), 0, once("ReplaceOrganization", func() {
+			s.meanwhile(func() { s.mustRun(t, s.inviteOp(s.acme(), firstOwner(s.acme()), "g4@x.test", org.RoleMember)) })
+		}))
+		if err != nil {
+			t.Errorf("beside another one: answered %v", err)
+		}
+		s.wantInvitations(t, "g0@x.test", "g2@x.test", "g3@x.test", "g4@x.test")
 		s.repairAndCheck()
 	})
 }
@@ -128,6 +139,10 @@ func TestScriptInvitationRefused(t *testing.T) {
 		err = invite("g1@x.test", func(c *call) bool { return c.method == "InsertTicket" && s.fail(c, unsent) })
 		if !errors.Is(err, org.ErrUnavailable) || len(s.acme().Invitations) > 0 || len(s.durable.tickets) != tickets {
 			t.Errorf("without a ticket: answered %v, and there are %d tickets", err, len(s.durable.tickets))
+		}
+		err = invite("a@x.test", func(c *call) bool { return c.method == "AdminsByEmail" && s.fail(c, unsent) })
+		if !errors.Is(err, org.ErrUnavailable) {
+			t.Errorf("it is not known who has the email: answered %v", err)
 		}
 		o := s.acme()
 		for n := range 999 {
