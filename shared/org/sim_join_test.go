@@ -2,8 +2,11 @@ package org_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"orgservice/shared/org"
 )
@@ -97,6 +100,73 @@ func TestScriptOldMembers(t *testing.T) {
 		s.wantClaims(t, "email:a@x.test", "email:b@x.test", "org_acme")
 		s.repairAndCheck()
 	})
+}
+
+// TestScriptRemoved removes a member who has another organization, has only one that is deleted and can be
+// restored, or has none. The record and the claim on the email follow at once, without a repair; if the database
+// fails, the removal is done all the same, and a repair does the rest.
+func TestScriptRemoved(t *testing.T) {
+	for name, c := range map[string]struct {
+		buries, isBolts bool
+		want            string
+	}{
+		"of another":       {false, true, "lists bolt"},
+		"of a deleted one": {true, true, "asleep"},
+		"of none":          {false, false, "gone"},
+	} {
+		for _, failing := range []string{"", "Admin", "FenceOrganizations", "Organization", "OrganizationsByID", "ReplaceAdmin", "DeleteAdmin", "ReleaseClaims"} {
+			t.Run(name+" "+failing, func(t *testing.T) {
+				runScript(t, true, func(s *sim) {
+					setActive(t, s)
+					bolt, email := s.named("bolt"), "g0@x.test"
+					if c.isBolts {
+						email = "b@x.test"
+					}
+					id := s.member(email)
+					if c.buries {
+						s.grace = 24 * time.Hour
+						s.mustRun(t, s.deleteOp(bolt))
+					}
+					state := func() string {
+						a, ok := s.durable.admins[id]
+						_, claimed := s.durable.claims["email:"+email]
+						switch {
+						case !ok && !claimed:
+							return "gone"
+						case ok && a.Asleep && !claimed:
+							return "asleep"
+						case ok && !a.Asleep && claimed && slices.Equal(a.Organizations, []string{bolt.ID}):
+							return "lists bolt"
+						}
+						return fmt.Sprintf("%+v, claimed: %v", a, claimed)
+					}
+					written, failed := false, false
+					err := s.runHooked(s.removeOp(s.acme(), firstOwner(s.acme()), id), 0, func(c *call) bool {
+						if written && !failed && c.method == failing {
+							failed = true
+							return s.fail(c, unsent)
+						}
+						written = written || c.method == "ReplaceOrganization"
+						return false
+					})
+					if err != nil || slices.ContainsFunc(s.acme().Admins, func(m org.Member) bool { return m.AdminID == id }) {
+						t.Fatalf("answered %v", err)
+					}
+					if after := state(); !failed && after != c.want {
+						t.Errorf("%s; want %s", after, c.want)
+					}
+					if logged := strings.Contains(s.trace.String(), "left to reconcile"); logged != failed {
+						t.Errorf("logged: %v; want %v", logged, failed)
+					}
+					s.sleep(2 * org.StaleAfter)
+					s.repairAndCheck()
+					if after := state(); after != c.want {
+						t.Errorf("after a repair: %s; want %s", after, c.want)
+					}
+				})
+			})
+		}
+	}
 }
 
 // TestScriptOwnersLeave lets both owners of an organization leave at the same time, or
