@@ -102,6 +102,29 @@ func TestScriptOldMembers(t *testing.T) {
 	})
 }
 
+// TestScriptLeavesWhileJoining runs Reconcile while an admin is about to be listed by an organization, which is on
+// the admin's record. Reconcile leaves it there, unless the process that lists the admin has slept. Then both list
+// each other in the end, or neither does, without another repair.
+func TestScriptLeavesWhileJoining(t *testing.T) {
+	for _, slept := range []time.Duration{0, org.StaleAfter - time.Second, 2 * org.StaleAfter} {
+		runScript(t, true, func(s *sim) {
+			setActive(t, s)
+			acme, id, left := s.acme().ID, firstOwner(s.named("bolt")), false
+			s.runHooked(s.acceptOp(s.invited("b@x.test")), 0, once("ReplaceOrganization", func() {
+				s.sleep(slept)
+				s.meanwhile(func() { s.mustRun(t, s.reconcileOp(true)) })
+				left = !slices.Contains(s.durable.admins[id].Organizations, acme)
+			}))
+			a, o := s.durable.admins[id], s.acme()
+			isListed := slices.ContainsFunc(o.Admins, func(m org.Member) bool { return m.AdminID == a.ID })
+			if lists := slices.Contains(a.Organizations, acme); left != (slept > org.StaleAfter) || lists != isListed || !left && !lists {
+				t.Errorf("slept %v: left: %v, the admin lists the organization: %v, and is listed: %v", slept, left, lists, isListed)
+			}
+			s.repairAndCheck()
+		})
+	}
+}
+
 // TestScriptRemoved removes a member who has another organization, has only one that is deleted and can be
 // restored, or has none. The record and the claim on the email follow at once, without a repair; if the database
 // fails, the removal is done all the same, and a repair does the rest.
