@@ -125,6 +125,45 @@ func TestScriptLeavesWhileJoining(t *testing.T) {
 	}
 }
 
+// TestScriptAcceptedInVain withdraws an invitation that a new person or another admin is about to accept, or lets
+// the record of the person fail. Nothing of the acceptance is left, without a repair, or it is in the log that
+// something is.
+func TestScriptAcceptedInVain(t *testing.T) {
+	for _, email := range []string{"g0@x.test", "b@x.test"} {
+		for _, failing := range []string{"", "InsertAdmin", "Admin", "FenceOrganizations"} {
+			runScript(t, true, func(s *sim) {
+				setActive(t, s)
+				bolt := s.named("bolt")
+				m, withdrawn, failed := s.invited(email), false, false
+				err := s.runHooked(s.acceptOp(m), 0, func(c *call) bool {
+					if c.method == "ReplaceOrganization" && !withdrawn {
+						withdrawn = true
+						s.meanwhile(func() {
+							s.mustRun(t, s.withdrawOp(s.acme(), firstOwner(s.acme()), s.acme().Invitations[0].ID))
+						})
+						return false
+					}
+					if (withdrawn || failing == "InsertAdmin") && !failed && c.method == failing {
+						failed = true
+						return s.fail(c, unsent)
+					}
+					return false
+				})
+				if err == nil || errors.Is(err, org.ErrUnavailable) && !failed {
+					t.Errorf("%s %s: answered %v", email, failing, err)
+				}
+				left := len(s.durable.admins) != 2 || len(s.durable.claims) != 4 || !slices.Equal(s.durable.admins[firstOwner(bolt)].Organizations, []string{bolt.ID})
+				logged := strings.Contains(s.trace.String(), "left to reconcile")
+				if left && !logged || logged && !failed {
+					t.Errorf("%s %s: %+v, %+v, logged: %v", email, failing, s.durable.admins, s.durable.claims, logged)
+				}
+				s.sleep(2 * org.StaleAfter)
+				s.repairAndCheck()
+			})
+		}
+	}
+}
+
 // TestScriptRemoved removes a member who has another organization, has only one that is deleted and can be
 // restored, or has none. The record and the claim on the email follow at once, without a repair; if the database
 // fails, the removal is done all the same, and a repair does the rest.
