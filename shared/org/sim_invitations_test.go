@@ -116,6 +116,35 @@ func TestScriptInvitations(t *testing.T) {
 			t.Errorf("beside another one: answered %v", err)
 		}
 		s.wantInvitations(t, "g0@x.test", "g2@x.test", "g3@x.test", "g4@x.test")
+		s.sleep(7*24*time.Hour - time.Minute)
+		if page, _, err := list(caller, "", 10); err != nil || len(page) != 3 {
+			t.Errorf("once the first one has expired: %v, %v", page, err)
+		}
+		s.sleep(time.Minute)
+		if page, _, err := list(caller, "", 10); err != nil || len(page) != 0 {
+			t.Errorf("once they have expired: %v, %v", page, err)
+		}
+		s.repairAndCheck()
+	})
+}
+
+// TestScriptAcceptsOne accepts one of three invitations, which are for different roles. The others stay.
+func TestScriptAcceptsOne(t *testing.T) {
+	runScript(t, true, func(s *sim) {
+		s.mustCreate(t, "acme", "a@x.test")
+		roles := []org.Role{org.RoleMember, org.RoleAdmin, org.RoleOwner}
+		var mails []org.Mail
+		for n, role := range roles {
+			s.mustRun(t, s.inviteOp(s.acme(), firstOwner(s.acme()), fmt.Sprintf("g%d@x.test", n), role))
+			mails = append(mails, s.mails[len(s.mails)-1])
+		}
+		s.sleep(time.Minute)
+		s.mustRun(t, s.acceptOp(mails[1]))
+		m := s.acme().Admins[len(s.acme().Admins)-1]
+		if a := s.durable.admins[m.AdminID]; a.Email != mails[1].To || m.Role != roles[1] || !m.Since.Equal(time.Now()) {
+			t.Errorf("%+v, %+v", m, a)
+		}
+		s.wantInvitations(t, "g0@x.test", "g2@x.test")
 		s.repairAndCheck()
 	})
 }
