@@ -155,7 +155,7 @@ func TestScriptRemoved(t *testing.T) {
 		"of a deleted one": {true, true, "asleep"},
 		"of none":          {false, false, "gone"},
 	} {
-		for _, failing := range []string{"", "Admin", "FenceOrganizations", "Organization", "OrganizationsByID", "ReplaceAdmin", "DeleteAdmin", "ReleaseClaims"} {
+		for _, failing := range []string{"", "Admin 1", "Admin 2", "FenceOrganizations 1", "FenceOrganizations 2", "Organization 1", "Organization 2", "OrganizationsByID 1", "ReplaceAdmin 1", "ReplaceAdmin 2", "DeleteAdmin 1", "ReleaseClaims 1"} {
 			t.Run(name+" "+failing, func(t *testing.T) {
 				runScript(t, true, func(s *sim) {
 					setActive(t, s)
@@ -181,9 +181,12 @@ func TestScriptRemoved(t *testing.T) {
 						}
 						return fmt.Sprintf("%+v, claimed: %v", a, claimed)
 					}
-					written, failed := false, false
+					calls, written, failed := map[string]int{}, false, false
 					err := s.runHooked(s.removeOp(s.acme(), firstOwner(s.acme()), id), 0, func(c *call) bool {
-						if written && !failed && c.method == failing {
+						if written {
+							calls[c.method]++
+						}
+						if fmt.Sprint(c.method, " ", calls[c.method]) == failing {
 							failed = true
 							return s.fail(c, unsent)
 						}
