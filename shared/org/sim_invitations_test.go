@@ -64,22 +64,13 @@ func TestScriptInvitations(t *testing.T) {
 			}}, 0, nil)
 			return page, more, err
 		}
-		for limit := 1; limit <= 4; limit++ {
-			var got []string
-			for after, more := "", true; more; {
-				page, isMore, err := list(caller, after, limit)
-				if err != nil || len(page) != min(limit, len(want)-len(got)) || isMore != (len(got)+len(page) < len(want)) {
-					t.Fatalf("%d after %q: %v, %v, %v", limit, after, page, isMore, err)
-				}
-				for _, i := range page {
-					got = append(got, i.ID)
-				}
-				after, more = got[len(got)-1], isMore
+		wantPages(t, want, func(after string, limit int) (ids []string, more bool, err error) {
+			page, more, err := list(caller, after, limit)
+			for _, i := range page {
+				ids = append(ids, i.ID)
 			}
-			if !slices.Equal(got, want) {
-				t.Errorf("in pages of %d: %v, want %v", limit, got, want)
-			}
-		}
+			return ids, more, err
+		})
 		revoked := caller
 		revoked.TokenVersion++
 		if page, more, err := list(revoked, "", 2); reasonOf(err) != org.TokenRevoked || more || page != nil {

@@ -81,6 +81,25 @@ func (s backwards) OrganizationsByID(ctx context.Context, ids []string) ([]org.O
 	return all, err
 }
 
+// wantPages checks that list, which returns a page and whether there are more, returns the ids in their
+// order, in pages of each size.
+func wantPages(t *testing.T, want []string, list func(after string, limit int) (ids []string, more bool, err error)) {
+	t.Helper()
+	for limit := 1; limit <= len(want)+1; limit++ {
+		var got []string
+		for after, more := "", true; more; {
+			ids, isMore, err := list(after, limit)
+			if err != nil || len(ids) != min(limit, len(want)-len(got)) || isMore != (len(got)+len(ids) < len(want)) {
+				t.Fatalf("%d after %q: %v, %v, %v", limit, after, ids, isMore, err)
+			}
+			got, after, more = append(got, ids...), ids[len(ids)-1], isMore
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("in pages of %d: %v, want %v", limit, got, want)
+		}
+	}
+}
+
 // TestScriptMemberships lists the organizations of an admin in pages of each size. One is suspended, and one is
 // the next admin's.
 func TestScriptMemberships(t *testing.T) {
@@ -112,19 +131,7 @@ func TestScriptMemberships(t *testing.T) {
 			}}, 0, func(c *call) bool { return c.method == lost && s.fail(c, unsent) })
 			return ids, more, err
 		}
-		for limit := 1; limit <= 4; limit++ {
-			var got []string
-			for after, more := "", true; more; {
-				ids, isMore, err := list(caller, after, limit)
-				if err != nil || len(ids) != min(limit, len(want)-len(got)) || isMore != (len(got)+len(ids) < len(want)) {
-					t.Fatalf("%d after %q: %v, %v, %v", limit, after, ids, isMore, err)
-				}
-				got, after, more = append(got, ids...), ids[len(ids)-1], isMore
-			}
-			if !slices.Equal(got, want) {
-				t.Errorf("in pages of %d: %v, want %v", limit, got, want)
-			}
-		}
+		wantPages(t, want, func(after string, limit int) ([]string, bool, error) { return list(caller, after, limit) })
 		for _, lost = range []string{"Admin", "OrganizationsByID"} {
 			if ids, more, err := list(caller, "", 2); !errors.Is(err, org.ErrUnavailable) || more || ids != nil {
 				t.Errorf("%s can't be reached: %v, %v, %v", lost, ids, more, err)
