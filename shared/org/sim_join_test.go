@@ -147,6 +147,7 @@ func TestScriptLeavesWhileJoining(t *testing.T) {
 // restored, or has none. The record and the claim on the email follow at once, without a repair; if the database
 // fails, the removal is done all the same, and a repair does the rest.
 func TestScriptRemoved(t *testing.T) {
+	hit := map[string]bool{}
 	for name, c := range map[string]struct {
 		buries, isBolts bool
 		want            string
@@ -193,6 +194,7 @@ func TestScriptRemoved(t *testing.T) {
 						written = written || c.method == "ReplaceOrganization"
 						return false
 					})
+					hit[failing] = hit[failing] || failed
 					if err != nil || slices.ContainsFunc(s.acme().Admins, func(m org.Member) bool { return m.AdminID == id }) {
 						t.Fatalf("answered %v", err)
 					}
@@ -209,6 +211,11 @@ func TestScriptRemoved(t *testing.T) {
 					}
 				})
 			})
+		}
+	}
+	for failing, ok := range hit {
+		if !ok && failing != "" {
+			t.Errorf("nothing makes the call %s", failing)
 		}
 	}
 }
